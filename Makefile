@@ -1,0 +1,35 @@
+# Everything sets itself up: a virtual environment with exact versions, made again when they change.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-all check bench clean
+
+demo: $(READY)  ## train proxies on real text, recommend a mixture, write a report
+	$(BIN)/mixopt run configs/quickstart.yaml --out demo
+
+test: $(READY)  ## the fast suite
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-all: $(READY)  ## slow tests too: real training, a wheel in an empty environment
+	$(BIN)/python -m pytest -n 2
+
+check: $(READY)  ## what must pass before a commit: style, types, tests (docs among them)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+bench: $(READY)  ## all benchmarks, quick; CSV on standard output
+	@for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file --quick || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist demo *.egg-info
+
+# torch first and alone: asked for exactly, pip takes a CPU build where one is offered.
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	touch $(READY)

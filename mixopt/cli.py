@@ -1,0 +1,195 @@
+"""The command line. Heavy imports happen inside the commands that need them, so that help answers at once."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mixopt import __version__
+from mixopt.errors import MixoptError
+
+app = typer.Typer(
+    help="Decide what text a language model is trained on, how much of it, and how often, before the expensive run.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="the study file")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="study folder (default: studies/<name>)")]
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"mixopt {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="where to write it")],
+    example: Annotated[str, typer.Option(help="which example: see --list")] = "quickstart",
+    list_examples: Annotated[bool, typer.Option("--list", help="List the examples and stop.")] = False,
+) -> None:
+    """Write a commented study file to start from."""
+    from mixopt import examples
+
+    if list_examples:
+        print("\n".join(examples.names()))
+        return
+    for path in examples.copy(example, folder):
+        print(path)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of study files."""
+    import json
+
+    from mixopt.config import Study
+
+    print(json.dumps(Study.model_json_schema(), indent=2))
+
+
+@app.command()
+def run(study: StudyFile, out: Out = None) -> None:
+    """Do everything: prepare, design, train, fit, search, report, export. Skips what is done."""
+    from mixopt import pipeline
+    from mixopt.terminal import show_paths, show_recommendation
+
+    session, console = start(study, out)
+    recommendation = pipeline.run(session)
+    show_recommendation(console, recommendation)
+    folder = session.folder
+    show_paths(
+        console,
+        [
+            ("report", folder.report),
+            ("recommendation", folder.recommendation),
+            ("trainer configs", folder.export),
+            ("runs", folder.root / "runs.csv"),
+        ],
+    )
+
+
+@app.command()
+def prepare(study: StudyFile, out: Out = None) -> None:
+    """Turn each domain's documents into token shards."""
+    from mixopt.prepare import prepare as do
+
+    session, _ = start(study, out, needs_corpora="prepare")
+    do(session.study, session.path, session.folder, session.progress)
+
+
+@app.command()
+def design(study: StudyFile, out: Out = None) -> None:
+    """Plan the proxy runs: design.csv."""
+    from mixopt import pipeline
+
+    session, _ = start(study, out, needs_corpora="design")
+    pipeline.planned(session)
+
+
+@app.command()
+def train(study: StudyFile, out: Out = None) -> None:
+    """Train the planned proxies that aren't trained yet."""
+    from mixopt import pipeline
+
+    session, _ = start(study, out, needs_corpora="train")
+    plan, shards = pipeline.planned(session)
+    pipeline.train(session, plan, shards)
+    pipeline.collect(session, plan)
+
+
+@app.command()
+def fit(study: StudyFile, out: Out = None) -> None:
+    """Judge every predictor on held-out mixtures and fit the best."""
+    from mixopt import pipeline
+    from mixopt.terminal import show_scores
+
+    session, console = start(study, out)
+    fitted = pipeline.fitted(session, pipeline.table_of(session))
+    show_scores(console, fitted.selection)
+
+
+@app.command()
+def recommend(study: StudyFile, out: Out = None) -> None:
+    """Search for the best mixture under the study's constraints, from the runs that are there."""
+    from mixopt import pipeline
+    from mixopt.terminal import show_recommendation
+
+    session, console = start(study, out)
+    show_recommendation(console, pipeline.recommend(session, pipeline.table_of(session)))
+
+
+@app.command()
+def report(study: StudyFile, out: Out = None) -> None:
+    """Write report.html from what is in the study folder."""
+    from mixopt import pipeline
+
+    session, _ = start(study, out)
+    pipeline.report(session)
+
+
+@app.command()
+def export(study: StudyFile, out: Out = None) -> None:
+    """Write the recommendation as trainer configs: interleave_datasets probabilities and a Megatron blend."""
+    from mixopt import pipeline
+
+    session, _ = start(study, out)
+    for path in pipeline.export(session):
+        print(path)
+
+
+@app.command()
+def verify(study: StudyFile, out: Out = None) -> None:
+    """Really train the recommendation, the natural and the uniform mixture, at two sizes."""
+    from mixopt import pipeline
+    from mixopt.terminal import show_verification
+    from mixopt.verify import verify as do
+
+    session, console = start(study, out, needs_corpora="verify")
+    verified = do(session.study, session.path, session.folder, session.progress)
+    pipeline.report(session)
+    show_verification(console, verified)
+
+
+def start(study: Path, out: Path | None, *, needs_corpora: str | None = None):
+    """The session and console of a command. Raises MixoptError when a command on corpora gets a study on runs."""
+    from mixopt.pipeline import open_session
+    from mixopt.terminal import TerminalProgress, standard_console
+
+    console = standard_console()
+    session = open_session(study, out, TerminalProgress(console))
+    if needs_corpora and session.study.runs is not None:
+        raise MixoptError(
+            f"{study}: runs: is given, so there is no text to {needs_corpora}; `mixopt run` goes on from the runs"
+        )
+    return session, console
+
+
+def main() -> None:
+    """Exit status 0: done; 2: something that the user can mend, said in one line; 130: stopped by Ctrl-C."""
+    try:
+        app()
+    except MixoptError as error:
+        print(f"mixopt: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("mixopt: stopped; finished runs are kept, the same command goes on from them", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,270 @@
+"""Study files as frozen records: unknown keys and wrong types are refused, every default has its reason."""
+
+import math
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
+
+SUFFIXES = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+PREDICTORS = ("effective-data", "exponential-mixing", "regmix-lightgbm", "regmix-linear")
+SUM_TOLERANCE = 1e-6  # of weights typed by hand into a study file; 0.333 x 3 is close enough to be a mistake
+
+
+def parse_count(value: Any) -> Any:
+    """20B, 300M, 800K, 1e9 or a plain number as a float; anything else is left for pydantic to refuse."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*([KMBT])\s*", value, re.IGNORECASE)
+        if match:
+            return float(match[1].replace("_", "")) * SUFFIXES[match[2].upper()]
+        raise ValueError(f"{value!r} is not a count: write a number such as 1e9, or with a suffix K, M, B or T")
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def whole(value: float) -> int:
+    if value != round(value):
+        raise ValueError(f"{value:g} is not a whole number")
+    return round(value)
+
+
+def name_of_domain(value: str) -> str:
+    if not value.strip() or value.startswith(".") or re.search(r"[/\\\x00-\x1f]", value):
+        raise ValueError(f"{value!r} can't name a domain: it becomes a folder, so no slashes and no leading dot")
+    return value
+
+
+Count = Annotated[float, BeforeValidator(parse_count), Field(gt=0, allow_inf_nan=False)]
+WholeCount = Annotated[float, BeforeValidator(parse_count), Field(gt=0, le=1e15), AfterValidator(whole)]
+Share = Annotated[float, BeforeValidator(parse_count), Field(ge=0, le=1)]
+Number = Annotated[float, BeforeValidator(parse_count), Field(allow_inf_nan=False)]
+DomainName = Annotated[str, AfterValidator(name_of_domain)]
+
+
+class Record(BaseModel, frozen=True, extra="forbid", strict=True):
+    """What every part of a study file has in common."""
+
+
+class Text(Record):
+    """Where text comes from: a path, a Hugging Face hub name or a built-in corpus."""
+
+    path: str | None = Field(
+        None, description="a file, folder or glob: jsonl (.gz, .zst), parquet or text; relative to the study file"
+    )
+    hub: str | None = Field(None, description="a data set's name on the Hugging Face hub, streamed")
+    subset: str | None = Field(None, description="hub only: the configuration")
+    split: str = Field("train", description="hub only")
+    builtin: str | None = Field(None, description="a demo corpus that arrives as a package: see docs/demo-corpus.md")
+    text: str = Field("text", description="the column that holds the text")
+    unit: Literal["paragraph", "line", "file"] = Field("paragraph", description="what a document is in text files")
+
+    @property
+    def has_source(self) -> bool:
+        return any((self.path, self.hub, self.builtin))
+
+    @model_validator(mode="after")
+    def one_source(self):
+        given = [key for key in ("path", "hub", "builtin") if getattr(self, key)]
+        if len(given) > 1:
+            raise ValueError(f"has {' and '.join(given)}: keep one of path, hub and builtin")
+        return self
+
+
+class Domain(Text):
+    """Text that may be trained on."""
+
+    pool: Count | None = Field(
+        None,
+        description="unique tokens the full run can draw on; left out: as many as were read (with a study on runs: no "
+        "limit). State it when the corpus given here is a sample of a larger one",
+    )
+
+
+class FullRun(Record):
+    """The run that the recommendation is for."""
+
+    params: Count = Field(description="non-embedding parameters")
+    tokens: Count = Field(description="training tokens; with the pools it decides how often text is repeated")
+
+
+class Tokenizer(Record):
+    vocab: WholeCount = Field(512, ge=257, description="byte-level BPE trained on a balanced sample; small, because a "
+                              "tiny proxy would otherwise spend most of its parameters on embeddings")  # fmt: skip
+    path: str | None = Field(None, description="a tokenizer.json of your own instead; relative to the study file")
+    hub: str | None = Field(None, description="a tokenizer's hub name instead")
+
+    @model_validator(mode="after")
+    def one_tokenizer(self):
+        if self.path and self.hub:
+            raise ValueError("has path and hub: keep one of them")
+        return self
+
+
+class Prepare(Record):
+    max_bytes: WholeCount | None = Field(
+        None, description="read at most this much text of a domain, spread over it; then state its pool"
+    )
+    val_fraction: float = Field(0.1, gt=0, lt=1, description="of documents, chosen by hash, that validate")
+    on_bad: Literal["refuse", "skip"] = Field("refuse", description="broken UTF-8 or JSON: stop, or count and go on")
+
+
+class Proxy(Record):
+    """The tiny model that stands in for the full run."""
+
+    layers: WholeCount = 2
+    width: WholeCount = 64
+    heads: WholeCount = 2
+    context: WholeCount = Field(64, description="tokens")
+    batch: WholeCount = Field(8, description="sequences a step; small, because tiny runs gain more from more steps")
+    tokens: WholeCount = Field(800_000, description="training tokens of one proxy")
+    learning_rate: Number = Field(8e-3, gt=0, description="peak; normalised queries and keys keep this rate steady")
+    warmup: Share = Field(0.05, description="share of the steps")
+    decay: Share = Field(0.5, description="share of the steps over which the rate falls to 0")
+    weight_decay: Number = Field(0.1, ge=0)
+    validation_tokens: WholeCount = Field(
+        10_000, description="of each text: its sampling error is common to all runs, evaluation stays under a tenth"
+    )
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    workers: WholeCount | None = Field(None, description="processes on CPU, one thread each; left out: one a core")
+    stack: WholeCount = Field(32, description="proxies trained in lockstep on a GPU; a CPU worker trains one")
+
+    @model_validator(mode="after")
+    def turns_pairs(self):
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width {self.width} must be a multiple of 2 x heads ({self.heads})")
+        return self
+
+
+class Design(Record):
+    mixtures: WholeCount = Field(25, ge=4, description="different mixtures, natural and uniform among them")
+    repeats: Annotated[float, BeforeValidator(parse_count), Field(ge=0, le=1000), AfterValidator(whole)] = Field(
+        3, description="more runs of one mixture with other seeds: the noise floor"
+    )
+    repetition_matched: bool = Field(
+        True, description="proxies draw from a fixed part of each pool, so that their epochs match the full run's"
+    )
+
+
+class Search(Record):
+    """What a recommended mixture may look like, and how it is looked for."""
+
+    sampler: Literal["cma-es", "gp", "tpe", "random"] = "cma-es"
+    trials: WholeCount = 1000
+    max_epochs: Count | dict[str, Count] | None = Field(
+        None, description="a hard cap on passes over a domain, one for all or by domain; left out: the proxies' own "
+        "repetition decides"
+    )  # fmt: skip
+    min_weight: Share | dict[str, Share] = Field(0.0, description="floor, a share of training tokens; or by domain")
+    max_weight: Share | dict[str, Share] = Field(1.0, description="ceiling; or by domain")
+    fixed: dict[str, Share] = Field({}, description="weights that are settled")
+
+
+class RunsFile(Record):
+    """A table of runs that you already have."""
+
+    path: str = Field(description="CSV or parquet: a run a row; relative to the study file")
+    metrics: str | None = Field(None, description="a second file with the losses, as RegMix and olmix publish them")
+    on: str | None = Field(None, description="the column that joins the two files")
+    weights: str | list[str] | dict[str, str] | None = Field(
+        None, description="prefix of the weight columns, their list, or a map domain: column"
+    )
+    losses: str | list[str] | dict[str, str] | None = Field(
+        None, description="prefix of the loss columns, their list, or a map text: column"
+    )
+    params: Count | str | None = Field(None, description="a column, or one number for all runs")
+    tokens: Count | str | None = Field(None, description="a column, or one number for all runs")
+    seed: str | None = Field(None, description="a column")
+    renormalise: bool = Field(False, description="divide weights that don't sum to 1 by their sum")
+
+
+class Verify(Record):
+    """How `mixopt verify` trains the recommendation, the natural and the uniform mixture."""
+
+    seeds: WholeCount = 3
+    params_scale: Number = Field(4.0, ge=1, description="the second size, in times the proxy's parameters")
+    tokens_scale: Number = Field(2.0, ge=1, description="its training tokens, in times the proxy's")
+
+
+class Study(Record):
+    """One study file."""
+
+    name: Annotated[str, AfterValidator(name_of_domain)]
+    seed: int = Field(0, ge=0)
+    domains: dict[DomainName, Domain] = Field({}, description="text that may be trained on")
+    held_out: dict[DomainName, Text] = Field({}, description="text that is evaluated and never trained on")
+    target: str | dict[str, Share] = Field(description="a validation text, or weights over several that sum to 1")
+    full: FullRun | None = Field(None, description="the run to plan; needed unless runs: is given")
+    runs: str | RunsFile | None = Field(None, description="runs that you already have: nothing is trained")
+    tokenizer: Tokenizer = Tokenizer()
+    prepare: Prepare = Prepare()
+    proxy: Proxy = Proxy()
+    design: Design = Design()
+    predictors: list[Literal["effective-data", "exponential-mixing", "regmix-lightgbm", "regmix-linear"]] = Field(
+        list(PREDICTORS), min_length=1, description="fitted and judged by cross-validation; the best is used"
+    )
+    search: Search = Search()
+    verify: Verify = Verify()
+
+    @property
+    def target_weights(self) -> dict[str, float]:
+        """Text -> weight in the target, zero weights left out."""
+        given = {self.target: 1.0} if isinstance(self.target, str) else self.target
+        return {text: weight for text, weight in given.items() if weight > 0}
+
+    @property
+    def runs_file(self) -> RunsFile | None:
+        return RunsFile(path=self.runs) if isinstance(self.runs, str) else self.runs
+
+
+def problems(study: Study) -> list[tuple[tuple[str, ...], str]]:
+    """What the parts of a study say against each other: (key path, message), empty when all is well."""
+    found: list[tuple[tuple[str, ...], str]] = []
+    total = math.fsum(study.target_weights.values())
+    if abs(total - 1) > SUM_TOLERANCE:
+        found.append((("target",), f"its weights sum to {total:.6g}, not 1: divide each by {total:.6g}"))
+    if study.runs is None:
+        found += without_runs(study)
+    else:
+        found += [
+            (("domains", name), f"the study takes its runs from {study.runs_file.path}: state only pool here")  # type: ignore[union-attr]
+            for name, domain in study.domains.items()
+            if domain.has_source
+        ]
+        if study.held_out:
+            found.append((("held_out",), "has no use with runs: every loss column of the runs can be the target"))
+    for key in ("max_epochs", "min_weight", "max_weight", "fixed"):
+        value = getattr(study.search, key)
+        if isinstance(value, dict) and study.domains and study.runs is None:
+            found += [
+                (("search", key, name), f"no domain has this name; there are {', '.join(study.domains)}")
+                for name in value
+                if name not in study.domains
+            ]
+    return found
+
+
+def without_runs(study: Study) -> list[tuple[tuple[str, ...], str]]:
+    found: list[tuple[tuple[str, ...], str]] = []
+    if len(study.domains) < 2:
+        found.append((("domains",), "a mixture needs at least 2 domains (or give runs: with a table of your own)"))
+    if study.full is None:
+        found.append((("full",), "is missing: state params and tokens of the run to plan"))
+    for part in ("domains", "held_out"):
+        texts: dict[str, Text] = getattr(study, part)
+        found += [
+            ((part, name), "has no text: give path, hub or builtin") for name, t in texts.items() if not t.has_source
+        ]
+    found += [
+        (("held_out", name), "is a domain too: text that is trained on can't be held out")
+        for name in study.held_out
+        if name in study.domains
+    ]
+    texts = [*study.domains, *study.held_out]
+    found += [
+        (("target", name) if isinstance(study.target, dict) else ("target",), f"{name!r} is none of the texts "
+         f"{', '.join(texts)}")
+        for name in study.target_weights
+        if name not in texts
+    ]  # fmt: skip
+    if study.design.mixtures < 4:
+        found.append((("design", "mixtures"), "needs 4 or more"))
+    return found

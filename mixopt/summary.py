@@ -1,0 +1,60 @@
+"""The recommendation as the terminal shows it: plain text, drawn by the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+HEADER = ("Domain", "Natural", "Recommended", "Tokens", "Epochs")
+NONE = "–"
+
+
+def summary_rows(recommendation: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """A row of text a domain under HEADER, the largest recommended share first."""
+    rows = sorted(recommendation["domains"], key=lambda row: -row["recommended"])
+    return [
+        (
+            row["domain"],
+            _share(row["natural"]),
+            _share(row["recommended"]),
+            count(row["tokens"]),
+            _epochs(row["epochs"]),
+        )
+        for row in rows
+    ]
+
+
+def summary_lines(recommendation: Mapping[str, Any]) -> list[str]:
+    """Predicted target losses in words: the recommended mixture and its rivals, nats/token."""
+    names = {"recommended": "recommended", "natural": "natural", "uniform": "uniform", "best_measured": "best measured"}
+    level = recommendation["interval"]["level"]
+    lines = []
+    for key, name in names.items():
+        predicted = recommendation["predicted"].get(key)
+        if predicted is None:
+            continue
+        line = f"{name}: {predicted['loss']:.4f}"
+        if predicted["low"] is not None and predicted["high"] is not None:
+            line += f" ({level:.0%} interval {predicted['low']:.4f} to {predicted['high']:.4f})"
+        if "measured" in predicted:
+            line += f", measured {predicted['measured']:.4f} in run {predicted['run_id']}"
+        lines.append(line)
+    return lines
+
+
+def count(value: float | None) -> str:
+    """1234567 as 1.23M."""
+    if value is None:
+        return NONE
+    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if value >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.0f}"
+
+
+def _share(value: float | None) -> str:
+    return NONE if value is None else f"{value:.1%}"
+
+
+def _epochs(value: float | None) -> str:
+    return NONE if value is None else f"{value:.2g}" if value < 10 else f"{value:.0f}"

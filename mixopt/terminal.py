@@ -1,0 +1,165 @@
+"""Progress and results in the terminal, drawn by Rich."""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+from mixopt.progress import Progress
+
+QUIET_SECONDS = 20  # between lines where there is no terminal to redraw, a log file for instance
+
+
+class TerminalProgress(Progress):
+    """A bar a stage: name, work done, where it is, time left. In a log file a line now and then instead."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self.live = console.is_terminal
+        self.bar: RichProgress | None = None
+        self.task: TaskID | None = None
+        self.title = ""
+        self.total: float | None = None
+        self.started = 0.0
+        self.said = 0.0
+
+    def stage(self, title: str, *, total: float | None = None) -> None:
+        self.close()
+        self.title, self.total, self.started = title, total, time.monotonic()
+        self.said = self.started
+        if self.live:
+            self.bar = RichProgress(
+                TextColumn("[bold]{task.description:<9}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TextColumn("{task.fields[where]}"),
+                TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+                console=self.console,
+                transient=True,
+            )
+            self.bar.start()
+            self.task = self.bar.add_task(title, total=total, where="")
+
+    def update(self, done: float, text: str = "") -> None:
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, completed=done, where=escape(text))
+        elif time.monotonic() - self.said > QUIET_SECONDS:
+            self.said = time.monotonic()
+            share = f" {done / self.total:4.0%}" if self.total else ""
+            self.console.print(f"{self.title:<9}{share} {escape(text)}", highlight=False)
+
+    def finish(self, text: str = "") -> None:
+        seconds = time.monotonic() - self.started
+        self.close()
+        self.console.print(f"[bold]{self.title:<9}[/] {escape(text)} [dim]({seconds:.1f} s)[/]", highlight=False)
+
+    def note(self, message: str) -> None:
+        self.console.print(f"[yellow]note[/]      {escape(message)}", highlight=False)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+        self.bar = None
+
+
+def standard_console() -> Console:
+    """For results and progress: standard output, wide enough for a table when it is a file."""
+    return Console(width=None if sys.stdout.isatty() else 110)
+
+
+def show_recommendation(console: Console, recommendation: Mapping[str, Any]) -> None:
+    """The recommended mixture, what it is predicted to gain, and what to be careful about."""
+    console.print()
+    console.print(mixture_table(recommendation))
+    console.print(prediction_table(recommendation))
+    for warning in recommendation["warnings"]:
+        console.print(f"[yellow]![/] {escape(warning)}", highlight=False)
+
+
+def mixture_table(recommendation: Mapping[str, Any]) -> Table:
+    table = Table(title="Recommended mixture", title_justify="left")
+    table.add_column("domain")
+    for heading in ("natural", "recommended", "tokens", "epochs"):
+        table.add_column(heading, justify="right")
+    for row in sorted(recommendation["domains"], key=lambda row: -row["recommended"]):
+        table.add_row(
+            escape(row["domain"]),
+            "" if row["natural"] is None else f"{row['natural']:.1%}",
+            f"[bold]{row['recommended']:.1%}[/]",
+            count(row["tokens"]),
+            "" if row["epochs"] is None else f"{row['epochs']:.2f}",
+        )
+    return table
+
+
+def prediction_table(recommendation: Mapping[str, Any]) -> Table:
+    level = recommendation["interval"]["level"]
+    table = Table(title="Predicted target loss at proxy scale", title_justify="left")
+    table.add_column("mixture")
+    for heading in ("nats/token", f"{level:.0%} interval"):
+        table.add_column(heading, justify="right")
+    for name in ("recommended", "natural", "uniform", "best_measured"):
+        row = recommendation["predicted"].get(name)
+        if row:
+            bounds = "" if row["low"] is None or row["high"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
+            table.add_row(name.replace("_", " "), f"{row['loss']:.3f}", bounds)
+    return table
+
+
+def show_scores(console: Console, selection: Mapping[str, Any]) -> None:
+    """Held-out scores of every predictor on the target, and averaged over the texts."""
+    table = Table(title=f"Held-out scores over {selection['mixtures']} mixtures", title_justify="left")
+    table.add_column("predictor")
+    for heading in ("Spearman", "RMSE", "regret", "mean Spearman of the texts"):
+        table.add_column(heading, justify="right")
+    names = dict.fromkeys(row["predictor"] for row in selection["scores"])
+    for name in names:
+        rows = {row["target"]: row for row in selection["scores"] if row["predictor"] == name}
+        target = rows.pop("target")
+        ranks = [row["spearman"] for row in rows.values() if row["spearman"] is not None]
+        mean = f"{sum(ranks) / len(ranks):.3f}" if ranks else ""
+        cells = ["" if target[key] is None else f"{target[key]:.3f}" for key in ("spearman", "rmse", "regret")]
+        mark = " (used)" if name == selection["chosen"] else ""
+        table.add_row(escape(name) + mark, *cells, mean)
+    console.print(table)
+
+
+def show_verification(console: Console, verified: Mapping[str, Any]) -> None:
+    """Measured target losses of every arm at every size, with the noise between seeds."""
+    for size in verified["sizes"]:
+        table = Table(title=f"Trained: {size['params']:,} parameters, {size['tokens']:,} tokens", title_justify="left")
+        table.add_column("mixture")
+        for heading in ("mean loss", "seeds", "recommended is lower by"):
+            table.add_column(heading, justify="right")
+        for arm, losses in size["arms"].items():
+            gain = size["gains"].get(arm)
+            told = "" if gain is None else f"{gain['mean']:+.3f} ± {gain['standard_error']:.3f}"
+            mean = f"{sum(losses) / len(losses):.3f}" if losses else "diverged"
+            table.add_row(escape(arm), mean, ", ".join(f"{x:.3f}" for x in losses), told)
+        console.print(table)
+    for sentence in verified["conclusions"]:
+        console.print(escape(sentence), highlight=False)
+
+
+def show_paths(console: Console, paths: Sequence[tuple[str, Path]]) -> None:
+    console.print()
+    for what, path in paths:
+        # A path is printed whole on its line, so that it can be copied or clicked.
+        console.print(f"{what:<15} {escape(str(path))}", highlight=False, soft_wrap=True)
+
+
+def count(value: float | None) -> str:
+    """Tokens in three digits and a suffix: 4.31B."""
+    if value is None:
+        return ""
+    for size, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if value >= size:
+            return f"{value / size:.3g}{suffix}"
+    return f"{value:.3g}"

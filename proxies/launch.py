@@ -1,0 +1,189 @@
+"""Workers side by side: on a CPU one thread and one proxy each, on a GPU one process with a stack of proxies."""
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from proxies.train import Recipe, pick_device
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to train. weights: domain -> share; pools: domain -> unique tokens of its shard that it may read."""
+
+    run_id: str
+    role: str
+    weights: dict[str, float]
+    pools: dict[str, int]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all jobs of a launch share. texts: every text that is trained or evaluated -> its shard folder."""
+
+    recipe: Recipe
+    texts: dict[str, Path]
+    tokenizer: Path
+    out: Path  # where runs are written, <run_id>.json each
+    validation_tokens: int
+    device: str
+    versions: dict[str, str]
+
+    def to_json(self, *, threads: int) -> str:
+        plain = asdict(self) | {
+            "texts": {name: str(folder) for name, folder in self.texts.items()},
+            "tokenizer": str(self.tokenizer),
+            "out": str(self.out),
+            "threads": threads,
+        }
+        return json.dumps(plain)
+
+
+Event = dict[str, Any]
+
+
+def launch(
+    jobs: Sequence[Job],
+    setup: Setup,
+    *,
+    workers: int | None = None,
+    stack: int = 32,
+    on_event: Callable[[Event], None] | None = None,
+) -> None:
+    """Train all jobs; each finished run is a file in setup.out before its "done" event.
+
+    workers: CPU processes; None: one a core. stack: proxies in lockstep on a GPU. on_event gets
+    {"event": "step", "run_ids", "share"} and {"event": "done", "run_id", "diverged", "seconds"}.
+    Raises ValueError for input that a worker refuses, RuntimeError when one dies. Whatever ends the
+    launch, Ctrl-C among it, stops the workers; finished runs stay.
+    """
+    if not jobs:
+        return
+    setup.out.mkdir(parents=True, exist_ok=True)
+    if pick_device(setup.device).type == "cuda":
+        count, size, threads = 1, stack, os.cpu_count() or 1
+    else:
+        count, size, threads = workers or cores(), 1, 1
+    groups = [list(jobs[i : i + size]) for i in range(0, len(jobs), size)]
+    pool = [Process(setup.to_json(threads=threads), threads) for _ in range(min(count, len(groups)))]
+    try:
+        drive(pool, groups, on_event or (lambda event: None))
+    finally:
+        for process in pool:
+            process.stop()
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def drive(pool: Sequence["Process"], groups: Sequence[list[Job]], on_event: Callable[[Event], None]) -> None:
+    """Hand the next group to whichever worker is free until all are done."""
+    inbox: queue.Queue[tuple[Process, Event]] = queue.Queue()
+    for process in pool:
+        process.listen(inbox)
+    waiting = list(groups)[::-1]
+    busy = len(pool)
+    while busy:
+        process, event = inbox.get()
+        kind = event["event"]
+        if kind in ("ready", "free"):
+            if waiting:
+                process.give(waiting.pop())
+            else:
+                process.finish()
+                busy -= 1
+        elif kind == "error":
+            raise ValueError(event["message"])
+        elif kind == "died":
+            raise RuntimeError(f"a training worker died (exit status {event['status']}): {process.last_words()}")
+        else:
+            on_event(event)
+
+
+class Process:
+    """A worker process and the threads-free half of its pipes."""
+
+    def __init__(self, setup: str, threads: int):
+        self.stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop()
+        self.finished = False
+        self.child = subprocess.Popen(
+            [sys.executable, "-m", "proxies.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.stderr,
+            text=True,
+            encoding="utf-8",
+            env=environment(threads),
+        )
+        self.send(setup)
+
+    def send(self, line: str) -> None:
+        assert self.child.stdin is not None
+        try:
+            self.child.stdin.write(line + "\n")
+            self.child.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has died: its listener says so, with the exit status
+
+    def give(self, group: Sequence[Job]) -> None:
+        self.send(json.dumps([asdict(job) for job in group]))
+
+    def finish(self) -> None:
+        self.finished = True
+        assert self.child.stdin is not None
+        self.child.stdin.close()
+
+    def listen(self, inbox: "queue.Queue[tuple[Process, Event]]") -> None:
+        def pump() -> None:
+            assert self.child.stdout is not None
+            for line in self.child.stdout:
+                inbox.put((self, json.loads(line)))
+            status = self.child.wait()
+            if not self.finished:
+                inbox.put((self, {"event": "died", "status": status}))
+
+        threading.Thread(target=pump, daemon=True).start()
+
+    def last_words(self) -> str:
+        self.stderr.seek(0)
+        lines = self.stderr.read().decode(errors="replace").strip().splitlines()
+        return " | ".join(lines[-3:]) or "it said nothing (out of memory, perhaps: try fewer workers)"
+
+    def stop(self) -> None:
+        if self.child.poll() is None and not self.finished:
+            self.child.kill()
+        self.child.wait()
+        for pipe in (self.child.stdin, self.child.stdout):
+            if pipe is not None:
+                # Unsent bytes to a killed worker, or a reader thread that was faster.
+                with contextlib.suppress(BrokenPipeError, ValueError):
+                    pipe.close()
+        self.stderr.close()
+
+
+def environment(threads: int) -> dict[str, str]:
+    """The worker finds these packages where its parent did, and its BLAS keeps to its share of the cores."""
+    root = str(Path(__file__).resolve().parent.parent)
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+
+
+def versions() -> dict[str, str]:
+    """Of what decides a run's numbers."""
+    from importlib.metadata import version
+
+    import torch
+
+    return {"python": sys.version.split()[0], "numpy": version("numpy"), "torch": str(torch.__version__)}

@@ -1,0 +1,234 @@
+"""Training K proxies in lockstep: AdamW, warm-up, constant rate, decay to zero, then one evaluation.
+
+Which checkpoints are comparable: only the last. The rate decays over the final part of every run, so a loss
+read before the decay is not the final loss of a shorter run; trajectories are for looking at.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from proxies.gpt import Shape, StackedGPT
+from proxies.sampling import MixtureSampler, stacked_batches
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How every proxy of a study is trained; with the data, weights and seed it decides the result."""
+
+    vocab: int
+    layers: int = 2
+    width: int = 64
+    heads: int = 2
+    context: int = 64  # tokens
+    batch: int = 16  # sequences a step
+    tokens: int = 800_000  # training tokens of one proxy
+    learning_rate: float = 3e-3  # 6e-3 makes runs leave the first plateau at different steps: noise as large as effects
+    warmup: float = 0.05  # share of the steps
+    decay: float = 0.4  # share of the steps, linear to zero: averages the weights' noise away
+    weight_decay: float = 0.1
+    clip: float = 1.0  # gradient norm, per proxy
+
+    @property
+    def shape(self) -> Shape:
+        return Shape(self.vocab, self.layers, self.width, self.heads, self.context)
+
+    @property
+    def steps(self) -> int:
+        return max(1, round(self.tokens / (self.batch * self.context)))
+
+    @property
+    def tokens_seen(self) -> int:
+        return self.steps * self.batch * self.context
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 0."""
+        warm = max(1, round(self.warmup * self.steps))
+        cool = max(1, round(self.decay * self.steps))
+        return self.learning_rate * min(1.0, (step + 1) / warm, (self.steps - step) / cool)
+
+
+@dataclass(frozen=True)
+class ProxyRun:
+    """One model of a stack. pools: domain -> the unique tokens it may draw from."""
+
+    weights: Mapping[str, float]
+    pools: Mapping[str, np.ndarray]
+    seed: int
+
+
+@dataclass(frozen=True)
+class ValidationText:
+    """windows (n, context + 1) token ids; bytes: of text that their predicted tokens stand for."""
+
+    windows: np.ndarray
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one proxy came to. losses and bits_per_byte: by validation text; nats/token and bits/byte."""
+
+    losses: dict[str, float]
+    bits_per_byte: dict[str, float]
+    trajectory: list[dict[str, float]]
+    epochs: dict[str, float]
+    diverged: bool
+    reason: str | None
+    seconds: float
+    eval_seconds: float
+
+
+def pick_device(wish: str = "auto") -> torch.device:
+    """auto: CUDA when there is one, CPU otherwise. Raises ValueError for a device that isn't there."""
+    if wish == "auto":
+        wish = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(wish)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {wish!r}: this machine has no CUDA device; use device: auto or cpu")
+    return device
+
+
+def train(
+    runs: Sequence[ProxyRun],
+    recipe: Recipe,
+    validation: Mapping[str, ValidationText],
+    *,
+    device: str = "auto",
+    compile_model: bool | None = None,
+    on_step: Callable[[int], None] | None = None,
+) -> list[Outcome]:
+    """Train len(runs) proxies side by side and evaluate each on every validation text.
+
+    compile_model: torch.compile; None means on CUDA only. on_step is called after each step with its number.
+    Proxies don't touch each other: outcome k is what run k gives alone, up to the order of float32 sums.
+    """
+    where = pick_device(device)
+    started = time.perf_counter()
+    model = StackedGPT(recipe.shape, [run.seed for run in runs]).to(where)
+    losses_of = model.losses
+    if compile_model if compile_model is not None else where.type == "cuda":
+        losses_of = torch.compile(model.losses)
+    optimiser = adamw(model, recipe)
+    samplers = [
+        MixtureSampler(run.pools, run.weights, context=recipe.context, slots=recipe.steps * recipe.batch, seed=run.seed)
+        for run in runs
+    ]
+    every = max(1, recipe.steps // 20)
+    trajectories: list[list[dict[str, float]]] = [[] for _ in runs]
+    window = torch.zeros(len(runs), device=where)
+    batches = to_device(stacked_batches(samplers, steps=recipe.steps, size=recipe.batch), where)
+    for step, tokens in enumerate(batches):
+        for group in optimiser.param_groups:
+            group["lr"] = recipe.rate(step)
+        with autocast(where):
+            each = losses_of(tokens[..., :-1], tokens[..., 1:]).mean(dim=(1, 2))
+        optimiser.zero_grad(set_to_none=True)
+        each.sum().backward()
+        clip_each(model, recipe.clip)
+        optimiser.step()
+        window += each.detach()
+        if (step + 1) % every == 0:
+            for trajectory, loss in zip(trajectories, (window / every).tolist(), strict=True):
+                seen = (step + 1) * recipe.batch * recipe.context
+                trajectory.append({"step": step + 1, "tokens": seen, "train_loss": loss})
+            window.zero_()
+        if on_step is not None:
+            on_step(step)
+    trained = time.perf_counter()
+    sums = {name: evaluate(model, text, where) for name, text in validation.items()}
+    seconds = (trained - started, time.perf_counter() - trained)
+    return [outcome(k, recipe, validation, sums, trajectories[k], samplers[k], seconds) for k in range(len(runs))]
+
+
+def adamw(model: StackedGPT, recipe: Recipe) -> torch.optim.AdamW:
+    """Element-wise, so one optimiser serves all K proxies. No decay on the temperatures."""
+    matrices = [p for name, p in model.named_parameters() if name != "sharpness"]
+    return torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": recipe.weight_decay},
+            {"params": [model.sharpness], "weight_decay": 0.0},
+        ],
+        lr=recipe.learning_rate,
+        betas=(0.9, 0.95),
+        fused=True,
+    )
+
+
+@torch.no_grad()
+def clip_each(model: StackedGPT, limit: float) -> None:
+    """Clip every proxy's gradient by its own norm; one shared norm would let proxies steer each other."""
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
+    square = torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0)
+    scale = (limit / (square.sqrt() + 1e-6)).clamp(max=1.0)
+    for g in grads:
+        g.mul_(scale.view(-1, *[1] * (g.dim() - 1)))
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bf16 on a GPU; plain float32 on a CPU, where determinism is worth more."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+
+
+def to_device(batches: Iterator[np.ndarray], device: torch.device) -> Iterator[Tensor]:
+    """Batches on the device; for a GPU from pinned memory, the next copied while the current one computes."""
+    if device.type != "cuda":
+        yield from (torch.from_numpy(batch) for batch in batches)
+        return
+    ahead: Tensor | None = None
+    for batch in batches:
+        coming = torch.from_numpy(batch).pin_memory().to(device, non_blocking=True)
+        if ahead is not None:
+            yield ahead
+        ahead = coming
+    if ahead is not None:
+        yield ahead
+
+
+@torch.no_grad()
+def evaluate(model: StackedGPT, text: ValidationText, device: torch.device, *, batch: int = 64) -> Tensor:
+    """Summed loss of every proxy on one text, (K,) nats in float64."""
+    k = model.embed.shape[0]
+    total = torch.zeros(k, dtype=torch.float64, device=device)
+    for start in range(0, len(text.windows), batch):
+        tokens = torch.from_numpy(text.windows[start : start + batch]).to(device).expand(k, -1, -1)
+        with autocast(device):
+            total += model.losses(tokens[..., :-1], tokens[..., 1:]).double().sum(dim=(1, 2))
+    return total.cpu()
+
+
+def outcome(
+    k: int,
+    recipe: Recipe,
+    validation: Mapping[str, ValidationText],
+    sums: Mapping[str, Tensor],
+    trajectory: list[dict[str, float]],
+    sampler: MixtureSampler,
+    seconds: tuple[float, float],
+) -> Outcome:
+    losses, bits = {}, {}
+    for name, text in validation.items():
+        nats = float(sums[name][k])
+        losses[name] = nats / text.windows[:, 1:].size
+        bits[name] = nats / math.log(2) / text.bytes
+    reason = divergence(losses, trajectory, vocab=recipe.vocab)
+    return Outcome(losses, bits, trajectory, sampler.epochs, reason is not None, reason, *seconds)
+
+
+def divergence(losses: Mapping[str, float], trajectory: Sequence[Mapping[str, float]], *, vocab: int) -> str | None:
+    """Why a run counts as diverged, or None: a loss that isn't finite, or training no better than guessing.
+
+    The uninformed loss is ln(vocab). A text never trained on may lie above it, so only the loss on the
+    run's own training text is held against it.
+    """
+    bad = [name for name, loss in losses.items() if not math.isfinite(loss)]
+    if bad:
+        return f"loss is not finite on {', '.join(bad)}"
+    if trajectory and not trajectory[-1]["train_loss"] < math.log(vocab):
+        return f"training loss {trajectory[-1]['train_loss']:.2f} ends above the uninformed {math.log(vocab):.2f}"
+    return None

@@ -1,0 +1,597 @@
+"""The report page: what it says, what it leaves out, and that nothing in a study can break it."""
+
+import json
+import re
+import subprocess
+import sys
+from copy import deepcopy
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mixopt.errors import MixoptError
+from mixopt.report import render, write
+from mixopt.report.page import script_json
+from mixopt.report.words import amount, mixture, passes, share, signed, size
+
+DOMAINS = ("encyclopedia", "french", "speeches", "scripture", "legal", "medical", "code", "docs")
+TEXTS = ("quotes", "spanish")
+TOKENS = 2.0e9  # of the full run
+
+
+def made_study(domains=DOMAINS, n_runs=28, seed=0):
+    """A study as its files hold it: losses follow one made-up law with seed noise of 0.006 nats/token."""
+    rng = np.random.default_rng(seed)
+    n = len(domains)
+    pools = rng.lognormal(18.5, 1.2, n).round()
+    natural = pools / pools.sum()
+    worth = rng.lognormal(-1.2, 1.0, (n, 2))
+
+    def law(w):  # (2,) nats/token: each text gains from a domain with diminishing returns
+        return np.array([3.1, 3.4]) + 1.0 / (0.6 + np.sqrt(w) @ worth)
+
+    w = np.vstack([natural, np.full(n, 1 / n), rng.dirichlet(np.full(n, 0.8), n_runs - 2)])
+    w[-3:] = natural
+    roles = ["natural", "uniform"] + ["dirichlet"] * (n_runs - 5) + ["repeat"] * 3
+    best = np.sqrt(natural) * (worth @ [0.7, 0.3]) ** 2
+    best /= best.sum()
+    losses = np.array([law(one) for one in w]) + rng.normal(0, 0.006, (n_runs, 2))
+    ids = [f"r{rng.integers(16**8):08x}" for _ in range(n_runs)]
+    runs = pd.DataFrame(
+        {"run_id": ids, "params": 1_180_000, "tokens": 3_000_000, "seed": 0, "role": roles, "diverged": False}
+    )
+    runs["seed"] = [0] * (n_runs - 3) + [1, 2, 3]
+    shares = pd.DataFrame(w, columns=[f"w/{domain}" for domain in domains])
+    runs = pd.concat([runs, shares, pd.DataFrame(losses, columns=[f"loss/{text}" for text in TEXTS])], axis=1)
+    runs.loc[5, "diverged"] = True
+    kept = [i for i in range(n_runs) if i != 5]
+
+    weights = np.array([0.7, 0.3])
+    top = min(kept, key=lambda i: losses[i] @ weights)
+    measured = {"target": (losses @ weights)[kept], **{t: losses[kept, j] for j, t in enumerate(TEXTS)}}
+    errors = {"effective-data": 0.008, "exponential-mixing": 0.013, "regmix-lightgbm": 0.03, "regmix-linear": 0.018}
+    predicted = {
+        name: {t: (y + rng.normal(0, sd, len(kept))).tolist() for t, y in measured.items()}
+        for name, sd in errors.items()
+    }
+    scores = [
+        {"predictor": p, "target": t, "spearman": 1 - 4 * sd, "rmse": sd, "regret": sd / 3}
+        for p, sd in errors.items()
+        for t in measured
+    ]
+    selection = {
+        "folds": 5,
+        "mixtures": len(kept) - 3,
+        "runs": len(kept),
+        "chosen": "effective-data",
+        "scores": scores,
+        "held_out": {
+            "run_id": [ids[i] for i in kept],
+            "role": [roles[i] for i in kept],
+            "measured": {t: y.tolist() for t, y in measured.items()},
+            "predicted": predicted,
+        },
+        "noise": [
+            {"target": "target", "sd": 0.0051, "signal_sd": 0.062, "signal_to_noise": 12.2, "repeats": 4},
+            {"target": "quotes", "sd": 0.006, "signal_sd": 0.081, "signal_to_noise": 13.5, "repeats": 4},
+            {"target": "spanish", "sd": 0.0062, "signal_sd": 0.005, "signal_to_noise": 0.81, "repeats": 4},
+        ],
+        "left_out": [{"run_id": ids[5], "reason": "diverged"}],
+    }
+
+    def score(mixture):
+        return float(law(mixture) @ weights)
+
+    def moved(j, share):  # the others shrink or grow in proportion
+        out = best * (1 - share) / (1 - best[j])
+        out[j] = share
+        return score(out)
+
+    grid = np.linspace(0, 1, 21)
+    mixtures = {"recommended": best, "natural": natural, "uniform": np.full(n, 1 / n)}
+    recommendation = {
+        "mixopt": "0.1.0",
+        "study": "quickstart",
+        "seed": 7,
+        "target": {"weights": {"quotes": 0.7, "spanish": 0.3}, "unit": "nats/token"},
+        "full": {"params": 1.5e8, "tokens": TOKENS},
+        "proxy": {"params": 1_180_000, "tokens": 3_000_000},
+        "predictor": "effective-data",
+        "domains": [
+            {
+                "domain": domain,
+                "natural": natural[j],
+                "uniform": 1 / n,
+                "recommended": best[j],
+                "best_measured": w[top, j],
+                "tokens": TOKENS * best[j],
+                "epochs": TOKENS * best[j] / pools[j],
+                "pool": pools[j],
+                "min": 0.0,
+                "max": 1.0,
+            }
+            for j, domain in enumerate(domains)
+        ],
+        "predicted": {
+            **{k: {"loss": score(m), "low": score(m) - 0.021, "high": score(m) + 0.024} for k, m in mixtures.items()},
+            "best_measured": {
+                "loss": score(w[top]),
+                "low": score(w[top]) - 0.02,
+                "high": score(w[top]) + 0.02,
+                "measured": float(losses[top] @ weights),
+                "run_id": ids[top],
+            },
+        },
+        "by_text": {t: {k: float(law(m)[j]) for k, m in mixtures.items()} for j, t in enumerate(TEXTS)},
+        "interval": {"level": 0.8, "method": "CV+ over 5 folds of distinct mixtures"},
+        "search": {
+            "sampler": "CMA-ES",
+            "trials": 2000,
+            "seeded": 30,
+            "found": score(best) + 0.0004,
+            "polished": score(best),
+            "polish_gain": 0.0004,
+            "agreeing_starts": 5,
+            "starts": 6,
+            "inside_hull": True,
+            "nearest_run": {"run_id": ids[top], "distance": 0.18},
+        },
+        "effects": {d: {"weight": grid.tolist(), "loss": [moved(j, s) for s in grid]} for j, d in enumerate(domains)},
+        "warnings": [
+            "Proxies of 1.18M parameters rank mixtures of much larger models only roughly: check at a larger size.",
+            "medical would be repeated 5.1 times; no run repeated any domain more than 4 times.",
+        ],
+    }
+    problems = {"documents": 1200, "bytes": 1, "empty": 3, "not_text": 0, "places": {"empty": ["a:3"]}, "capped": False}
+    corpora: dict = {
+        d: {
+            "documents": 1200 + 37 * j,
+            "train_tokens": int(pools[j]),
+            "val_tokens": 20000,
+            "bytes": int(4 * pools[j]),
+            "problems": problems if j % 3 == 0 else {},
+            "source": f"data/{d}/*.jsonl.zst",
+        }
+        for j, d in enumerate(domains)
+    }
+    overlap = {"texts": 14, "first_share": 0.012, "second_share": 0.009, "example": 3}
+    corpora = {"texts": corpora, "duplicates": [{"first": domains[0], "second": domains[-1], **overlap}]}
+    return {
+        "recommendation": recommendation,
+        "selection": selection,
+        "runs": runs,
+        "corpora": corpora,
+        "study_text": "name: quickstart\nkind: mixture\ntarget:\n  quotes: 0.7\n  spanish: 0.3\n",
+    }
+
+
+def made_check(study):
+    best = study["recommendation"]["predicted"]
+    gap = {arm: best[arm]["loss"] for arm in ("recommended", "natural", "uniform")}
+    return {
+        "sizes": [
+            {"params": p, "tokens": t, "arms": {a: [v - off + 0.004 * s for s in (-1, 0, 1)] for a, v in gap.items()}}
+            for p, t, off in ((1_180_000, 3_000_000, 0.0), (12_600_000, 40_000_000, 0.9))
+        ]
+    }
+
+
+def shown(study, **more):
+    parts = {**study, **more}
+    return render(parts.pop("recommendation"), parts.pop("selection"), parts.pop("runs"), **parts)
+
+
+@pytest.fixture(scope="module")
+def study():
+    return made_study()
+
+
+@pytest.fixture(scope="module")
+def page(study):
+    return shown(study, verified=made_check(study))
+
+
+class Page(HTMLParser):
+    """Collects ids, tags left open, links and the text outside scripts and styles."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.ids, self.links, self.scripts, self.words = [], [], [], [], []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if "id" in attrs:
+            self.ids.append(attrs["id"])
+        self.links += [attrs[key] for key in ("href", "src", "srcset", "action") if key in attrs]
+        if tag == "script":
+            self.scripts.append("")
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "script":
+            self.scripts[-1] += data
+        elif "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+def without_plotly(html):
+    return re.sub(r"<script>.*?</script>", "", html, flags=re.S)
+
+
+def figures_of(html):
+    found = re.search(r'<script type="application/json" id="figures">(.*?)</script>', html, re.S)
+    assert found
+    return json.loads(found[1])
+
+
+def test_every_element_is_closed_and_every_id_and_link_is_good(page):
+    read = Page(page)
+    assert read.open == []
+    assert len(set(read.ids)) == len(read.ids)
+    assert read.links
+    assert all(link.startswith("#") and link[1:] in read.ids for link in read.links)
+
+
+def test_the_page_needs_nothing_from_elsewhere(page):
+    ours = without_plotly(page)
+    assert not re.search(r"https?://|@import|url\(|<link|<img|<iframe|src=", ours)
+    assert len(Page(page).scripts[1]) > 1_000_000  # Plotly itself is inside
+
+
+def test_the_headline_says_the_mixture_its_loss_and_its_rivals(study):
+    recommendation = deepcopy(study["recommendation"])
+    for row, value in zip(recommendation["domains"], (0.31, 0.24, 0.2, 0.15, 0.1, 0, 0, 0), strict=True):
+        row["recommended"] = value
+    recommendation["predicted"] = {
+        "recommended": {"loss": 3.02, "low": 2.9, "high": 3.1},
+        "uniform": {"loss": 3.23},
+        "natural": {"loss": 3.0},
+    }
+    text = Page(without_plotly(shown(study, recommendation=recommendation))).text
+    assert "Train on 31% encyclopedia, 24% french, 20% speeches, 15% scripture and 10% legal." in text
+    assert "Predicted target loss 3.02 nats/token at proxy scale (80% interval 2.90 to 3.10)" in text
+    assert "to 3.10), 0.21 below uniform, 0.02 above natural." in text
+
+
+def test_without_scripts_headline_warnings_shares_and_bars_are_there(study, page):
+    ours = without_plotly(page)
+    text = Page(ours).text
+    assert "Train on " in text and all(warning in text for warning in study["recommendation"]["warnings"])
+    assert ours.count('class="bars"') > len(DOMAINS)
+    for row in study["recommendation"]["domains"]:
+        assert re.search(rf'<th scope="row">{row["domain"]}</th>', ours)
+        assert f"{100 * row['recommended']:.1f}%" in text
+
+
+def test_warnings_come_before_the_mixture(page):
+    assert page.index('id="recommendation"') < page.index('id="warnings"') < page.index('id="mixture"')
+
+
+def test_every_table_of_losses_says_its_scale(page):
+    captions = re.findall(r"<caption><span>(.*?)</span></caption>", page)
+    losses = [caption for caption in captions if "loss" in caption.lower() or "score" in caption.lower()]
+    assert len(losses) >= 7
+    assert all("at proxy scale" in caption or "parameters" in caption for caption in losses)
+    assert "the loss of the full run is not predicted" in Page(without_plotly(page)).text
+
+
+def test_equal_inputs_give_equal_pages_and_are_left_alone(study):
+    before = deepcopy({key: value for key, value in study.items() if key != "runs"})
+    assert shown(study) == shown(deepcopy(study))
+    assert before == {key: value for key, value in study.items() if key != "runs"}
+
+
+def test_the_order_of_domains_and_runs_in_the_files_does_not_change_the_page(study):
+    turned = deepcopy(study)
+    turned["recommendation"]["domains"].reverse()
+    turned["recommendation"]["effects"] = dict(reversed(turned["recommendation"]["effects"].items()))
+    turned["runs"] = study["runs"].iloc[::-1, ::-1]
+    assert shown(turned) == shown(study)
+
+
+@pytest.mark.parametrize(
+    "bad", ["<script>alert(1)</script>", "</script><b>", '"><img src=x onerror=alert(1)>', "a & b", "$title"]
+)
+def test_no_name_in_a_study_becomes_markup(bad):
+    made = made_study((bad, *DOMAINS[1:]))
+    recommendation, selection = made["recommendation"], made["selection"]
+    recommendation["study"] = bad
+    recommendation["warnings"] = [bad]
+    recommendation["target"]["weights"][bad] = 0.1
+    recommendation["by_text"][bad] = {"recommended": 3.0, "natural": 2.9, "uniform": 3.1}
+    recommendation["predicted"]["best_measured"]["run_id"] = bad
+    recommendation["search"]["sampler"] = recommendation["interval"]["method"] = bad
+    selection["chosen"] = bad
+    selection["held_out"]["predicted"][bad] = selection["held_out"]["predicted"]["regmix-linear"]
+    selection["held_out"]["role"][0] = bad
+    selection["left_out"] = [{"run_id": bad, "reason": bad}]
+    made["runs"].loc[0, ["run_id", "role"]] = bad
+    made["study_text"] = bad
+    html = shown(made, verified={"sizes": [{"params": 1e6, "tokens": 1e6, "arms": {bad: [3.0]}}]})
+    read = Page(html)
+    assert read.open == []
+    assert len(read.scripts) == 3
+    assert "<img" not in without_plotly(html) and "alert(1)</script>" not in html
+    assert read.text.count(bad) > 10
+    assert json.loads(read.scripts[0]) == figures_of(html)
+
+
+def test_plotly_takes_every_figure(page):
+    import plotly.graph_objects as go
+
+    figures = figures_of(page)
+    assert [len(figures[key]) for key in ("held-out", "by-text", "runs")] == [3, 1, 1]
+    for choices in figures.values():
+        for figure in choices:
+            go.Figure(figure).to_dict()  # raises ValueError on an attribute that Plotly doesn't know
+    for key in figures:
+        assert f'id="figure-{key}"' in page
+
+
+def test_the_scatter_opens_with_the_target_and_the_chosen_predictor(study, page):
+    first = figures_of(page)["held-out"][0]["data"]
+    points = [trace for trace in first if trace["mode"] == "markers"]
+    assert [trace["name"] for trace in points if trace["visible"] is True] == ["effective-data"]
+    assert points[0]["y"] == study["selection"]["held_out"]["measured"]["target"]
+    band = next(trace for trace in first if trace.get("fill"))
+    assert band["y"][-1] - band["y"][0] == pytest.approx(2 * 0.0051)  # one standard deviation to both sides
+
+
+def test_a_text_without_noise_has_no_noise_band(study):
+    selection = {**study["selection"], "noise": []}
+    html = shown(study, selection=selection)
+    assert not any(trace.get("fill") for trace in figures_of(html)["held-out"][0]["data"])
+    assert "run-to-run noise is unknown" in html and "grey band" not in html
+
+
+def test_unknown_pools_and_full_tokens_are_said(study):
+    for change, sentence in (("pool", "gives no pool"), ("tokens", "does not say how many tokens")):
+        recommendation = deepcopy(study["recommendation"])
+        for row in recommendation["domains"]:
+            row["epochs"] = row["pool" if change == "pool" else "tokens"] = None
+        if change == "tokens":
+            recommendation["full"] = {"params": None, "tokens": None}
+        text = Page(without_plotly(shown(study, recommendation=recommendation))).text
+        assert sentence in text
+        assert "None" not in text.replace("None.", "") and "nan" not in text
+
+
+def test_a_study_of_given_runs_says_that_its_corpora_are_unknown(study):
+    assert "nothing is known about the text" in shown(study, corpora=None)
+
+
+def test_what_reading_the_corpora_met_is_listed(page):
+    text = Page(without_plotly(page)).text
+    assert "3 empty" in text
+    assert "encyclopedia and docs: 14 documents (1.2% of encyclopedia and 0.9% of docs)" in text
+
+
+RECOMMENDATION_KEYS = tuple(made_study()["recommendation"])
+SELECTION_KEYS = tuple(made_study()["selection"])
+
+
+@pytest.mark.parametrize("how", ["absent", "null"])
+@pytest.mark.parametrize("key", [*RECOMMENDATION_KEYS, *SELECTION_KEYS])
+def test_a_page_without_one_part_is_whole(study, key, how):
+    parts = {name: dict(study[name]) for name in ("recommendation", "selection")}
+    holder = parts["recommendation"] if key in RECOMMENDATION_KEYS else parts["selection"]
+    if how == "absent":
+        del holder[key]
+    else:
+        holder[key] = None
+    read = Page(shown(study, **parts))
+    assert read.open == []
+    assert " None " not in read.text.replace("Warnings None.", "")
+
+
+def test_a_study_with_nothing_but_shares_is_still_a_page():
+    bare = {"domains": [{"domain": "a", "recommended": 0.4}, {"domain": "b", "recommended": 0.6}]}
+    html = render(bare, {}, pd.DataFrame({"run_id": []}), corpora=None, study_text="")
+    text = Page(html).text
+    assert "Train on 60% b and 40% a." in text and "No predictor has been scored." in text
+    assert figures_of(html) == {} and len(html) < 100_000  # no figure, so no Plotly
+
+
+@pytest.mark.parametrize("kinds", ["numpy", "nullable"])
+def test_missing_losses_become_null_and_a_dash(study, kinds):
+    runs = study["runs"].astype({"seed": float, "diverged": object})
+    if kinds == "nullable":
+        runs = runs.convert_dtypes()
+    runs.loc[3, ["loss/spanish", "seed", "role", "diverged"]] = [np.nan, np.nan, None, None]
+    selection = deepcopy(study["selection"])
+    selection["held_out"]["measured"]["target"][3] = float("nan")
+    selection["held_out"]["predicted"]["effective-data"]["target"][4] = None
+    html = shown(study, runs=runs, selection=selection)
+    points = next(t for t in figures_of(html)["held-out"][0]["data"] if t["name"] == "effective-data")
+    assert len(points["x"]) == len(selection["held_out"]["run_id"]) - 2
+    assert "NaN" not in without_plotly(html) and "nan" not in Page(without_plotly(html)).text
+
+
+def test_a_diverged_run_is_named_in_the_warnings_and_never_the_best(study):
+    runs = study["runs"].copy()
+    runs.loc[5, ["loss/quotes", "loss/spanish"]] = 0.1
+    for selection in (study["selection"], {**study["selection"], "left_out": []}):
+        text = Page(without_plotly(shown(study, runs=runs, selection=selection))).text
+        run_id = runs.loc[5, "run_id"]
+        assert f"1 run left out of every fit: {run_id} (diverged)." in text
+        assert f"The best, {run_id}" not in text
+        assert "27 runs took part in the fits, 1 left out." in text
+
+
+def test_only_the_last_step_of_a_run_counts(study):
+    late = study["runs"].assign(step=100)
+    early = study["runs"].assign(step=10, **{"loss/quotes": 9.0})
+    assert shown(study, runs=pd.concat([late, early])) == shown(study, runs=late)
+
+
+def test_the_target_is_weighed_from_the_texts_when_no_scores_hold_it(study):
+    runs = pd.DataFrame(
+        {
+            "run_id": ["r1", "r2"],
+            "w/a": [1.0, 0.5],
+            "w/b": [0.0, 0.5],
+            "loss/quotes": [3.0, 2.0],
+            "loss/spanish": [2.0, 5.0],
+        }
+    )
+    html = shown(study, runs=runs, selection={})
+    assert "The best, r1, measured 2.700 nats/token at proxy scale with 100% a." in html
+    assert figures_of(html)["runs"][0]["data"][1]["y"] == pytest.approx([2.7, 2.9])
+
+
+def test_a_measured_check_stands_beside_the_prediction(study, page):
+    text = Page(without_plotly(page)).text
+    gap = (
+        study["recommendation"]["predicted"]["uniform"]["loss"]
+        - study["recommendation"]["predicted"]["recommended"]["loss"]
+    )
+    assert f"{gap:.3f} below uniform (predicted: {gap:.3f} below), better in 3 of 3 seeds" in text
+    assert "12.6M parameters and 40M tokens" in text
+    assert "(mean of 3 runs)" in text  # the check at the proxies' own size stands in the first table too
+    assert 'id="check"' not in shown(study) and "(mean of 3 runs)" not in shown(study)
+
+
+def test_a_check_that_went_wrong_says_so(study):
+    arms = {"recommended": [3.5, None], "uniform": [3.2, 3.3], "natural": [None]}
+    text = Page(without_plotly(shown(study, verified={"sizes": [{"params": 1e6, "tokens": None, "arms": arms}]}))).text
+    assert "The recommended mixture measured 3.500 nats/token (mean of 1 seed): 0.250 above uniform" in text
+
+
+def test_a_gain_within_noise_is_called_so(study):
+    recommendation = deepcopy(study["recommendation"])
+    best = recommendation["predicted"]
+    best["best_measured"]["loss"] = best["recommended"]["loss"] + 0.003
+    assert (
+        "a difference within the noise of one run (0.005)"
+        in Page(without_plotly(shown(study, recommendation=recommendation))).text
+    )
+
+
+def test_a_hundred_domains_all_stand_in_the_page():
+    names = tuple(f"a rather long name of a corpus, part {n:03d}" for n in range(100))
+    made = made_study(names, n_runs=40)
+    html = shown(made)
+    ours = without_plotly(html)
+    assert all(ours.count(name) >= 4 for name in names)
+    strip = figures_of(html)["runs"][0]
+    assert len(set(strip["layout"]["yaxis"]["ticktext"])) == 100
+    assert max(map(len, strip["layout"]["yaxis"]["ticktext"])) <= 24
+
+
+def test_a_share_at_a_limit_is_marked(study):
+    recommendation = deepcopy(study["recommendation"])
+    recommendation["domains"][0] |= {"recommended": 0.4, "max": 0.4}
+    recommendation["domains"][1] |= {"recommended": 0.01, "min": 0.01}
+    html = shown(study, recommendation=recommendation)
+    assert "at its cap of 40%" in html and "at its floor of 1.0%" in html
+    assert "at its" not in Page(without_plotly(shown(study))).text.replace("at its highest", "")
+
+
+@given(st.recursive(st.none() | st.text() | st.floats(allow_nan=False, allow_infinity=False), st.lists, max_leaves=8))
+def test_figures_survive_their_script_element(value):
+    text = script_json(value)
+    assert json.loads(text) == value
+    assert not set("<>&") & set(text)
+
+
+def test_numbers_that_json_lacks_become_null():
+    assert script_json([float("nan"), float("inf"), {"a": -float("inf")}]) == '[null,null,{"a":null}]'
+
+
+@pytest.mark.parametrize(
+    ("given_value", "said"),
+    [
+        (share(0.314), "31%"),
+        (share(0.042), "4.2%"),
+        (share(0.0004), "<0.1%"),
+        (share(0), "0%"),
+        (share(None), "–"),
+        (amount(1_234_567), "1.23M"),
+        (amount(140e9), "140B"),
+        (amount(999_999), "1M"),
+        (amount(15e12), "15T"),
+        (amount(float("nan")), "–"),
+        (size(3.2e6), "3.2 MB"),
+        (passes(0.004), "<0.01"),
+        (passes(2.345), "2.35"),
+        (passes(14.2), "14.2"),
+        (signed(-0.21, 2), "−0.21"),
+        (signed(0.0001, 2), "0.00"),
+        (mixture({"a": 0.5, "b": 0.3, "c": 0.2}), "50% a, 30% b and 20% c"),
+        (mixture({"a": 0.5, "b": 0.3, "c": 0.1, "d": 0.1}, named=2), "50% a, 30% b and 20% in 2 others"),
+        (mixture({"a": 0.0}), ""),
+    ],
+)
+def test_numbers_are_said_with_sensible_digits(given_value, said):
+    assert given_value == said
+
+
+@given(st.lists(st.floats(0.001, 1), min_size=1, max_size=40))
+def test_every_domain_with_a_share_is_named_or_counted(weights):
+    text = mixture({f"d{n}": w for n, w in enumerate(weights)})
+    others = re.search(r"in (\d+) others", text)
+    assert len(re.findall(r"\bd\d+", text)) + (int(others[1]) if others else 0) == len(weights)
+
+
+def saved(study, folder):
+    (folder / "fits").mkdir()
+    (folder / "shards").mkdir()
+    (folder / "recommendation.json").write_text(json.dumps(study["recommendation"]))
+    (folder / "fits/selection.json").write_text(json.dumps(study["selection"]))
+    (folder / "shards/corpora.json").write_text(json.dumps(study["corpora"]))
+    (folder / "study.yaml").write_text(study["study_text"])
+    study["runs"].to_parquet(folder / "runs.parquet")
+    return folder
+
+
+def test_write_gives_the_page_of_the_files_and_leaves_nothing_else(study, tmp_path):
+    saved(study, tmp_path)
+    before = set(tmp_path.iterdir())
+    report = write(tmp_path)
+    assert report == tmp_path / "report.html"
+    assert report.read_text(encoding="utf-8") == shown(study)
+    assert set(tmp_path.iterdir()) - before == {report}
+    (tmp_path / "shards/corpora.json").unlink()
+    (tmp_path / "verify.json").write_text(json.dumps(made_check(study)))
+    write(tmp_path)
+    assert report.read_text(encoding="utf-8") == shown(study, corpora=None, verified=made_check(study))
+
+
+@pytest.mark.parametrize("name", ["recommendation.json", "fits/selection.json", "runs.parquet", "study.yaml"])
+def test_write_names_the_file_that_is_missing(study, tmp_path, name):
+    (saved(study, tmp_path) / name).unlink()
+    with pytest.raises(MixoptError, match=f"has no {re.escape(name)},"):
+        write(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", ["recommendation.json", "verify.json", "runs.parquet"])
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_write_names_the_file_that_cannot_be_read(study, tmp_path, name, content):
+    (saved(study, tmp_path) / name).write_text(content)
+    (tmp_path / "report.html").write_text("old")
+    with pytest.raises(MixoptError, match=re.escape(name)):
+        write(tmp_path)
+    assert (tmp_path / "report.html").read_text() == "old"
+
+
+def test_importing_the_report_loads_neither_plotly_nor_pandas():
+    code = "import sys, mixopt.report; print([m for m in ('plotly', 'pandas', 'numpy') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

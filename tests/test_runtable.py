@@ -1,0 +1,341 @@
+"""Facts about reading runs: ours from JSON, a user's from tables."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mixopt.errors import MixoptError
+from mixopt.importing import read_runs
+from mixopt.runtable import RunTable, collect
+
+PUBLISHED = Path(__file__).parents[2] / "shared" / "data"
+needs_published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published run tables are not on this machine")
+
+MIXTURES = [(0.5, 0.5), (0.25, 0.75), (1.0, 0.0), (0.0, 1.0), (0.4, 0.6)]
+ROWS = [f"run{i},{a},{b},{2.5 + a},{3.5 - a}" for i, (a, b) in enumerate(MIXTURES)]
+HEADER = "run,w_news,w_code,loss_news,loss_code"
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Writes a CSV and gives its path."""
+
+    def write(header=HEADER, rows=ROWS, name="mine.csv"):
+        path = tmp_path / name
+        path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+        return path
+
+    return write
+
+
+def record(run_id, weight, **changes):
+    """A run as training writes it."""
+    losses = {
+        "news": {"nats_per_token": 2.0 + weight, "bits_per_byte": 1.0},
+        "code": {"nats_per_token": 3.0 - weight, "bits_per_byte": 1.5},
+    }
+    made = {"run_id": run_id, "role": "dirichlet", "seed": 7, "params": 1000, "params_total": 2000, "tokens": 64}
+    made |= {"weights": {"news": weight, "code": 1 - weight}, "pools": {"news": 30, "code": None}, "losses": losses}
+    return made | {"trajectory": [], "diverged": False, "reason": None} | changes
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Writes run records and gives their folder."""
+
+    def write(*records):
+        folder = tmp_path / "runs"
+        folder.mkdir(exist_ok=True)
+        for one in records:
+            (folder / f"{one['run_id']}.json").write_text(json.dumps(one), encoding="utf-8")
+        return folder
+
+    return write
+
+
+# Our own runs
+
+
+def test_collected_runs_come_in_order_with_the_columns_that_other_stages_read(runs):
+    found = collect(runs(record("rb", 0.25), record("ra", 0.5)))
+    assert list(found.frame["run_id"]) == ["ra", "rb"]
+    assert (found.domains, found.targets) == (("news", "code"), ("news", "code"))
+    assert found.weights.tolist() == [[0.5, 0.5], [0.25, 0.75]]
+    assert found.losses.tolist() == [[2.5, 2.5], [2.25, 2.75]]
+    assert found.frame["pool/news"].tolist() == [30, 30]
+    assert found.frame["pool/code"].isna().all()
+    assert found.frame["bpb/code"].tolist() == [1.5, 1.5]
+
+
+def test_collecting_writes_a_table_that_reads_back_the_same(runs):
+    folder = runs(*(record(f"r{i}", w) for i, (w, _) in enumerate(MIXTURES)))
+    found = collect(folder)
+    for name in ("runs.csv", "runs.parquet"):
+        again = read_runs(folder.parent / name)
+        assert (again.domains, again.targets) == (found.domains, found.targets)
+        for column in found.frame.columns.drop("reason"):
+            assert again.frame[column].tolist() == pytest.approx(found.frame[column].tolist(), nan_ok=True)
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["runs", "runs.csv", "runs.parquet"]
+
+
+def test_a_diverged_run_stays_in_the_table_and_out_of_its_arrays(runs):
+    lost = record("r2", 0.1, diverged=True, reason="loss rose above 20", losses={"news": {"nats_per_token": None}})
+    found = collect(runs(record("r1", 0.5), lost, record("r3", 0.4)))
+    assert len(found.frame) == 3
+    assert found.weights[:, 0].tolist() == [0.5, 0.4]
+    assert found.left_out == [{"run_id": "r2", "reason": "loss rose above 20"}]
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), None])
+def test_a_run_whose_loss_is_no_number_counts_as_diverged(runs, loss):
+    broken = record("r2", 0.1, losses={"news": {"nats_per_token": loss, "bits_per_byte": loss}})
+    found = collect(runs(record("r1", 0.5), broken))
+    assert found.left_out == [{"run_id": "r2", "reason": "the loss on news is not a number"}]
+    assert not np.isinf(found.frame["loss/news"]).any()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"run_id": "r9", "wei', "not a whole run"),
+        ("[1, 2]", "not a run, but a list"),
+        ('{"run_id": "r9", "losses": {}}', "weights is missing"),
+        ('{"run_id": "r9", "weights": {"a": "much"}, "losses": {}}', "not shares between 0 and 1"),
+        ('{"run_id": "r9", "weights": {"a": NaN}, "losses": {}}', "not shares between 0 and 1"),
+        ('{"run_id": "r9", "weights": {"a": 1}, "losses": {"a": 2.0}}', "by text and unit"),
+    ],
+)
+def test_a_broken_run_file_is_named(runs, text, said):
+    folder = runs(record("r1", 0.5))
+    (folder / "r9.json").write_text(text, encoding="utf-8")
+    with pytest.raises(MixoptError, match=rf"r9\.json: .*{said}.*remove the file"):
+        collect(folder)
+
+
+def test_runs_of_other_domains_are_refused(runs):
+    with pytest.raises(MixoptError, match="run r2 mixes law, run r1 mixes code, news"):
+        collect(runs(record("r1", 0.5), record("r2", 0.5, weights={"law": 1.0})))
+
+
+def test_a_folder_without_runs_says_what_to_do(tmp_path):
+    with pytest.raises(MixoptError, match="train some first"):
+        collect(tmp_path)
+
+
+def test_a_half_written_run_beside_the_others_is_not_read(runs):
+    folder = runs(record("r1", 0.5))
+    (folder / ".r2.123.json").write_text("{", encoding="utf-8")
+    assert len(collect(folder).frame) == 1
+
+
+@given(st.lists(st.sampled_from(MIXTURES), min_size=1, max_size=12))
+@settings(deadline=None)
+def test_runs_share_a_group_exactly_when_they_share_a_mixture(mixtures):
+    frame = pd.DataFrame(mixtures, columns=["w/a", "w/b"])
+    groups = RunTable(frame=frame, domains=("a", "b"), targets=()).groups
+    for i, one in enumerate(mixtures):
+        for j, other in enumerate(mixtures):
+            assert (groups[i] == groups[j]) == (one == other)
+
+
+# A user's table
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        HEADER,
+        "run_id,w/news,w/code,loss/news,loss/code",
+        "name,weight_news,weight_code,news_loss,code_loss",
+        "Run,train_news,train_code,valid_news,valid_code",
+        "id,news_weight,code_weight,val_news,val_code",
+        "index,W_news,W_code,news/loss,code/loss",
+    ],
+)
+def test_usual_names_of_weights_and_losses_are_recognised(table, header):
+    found = read_runs(table(header))
+    assert (found.domains, found.targets, found.notes) == (("news", "code"), ("news", "code"), ())
+    assert found.weights.tolist() == [list(mixture) for mixture in MIXTURES]
+    assert found.frame["run_id"].tolist() == ["run0", "run1", "run2", "run3", "run4"]
+
+
+def test_training_settings_are_not_taken_for_domains(table):
+    header = "run,weight_decay,w_news,w_code,train_loss,train_tokens,val_loss,lr"
+    found = read_runs(table(header, [f"r{i},.1,{a},{b},2.0,64,{3 - a},.01" for i, (a, b) in enumerate(MIXTURES)]))
+    assert (found.domains, found.targets) == (("news", "code"), ("validation",))
+    assert found.frame["tokens"].tolist() == [64.0] * 5
+    assert any("not used: 'weight_decay', 'train_loss', 'lr'" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("weights", "losses", "names"),
+    [
+        ("p.", "l.", ("x", "y")),
+        (["p.x", "p.y"], ["l.x"], ("p.x", "p.y")),
+        ({"books": "p.x", "web": "p.y"}, {"books": "l.x"}, ("books", "web")),
+    ],
+)
+def test_weights_and_losses_can_be_named_by_prefix_list_or_map(table, weights, losses, names):
+    path = table("run,p.x,p.y,l.x,l.y")
+    assert read_runs(path, weights=weights, losses=losses).domains == names
+
+
+def test_constants_and_columns_give_parameters_tokens_and_seeds(table):
+    path = table(HEADER + ",size,Tokens", [f"{row},70e6,{1000 + i}" for i, row in enumerate(ROWS)])
+    found = read_runs(path, params="size", seed=3)
+    assert found.frame["params"].tolist() == [70e6] * 5
+    assert found.frame["tokens"].tolist() == [1000, 1001, 1002, 1003, 1004]
+    assert found.frame["seed"].tolist() == [3] * 5
+    assert any("5 training lengths" in note for note in found.notes)
+
+
+def test_a_pair_of_files_is_joined_on_its_id_in_any_order(table):
+    mixtures = table("index,train_news,train_code", [row.rsplit(",", 2)[0] for row in ROWS], "mixture.csv")
+    losses = [f"{row.split(',')[0]},{row.split(',')[3]}" for row in reversed(ROWS)]
+    metrics = table("index,valid_news", [*losses, "run9,3.0"], "loss.csv")
+    found = read_runs((mixtures, metrics))
+    assert found.losses[:, 0].tolist() == [2.5 + a for a, _ in MIXTURES]
+    assert found.notes == ("1 of 6 rows of loss.csv have no partner by 'index' and are out.",)
+
+
+def test_a_pair_needs_no_prefixes(table):
+    mixtures = table(",run,name,news,code", [f"{i},r{i},x,{a},{b}" for i, (a, b) in enumerate(MIXTURES)], "ratios.csv")
+    metrics = table(",run,name,arc,mmlu", [f"{i},r{i},x,1.5,{1 + a}" for i, (a, _) in enumerate(MIXTURES)], "m.csv")
+    found = read_runs((mixtures, metrics))
+    assert (found.domains, found.targets) == (("news", "code"), ("arc", "mmlu"))
+
+
+def test_of_a_run_with_several_steps_the_last_can_be_kept(table):
+    rows = [f"{row},{step}" for row in ROWS for step in (20, 10)]
+    path = table(HEADER + ",step", rows)
+    with pytest.raises(MixoptError, match=r"line 3, column 'run': 'run0' stands on line 2 already.*last_step: true"):
+        read_runs(path)
+    assert read_runs(path, last_step=True).frame["step"].tolist() == [20] * 5
+
+
+def test_weights_printed_with_rounding_are_used_as_written_with_a_note(table):
+    found = read_runs(table(rows=["run9,0.33,0.66,2.0,2.0", *ROWS]))
+    assert found.weights[0].tolist() == [0.33, 0.66]
+    assert found.notes == (
+        "The weights of 1 of 6 rows do not sum to 1 but to between 0.99 and 1, as in tables printed with rounding: "
+        "they are used as written.",
+    )
+
+
+def test_percents_are_renormalised_on_request(table):
+    path = table(rows=[f"r{i},{100 * a},{100 * b},2.0,2.0" for i, (a, b) in enumerate(MIXTURES)])
+    with pytest.raises(MixoptError, match=r"line 2, column 'w_news': '50\.0'.*renormalise: true"):
+        read_runs(path)
+    np.testing.assert_allclose(read_runs(path, renormalise=True).weights, MIXTURES)
+
+
+def test_a_missing_loss_is_allowed_and_noted(table):
+    found = read_runs(table(rows=["run9,0.3,0.7,,2.0", "run8,0.2,0.8,nan,2.0", *ROWS]))
+    assert np.isnan(found.losses[:2, 0]).all()
+    assert found.notes == ("2 losses are missing (of 'news'); those runs count for the others.",)
+
+
+def test_a_run_marked_as_diverged_may_have_any_loss(table):
+    rows = [f"{row},false" for row in ROWS]
+    found = read_runs(table(HEADER + ",diverged", ["run9,0.3,0.7,inf,2.0,true", *rows]))
+    assert [row["run_id"] for row in found.left_out] == ["run9"]
+    assert len(found.losses) == 5
+
+
+def test_a_domain_that_never_varies_is_noted(table):
+    header = "run,w_a,w_b,w_c,loss_a"
+    found = read_runs(table(header, [f"r{i},0.2,{0.8 * a},{0.8 * b},2.0" for i, (a, b) in enumerate(MIXTURES)]))
+    assert any(note.startswith("'a': the same weight in every run") for note in found.notes)
+
+
+def test_a_row_keeps_its_line_number_after_blank_lines(table):
+    with pytest.raises(MixoptError, match="line 4, column 'w_news': 'much' is not a number"):
+        read_runs(table(rows=[ROWS[0], "", "run9,much,0.5,2.0,2.0", *ROWS[1:]]))
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("run9,-0.1,1.1,2.0,2.0", r"line 7, column 'w_news': '-0\.1'.*between 0 and 1"),
+        ("run9,0.5,1.2,2.0,2.0", r"line 7, column 'w_code': '1\.2'.*renormalise"),
+        ("run9,,1.0,2.0,2.0", "line 7, column 'w_news': empty.*write 0"),
+        ("run9,inf,1.0,2.0,2.0", "line 7, column 'w_news': 'inf'"),
+        ("run9,half,0.5,2.0,2.0", "line 7, column 'w_news': 'half' is not a number"),
+        ("run9,0.5,0.4,2.0,2.0", r"line 7: the weights .* sum to 0\.9, not 1.*1 of 6.*renormalise: true"),
+        ("run9,0.5,0.5,inf,2.0", "line 7, column 'loss_news': 'inf'.*diverged"),
+        ("run9,0.5,0.5,2.0,-1", "line 7, column 'loss_code': '-1'.*above 0"),
+        ("run9,0.5,0.5,2.0,0", "line 7, column 'loss_code': '0'"),
+        ("run2,0.5,0.5,2.0,2.0", "line 7, column 'run': 'run2' stands on line 4 already: keep one row a run"),
+        (",0.5,0.5,2.0,2.0", "line 7, column 'run': empty"),
+        ("run9,0.5,0.5,2.0,2.0,7", "not a CSV table"),
+    ],
+)
+def test_a_bad_row_is_refused_by_line_and_column(table, row, said):
+    with pytest.raises(MixoptError, match=rf"mine\.csv.*{said}"):
+        read_runs(table(rows=[*ROWS, row]))
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "options", "said"),
+    [
+        ("run,a,b,loss_a,loss_b", ROWS, {}, "no column looks like a weight.*'run', 'a', 'b'"),
+        ("run,w_a,w_b,a,b", ROWS, {}, "no column looks like a loss.*`losses:`"),
+        (HEADER, ROWS, {"weights": "mix_"}, r"no column starts with 'mix_' \(weights\)"),
+        (HEADER, ROWS, {"losses": ["loss_law"]}, r"no column 'loss_law' \(losses\)"),
+        (HEADER, ROWS, {"weights": {"a": "w_news", "b": "w_news"}}, "one column to two names"),
+        (HEADER, ROWS, {"weights": []}, "weights names no column"),
+        (HEADER, ROWS, {"params": "size"}, r"no column 'size' \(params\)"),
+        (HEADER, ROWS, {"on": "key"}, r"no column 'key' \(on\)"),
+        (HEADER, ROWS[:4], {}, "4 usable runs of 4 different mixtures: at least 5"),
+        (HEADER, ROWS[:1] * 5, {"on": "w_news"}, r"stands on line 2 already"),
+        (HEADER, [], {}, "no rows"),
+        ("run,w_a,w_a,loss_a,loss_b", ROWS, {}, "two columns are called 'w_a'"),
+        ("run;w_a;w_b;loss", ["r;1;0;2"], {}, "separate the columns by commas"),
+        ("", [""], {}, "no header"),
+        (HEADER, ROWS, {"last_step": True}, "needs a run column .* and a step column"),
+        (HEADER + ",diverged", [f"{row},perhaps" for row in ROWS], {}, "'perhaps': write true or false"),
+        (HEADER, [",".join([*row.split(",")[:4], ""]) for row in ROWS], {}, "'loss_code': no run has a loss"),
+    ],
+)
+def test_a_table_that_is_no_run_table_says_why(table, header, rows, options, said):
+    with pytest.raises(MixoptError, match=said):
+        read_runs(table(header, rows), **options)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(MixoptError, match=r"runs\.csv: no such file"):
+        read_runs(tmp_path / "runs.csv")
+
+
+def test_text_in_another_encoding_is_refused(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_bytes(HEADER.encode() + b"\nr\xe9,1,0,2,2\n")
+    with pytest.raises(MixoptError, match="not UTF-8"):
+        read_runs(path)
+
+
+def test_a_pair_without_a_shared_id_is_refused(table):
+    one, other = table("run,w_a,w_b", ["r,1,0"], "a.csv"), table("model,loss", ["r,2"], "b.csv")
+    with pytest.raises(MixoptError, match="share no id column"):
+        read_runs((one, other))
+    with pytest.raises(MixoptError, match="share no value of 'run'"):
+        read_runs((one, table("run,loss", ["s,2"], "c.csv")))
+
+
+@needs_published
+def test_regmix_table_is_accepted_as_it_is():
+    found = read_runs(PUBLISHED / "regmix" / "train_1m.csv")
+    assert (found.weights.shape, found.losses.shape) == ((512, 17), (512, 13))
+    assert len(found.notes) == 1
+    assert "303 of 512 rows do not sum to 1 but to between 0.996 and 1.003" in found.notes[0]
+
+
+@needs_published
+def test_olmix_pair_is_accepted_as_it_is():
+    found = read_runs((PUBLISHED / "olmix_dclm" / "ratios.csv", PUBLISHED / "olmix_dclm" / "metrics.csv"))
+    assert (found.weights.shape, found.losses.shape) == ((127, 24), (127, 110))
