@@ -38,8 +38,8 @@ def advise(session: "Session", fitted: Fitted) -> dict[str, Any]:
         return read_json(folder.recommendation, made_by="run")
     allowed = feasible(
         table.domains,
-        min_weights=settings.min_weight,
-        max_weights=settings.max_weight,
+        min_weight=settings.min_weight,
+        max_weight=settings.max_weight,
         fixed=settings.fixed,
         pools=pools,
         tokens=full.tokens if full else None,

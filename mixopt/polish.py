@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FIRST_MOVE = 0.1  # share of tokens that a polish without gradient moves first, halved down to ...
 LAST_MOVE = 1e-4
+LEAST_GAIN = 1e-9  # nats/token; less is a rounding
 MOST_ROUNDS = 300  # of moves; each judges every pair of domains once
 
 
@@ -83,24 +84,28 @@ def _slsqp(
 
 def _by_moves(objective: Callable[[Floats], Floats], feasible: Feasible, best: Polished) -> Polished:
     """Moves weight between the pair of domains that gains most, halving the move where none gains."""
-    free = np.flatnonzero(feasible.free)
-    giver, taker = (index.ravel() for index in np.meshgrid(free, free, indexing="ij"))
-    giver, taker = giver[giver != taker], taker[giver != taker]
     move = FIRST_MOVE
     for _ in range(MOST_ROUNDS):
-        room = np.minimum(best.weights[giver] - feasible.low[giver], feasible.high[taker] - best.weights[taker])
-        amount = np.clip(room, 0.0, move)
-        moved = np.tile(best.weights, (len(giver), 1))
-        rows = np.arange(len(giver))
-        moved[rows, giver] -= amount
-        moved[rows, taker] += amount
+        moved = _moves(feasible, best.weights, move)
         losses = objective(moved)
         i = int(np.argmin(losses))
-        if losses[i] < best.loss - 1e-9:
-            best = Polished(feasible.project(moved[i]), float(losses[i]))
-            best = Polished(best.weights, float(objective(best.weights[None])[0]))
+        if losses[i] < best.loss - LEAST_GAIN:
+            best = Polished(moved[i], float(losses[i]))
         elif move <= LAST_MOVE:
             break
         else:
             move /= 2
     return best
+
+
+def _moves(feasible: Feasible, w: Floats, move: float) -> Floats:
+    """w with up to `move` taken from one domain and given to another, (n_pairs, n_domains), as far as limits allow."""
+    free = np.flatnonzero(feasible.free)
+    giver, taker = (index.ravel() for index in np.meshgrid(free, free, indexing="ij"))
+    amount = np.clip(np.minimum(w[giver] - feasible.low[giver], feasible.high[taker] - w[taker]), 0.0, move)
+    keep = (giver != taker) & (amount > 0)
+    rows = np.arange(keep.sum())
+    moved = np.tile(w, (len(rows), 1))
+    moved[rows, giver[keep]] -= amount[keep]
+    moved[rows, taker[keep]] += amount[keep]
+    return feasible.project(moved)  # takes off roundings, so that what was judged is what is kept

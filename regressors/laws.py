@@ -93,7 +93,7 @@ def make_effective_data(*, skills: int = 1) -> Law:
             Param("E", unit="nats/token", low=0.0, prior=Prior(lambda s: np.log(FLOOR * s.low), 0.5)),
             Param("C", unit="1", per_domain=True, low=0.0, copies=skills, prior=Prior(_unit_data, 2.5)),
             # what a domain gains from the others' text, as if it had this share more of its own
-            Param("e", unit="1", per_domain=True, low=0.0, copies=skills, prior=Prior(np.log(0.01), 2.0)),
+            Param("e", unit="1", per_domain=True, low=0.0, copies=skills, prior=Prior(np.log(0.01), 1.5)),
             Param("g", unit="1", per_domain=True, low=0.0, copies=skills, prior=Prior(np.log(0.35), 0.3)),
             Param("q", unit="nats/token", per_domain=True, prior=Prior(0.0, 0.2)),
         ),

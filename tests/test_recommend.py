@@ -134,7 +134,7 @@ def test_equal_inputs_give_equal_recommendations():
 def test_the_best_measured_mixture_is_the_mean_of_its_repeats():
     table, held = made_runs(noise=0.0)
     frame = table.frame.copy()
-    lucky = frame["loss/quotes"].idxmin() + 0
+    lucky = frame["loss/quotes"].idxmin()
     other = int(frame["loss/quotes"].nsmallest(2).index[1])
     # A repeat of the best mixture came out badly: on the mean, the second best is ahead.
     repeat = frame.loc[[lucky]].assign(run_id="again", **{"loss/quotes": 3.0})

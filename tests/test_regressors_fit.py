@@ -51,7 +51,8 @@ def test_a_law_without_hand_written_derivatives_fits_the_same(law):
     W, _, Y = made_by(law, domains=3, runs=20, noise=0.01)
     plain = dataclasses.replace(law, jacobian=None)
     first, second = (LawRegressor(kind, starts=1, random_state=0).fit(W, Y).predict(W) for kind in (law, plain))
-    np.testing.assert_allclose(first, second, atol=1e-6)  # the same steps but for rounding
+    # steps differ by rounding, and both rest where a step promises 1e-7 of the objective: far below the noise of .01
+    np.testing.assert_allclose(first, second, atol=1e-4)
 
 
 @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
@@ -78,7 +79,6 @@ def test_the_optimum_is_the_one_that_scipy_finds(law, huber):
     assert posterior.objective(theirs.x[None], np.array([0]))[0] == pytest.approx(theirs.cost, abs=1e-9)
 
 
-@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
 def test_a_fitted_law_predicts_unseen_runs_of_its_own_making(law):
     W, loss, _ = made_by(law, runs=120)
