@@ -1,3 +1,60 @@
-"""mixopt: decide what text a language model is trained on, how much of it, and how often."""
+"""mixopt: decide what text a language model is trained on, how much of it, and how often.
+
+    import mixopt
+    recommendation = mixopt.recommend("study.yaml")
+
+Names are looked up when they are first used, so importing mixopt costs nothing.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mixopt.config import Study
+    from mixopt.errors import MixoptError
+    from mixopt.importing import read_runs
+    from mixopt.pipeline import recommend_for as recommend
+    from mixopt.runtable import RunTable
+    from mixopt.simplex import feasible
+    from mixopt.studyfile import load_study
+    from regressors import PREDICTORS, LawRegressor, RegMixLightGBM, RegMixLinear, cross_validate
+
+_HOME = {
+    "LawRegressor": ("regressors", "LawRegressor"),
+    "MixoptError": ("mixopt.errors", "MixoptError"),
+    "PREDICTORS": ("regressors", "PREDICTORS"),
+    "RegMixLightGBM": ("regressors", "RegMixLightGBM"),
+    "RegMixLinear": ("regressors", "RegMixLinear"),
+    "RunTable": ("mixopt.runtable", "RunTable"),
+    "Study": ("mixopt.config", "Study"),
+    "cross_validate": ("regressors", "cross_validate"),
+    "feasible": ("mixopt.simplex", "feasible"),
+    "load_study": ("mixopt.studyfile", "load_study"),
+    "read_runs": ("mixopt.importing", "read_runs"),
+    "recommend": ("mixopt.pipeline", "recommend_for"),
+}
+
+__all__ = [
+    "PREDICTORS",
+    "LawRegressor",
+    "MixoptError",
+    "RegMixLightGBM",
+    "RegMixLinear",
+    "RunTable",
+    "Study",
+    "cross_validate",
+    "feasible",
+    "load_study",
+    "read_runs",
+    "recommend",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    module, attribute = _HOME[name]
+    return getattr(import_module(module), attribute)

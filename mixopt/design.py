@@ -34,13 +34,17 @@ def tempered(prior: np.ndarray, temperature: float) -> np.ndarray:
     return powered / powered.sum()
 
 
-def mixtures(prior: np.ndarray, count: int, *, seed: int) -> list[tuple[str, np.ndarray]]:
+def mixtures(
+    prior: np.ndarray, count: int, *, seed: int, towards: np.ndarray | None = None
+) -> list[tuple[str, np.ndarray]]:
     """count different mixtures as (role, (n_domains,) weights).
 
-    The natural and the uniform mixture; each domain left out once (halfway between natural and uniform otherwise), as
-    far as they take up at most half of the rest; and Dirichlet draws around the tempered prior and around
-    uniform at several strengths. The draws are quasi-random (Sobol points through gamma quantiles), so that a
-    few dozen mixtures cover the simplex more evenly than independent ones.
+    prior: the natural mixture. towards: where the target lies if it is trained on, (n_domains,) shares.
+    The natural and the uniform mixture; each domain left out once (halfway between natural and uniform otherwise), when
+    that takes up at most half of the rest; and Dirichlet draws at several strengths around uniform, around the
+    tempered prior and, halfway from uniform, towards the target: optima lie there, and a prediction
+    inside what was trained is worth more than one beyond it. The draws are quasi-random (Sobol points through gamma
+    quantiles), so that a few dozen mixtures cover the simplex more evenly than independent ones.
     Raises ValueError when count is below 2.
     """
     if count < 2:
@@ -54,18 +58,20 @@ def mixtures(prior: np.ndarray, count: int, *, seed: int) -> list[tuple[str, np.
             left = np.where(np.arange(d) == j, 0.0, centre)
             rows.append(("leave-out", left / left.sum()))
     rows = rows[:count]
-    rows += [("dirichlet", w) for w in dirichlet_points(prior, count - len(rows), seed=seed)]
+    centres = [uniform, tempered(prior, 0.5)]
+    if towards is not None and towards.sum() > 0:
+        centres.append((uniform + towards / towards.sum()) / 2)
+    rows += [("dirichlet", w) for w in dirichlet_points(centres, count - len(rows), seed=seed)]
     return rows
 
 
-def dirichlet_points(prior: np.ndarray, count: int, *, seed: int) -> list[np.ndarray]:
+def dirichlet_points(centres: Sequence[np.ndarray], count: int, *, seed: int) -> list[np.ndarray]:
     """count quasi-random draws: centre and strength vary from draw to draw in a fixed rotation."""
     from scipy.stats import gamma, qmc
 
     if count == 0:
         return []
-    d = len(prior)
-    centres = [np.full(d, 1 / d), tempered(prior, 0.5)]
+    d = len(centres[0])
     sobol = qmc.Sobol(d, seed=np.random.default_rng([seed, 101]))
     unit = sobol.random_base2(max(1, int(np.ceil(np.log2(count)))))[:count]
     draws = []

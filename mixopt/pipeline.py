@@ -51,6 +51,14 @@ def run(session: Session) -> dict[str, Any]:
     return recommendation
 
 
+def recommend_for(study: Path | str, *, out: Path | str | None = None) -> dict[str, Any]:
+    """Everything that `mixopt run` does, from Python. Gives recommendation.json's content.
+
+    study: a study file; out: the study folder, default studies/<name>. Raises MixoptError for what a user can mend.
+    """
+    return run(open_session(study, out))
+
+
 def runs_of(session: Session) -> "RunTable":
     """The study's run table: imported, or trained as far as runs are missing."""
     if session.study.runs is not None:

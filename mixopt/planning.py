@@ -46,7 +46,8 @@ def make_plan(study: Study, shards: Mapping[str, "Shard"], study_path: Path) -> 
     prior = natural_mixture([pools[name] for name in names])
     recipe = make_recipe(study, vocab=next(iter(shards.values())).meta.vocab_size)
     available, notes = proxy_pools(study, shards, pools, recipe)
-    rows = mixtures(prior, study.design.mixtures, seed=study.seed)
+    towards = np.array([study.target_weights.get(name, 0.0) for name in names])
+    rows = mixtures(prior, study.design.mixtures, seed=study.seed, towards=towards)
     rounded = [(role, {name: round(float(x), 8) for name, x in zip(names, w, strict=True)}) for role, w in rows]
     runs = [PlannedRun(role, weights, dict(available), study.seed) for role, weights in rounded]
     again = next(run for run in runs if run.role == REPEATED)

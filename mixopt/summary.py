@@ -24,24 +24,6 @@ def summary_rows(recommendation: Mapping[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
-def summary_lines(recommendation: Mapping[str, Any]) -> list[str]:
-    """Predicted target losses in words: the recommended mixture and its rivals, nats/token."""
-    names = {"recommended": "recommended", "natural": "natural", "uniform": "uniform", "best_measured": "best measured"}
-    level = recommendation["interval"]["level"]
-    lines = []
-    for key, name in names.items():
-        predicted = recommendation["predicted"].get(key)
-        if predicted is None:
-            continue
-        line = f"{name}: {predicted['loss']:.4f}"
-        if predicted["low"] is not None and predicted["high"] is not None:
-            line += f" ({level:.0%} interval {predicted['low']:.4f} to {predicted['high']:.4f})"
-        if "measured" in predicted:
-            line += f", measured {predicted['measured']:.4f} in run {predicted['run_id']}"
-        lines.append(line)
-    return lines
-
-
 def count(value: float | None) -> str:
     """1234567 as 1.23M."""
     if value is None:

@@ -84,18 +84,13 @@ def show_recommendation(console: Console, recommendation: Mapping[str, Any]) -> 
 
 
 def mixture_table(recommendation: Mapping[str, Any]) -> Table:
+    from mixopt.summary import HEADER, summary_rows
+
     table = Table(title="Recommended mixture", title_justify="left")
-    table.add_column("domain")
-    for heading in ("natural", "recommended", "tokens", "epochs"):
-        table.add_column(heading, justify="right")
-    for row in sorted(recommendation["domains"], key=lambda row: -row["recommended"]):
-        table.add_row(
-            escape(row["domain"]),
-            "" if row["natural"] is None else f"{row['natural']:.1%}",
-            f"[bold]{row['recommended']:.1%}[/]",
-            count(row["tokens"]),
-            "" if row["epochs"] is None else f"{row['epochs']:.2f}",
-        )
+    for i, heading in enumerate(HEADER):
+        table.add_column(heading, justify="right" if i else "left")
+    for row in summary_rows(recommendation):
+        table.add_row(*map(escape, row))
     return table
 
 
@@ -153,13 +148,3 @@ def show_paths(console: Console, paths: Sequence[tuple[str, Path]]) -> None:
     for what, path in paths:
         # A path is printed whole on its line, so that it can be copied or clicked.
         console.print(f"{what:<15} {escape(str(path))}", highlight=False, soft_wrap=True)
-
-
-def count(value: float | None) -> str:
-    """Tokens in three digits and a suffix: 4.31B."""
-    if value is None:
-        return ""
-    for size, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
-        if value >= size:
-            return f"{value / size:.3g}{suffix}"
-    return f"{value:.3g}"

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -107,7 +108,9 @@ def test_every_proxy_is_clipped_by_its_own_norm():
 
 def test_temperatures_are_not_decayed():
     model = StackedGPT(RECIPE.shape, [0])
-    undecayed = [p for group in adamw(model, RECIPE).param_groups if group["weight_decay"] == 0 for p in group["params"]]
+    undecayed = [
+        p for group in adamw(model, RECIPE).param_groups if group["weight_decay"] == 0 for p in group["params"]
+    ]
     assert len(undecayed) == 1 and undecayed[0] is model.sharpness
 
 
@@ -125,7 +128,7 @@ def test_the_rate_warms_up_stays_and_falls_to_nothing():
     assert rates[0] == pytest.approx(0.1)
     assert rates[20:60] == [1.0] * 40
     assert rates[-1] == pytest.approx(1 / 30)
-    assert all(a >= b for a, b in zip(rates[20:], rates[21:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates[20:]))
 
 
 def test_divergence_is_a_loss_that_is_not_finite_or_no_better_than_guessing():

@@ -14,7 +14,7 @@ from mixopt.errors import MixoptError
 from mixopt.recommend import domain_rows, recommend
 from mixopt.runtable import RunTable
 from mixopt.simplex import feasible
-from mixopt.summary import HEADER, summary_lines, summary_rows
+from mixopt.summary import HEADER, summary_rows
 
 DOMAINS = ("books", "code", "news")
 TEXTS = ("quotes", "spanish")
@@ -391,13 +391,6 @@ def test_the_terminal_rows_are_text_with_the_largest_share_first():
         ("code", "10.0%", "30.0%", "3B", "0.5"),
         ("news", "80.0%", "20.0%", "2B", "–"),
     ]
-
-
-def test_the_terminal_lines_compare_the_recommendation_with_its_rivals():
-    lines = summary_lines(made())
-    assert [line.split(":")[0] for line in lines] == ["recommended", "natural", "uniform", "best measured"]
-    assert lines[0] == "recommended: 2.0000 (80% interval 2.0000 to 2.0000)"
-    assert ", measured " in lines[3]
 
 
 # With a predictor of ours

@@ -65,7 +65,7 @@ def test_batches_hold_consecutive_tokens_of_one_pool():
 
 
 def test_a_pool_shorter_than_one_sequence_is_refused_by_name():
-    with pytest.raises(ValueError, match="'tiny'.*train proxies on more tokens"):
+    with pytest.raises(ValueError, match=r"'tiny'.*train proxies on more tokens"):
         MixtureSampler({"tiny": numbered(8, 0), "b": numbered(99, 0)}, {"tiny": 0.5, "b": 0.5},
                        context=8, slots=10, seed=0)  # fmt: skip
 

@@ -92,9 +92,11 @@ def test_an_absent_file_points_to_init(tmp_path):
 
 def test_yaml_1_2_reads_numbers_and_words_as_they_are_meant(write):
     study = load_study(
-        write("name: no\ndomains: {on: {path: a.jsonl, pool: 1e6}, off: {path: b.jsonl}}\ntarget: on\nproxy: {learning_rate: 1e-3}\n"
-              "full: {params: 1_000, tokens: 1.5e9}\n")
-    )  # fmt: skip
+        write(
+            "name: no\ndomains: {on: {path: a.jsonl, pool: 1e6}, off: {path: b.jsonl}}\ntarget: on\n"
+            "proxy: {learning_rate: 1e-3}\nfull: {params: 1_000, tokens: 1.5e9}\n"
+        )
+    )
     assert study.name == "no" and list(study.domains) == ["on", "off"]
     assert study.proxy.learning_rate == 1e-3
 

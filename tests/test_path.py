@@ -1,0 +1,330 @@
+"""The whole path on small text that a user might bring: four domains, Cyrillic and Hebrew among them."""
+
+import gzip
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mixopt.errors import MixoptError
+from mixopt.pipeline import collect, export, open_session, planned, run
+from mixopt.progress import Progress
+
+WORDS = {
+    "русский": ["снег", "лес", "река", "дом", "поле", "ветер", "город", "книга", "стол", "окно"],
+    "עברית": ["שלום", "בית", "ספר", "ים", "עיר", "רוח", "שולחן", "חלון", "שמש", "אור"],
+    "english": ["snow", "forest", "river", "house", "field", "wind", "city", "book", "table", "window"],
+    "digits": [str(n) for n in range(100, 140)],
+}
+
+STUDY = """\
+name: small
+seed: 3
+domains:
+  русский: {path: "data/русский.jsonl", pool: 4M}
+  עברית: {path: "data/עברית.jsonl.gz", pool: 1M, text: content}
+  english: {path: data/english, pool: 3M, unit: line}
+  digits: {path: "data/digits*.jsonl"}
+held_out:
+  mixed: {path: data/mixed.parquet}
+target: {עברית: 0.5, mixed: 0.5}
+full: {params: 10M, tokens: 4M}
+tokenizer: {vocab: 300}
+prepare: {val_fraction: 0.2}
+proxy: {layers: 1, width: 16, heads: 1, context: 16, batch: 8, tokens: 20K, validation_tokens: 800, workers: 2}
+design: {mixtures: 8, repeats: 2}
+predictors: [effective-data, regmix-linear]
+search: {trials: 60, max_epochs: 6}
+verify: {seeds: 2, params_scale: 4, tokens_scale: 1}
+"""
+
+
+def sentences(words, n, rng):
+    return [" ".join(rng.choice(words, size=rng.integers(5, 30))) + f" {i}." for i in range(n)]
+
+
+def make_corpora(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    texts = {name: sentences(words, 400, rng) for name, words in WORDS.items()}
+    lines = {name: [json.dumps({"text": t}, ensure_ascii=False) for t in docs] for name, docs in texts.items()}
+    (folder / "русский.jsonl").write_text("\n".join(lines["русский"]), encoding="utf-8")
+    with gzip.open(folder / "עברית.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps({"content": t}) + "\n" for t in texts["עברית"])
+    (folder / "english").mkdir()
+    (folder / "english" / "one.txt").write_text("\n".join(texts["english"][:200]))
+    (folder / "english" / "two.txt").write_text("\n".join(texts["english"][200:]))
+    (folder / "digits-1.jsonl").write_text("\n".join(lines["digits"][:300]))
+    (folder / "digits-2.jsonl").write_text("\n".join(lines["digits"][300:]))
+    mixed = [a + " " + b for a, b in zip(texts["english"], texts["русский"], strict=True)]
+    pd.DataFrame({"text": mixed}).to_parquet(folder / "mixed.parquet")
+
+
+class Told(Progress):
+    """Keeps what a stage says."""
+
+    def __init__(self):
+        self.finished: dict[str, str] = {}
+        self.title = ""
+        self.notes: list[str] = []
+
+    def stage(self, title, *, total=None):
+        self.title = title
+
+    def finish(self, text=""):
+        self.finished[self.title] = text
+
+    def note(self, message):
+        self.notes.append(message)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("home")
+    make_corpora(folder / "data")
+    (folder / "study.yaml").write_text(STUDY, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(home):
+    """A finished study: (session, recommendation)."""
+    session = open_session(home / "study.yaml", home / "out", Told())
+    return session, run(session)
+
+
+def command(*words, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "mixopt.cli", *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=300
+    )
+
+
+def test_a_recommendation_is_a_mixture_with_tokens_epochs_and_intervals(done):
+    session, found = done
+    rows = {row["domain"]: row for row in found["domains"]}
+    assert list(rows) == list(WORDS)
+    assert sum(row["recommended"] for row in rows.values()) == pytest.approx(1)
+    for row in rows.values():
+        assert row["tokens"] == pytest.approx(row["recommended"] * 4e6)
+        assert row["epochs"] == pytest.approx(row["tokens"] / row["pool"])
+        assert row["epochs"] <= 6 + 1e-6
+    assert rows["русский"]["pool"] == 4e6
+    for name in ("recommended", "natural", "uniform"):
+        told = found["predicted"][name]
+        assert told["low"] <= told["loss"] <= told["high"]
+    assert found["predicted"]["recommended"]["loss"] <= found["predicted"]["uniform"]["loss"]
+    assert json.loads((session.folder.recommendation).read_text()) == found
+
+
+def test_more_of_the_target_s_own_domain_is_recommended_than_is_natural(done):
+    rows = {row["domain"]: row for row in done[1]["domains"]}
+    assert rows["עברית"]["recommended"] > rows["עברית"]["natural"]
+
+
+def test_every_artefact_of_the_path_is_there(done):
+    root = done[0].folder.root
+    for name in ("study.yaml", "shards/tokenizer.json", "shards/corpora.json", "shards/עברית/train.bin", "design.csv",
+                 "runs.parquet", "runs.csv", "fits/selection.json", "search.db", "recommendation.json", "report.html",
+                 "export/interleave.py", "export/megatron.txt"):  # fmt: skip
+        assert (root / name).stat().st_size > 0, name
+    assert len(list((root / "runs").glob("r*.json"))) == 10
+
+
+def test_proxies_repeat_each_domain_as_often_as_the_full_run_would(done):
+    session = done[0]
+    for path in session.folder.runs.glob("r*.json"):
+        record = json.loads(path.read_text())
+        for name, pool in (("русский", 4e6), ("עברית", 1e6), ("english", 3e6)):
+            full = 4e6 * record["weights"][name] / pool
+            # A sequence more or less of a pool of a few hundred.
+            assert record["epochs"][name] == pytest.approx(full, rel=0.05, abs=0.05)
+
+
+def test_runs_record_what_decided_them(done):
+    record = json.loads(next(done[0].folder.runs.glob("r*.json")).read_text())
+    assert record["params"] == 12 * 16**2
+    assert record["tokens"] >= 19_900
+    assert record["flops"] > record["flops_6nd"] == 6 * record["params"] * record["tokens"]
+    assert set(record["losses"]) == {*WORDS, "mixed"}
+    assert all(entry["bits_per_byte"] > 0 for entry in record["losses"].values())
+    assert record["recipe"]["learning_rate"] == 8e-3 and record["versions"]["torch"]
+
+
+def test_running_again_trains_nothing_and_says_the_same(home, done):
+    session, found = done
+    before = {path: path.stat().st_mtime_ns for path in session.folder.runs.iterdir()}
+    again = open_session(home / "study.yaml", home / "out", Told())
+    assert run(again) == found
+    assert {path: path.stat().st_mtime_ns for path in session.folder.runs.iterdir()} == before
+    assert again.progress.finished["train"].startswith("0 runs trained, 10 were there")
+    assert "as before" in again.progress.finished["fit"]
+
+
+def test_a_damaged_report_of_a_run_is_named_with_the_way_out(home, done):
+    session = done[0]
+    plan, _ = planned(session)
+    path = session.folder.runs / f"{plan.jobs[0].run_id}.json"
+    whole = path.read_text()
+    path.write_text(whole[:100])
+    try:
+        with pytest.raises(MixoptError, match=rf"{path.stem}.json: not a whole run .*remove the file"):
+            collect(session, plan)
+    finally:
+        path.write_text(whole)
+
+
+def test_runs_of_another_design_stay_out_of_the_table(home, done):
+    session = done[0]
+    plan, _ = planned(session)
+    stray = session.folder.runs / "r0000000000000000.json"
+    stray.write_text(json.dumps({"run_id": stray.stem, "weights": {"x": 1.0}, "losses": {}}))
+    try:
+        assert len(collect(session, plan).frame) == 10
+    finally:
+        stray.unlink()
+
+
+def test_changing_a_proxy_changes_every_run_id(home, tmp_path, done):
+    session = done[0]
+    ids = {job.run_id for job in planned(session)[0].jobs}
+    for old, new in (("seed: 3", "seed: 9"), ("tokens: 20K", "tokens: 21K"), ("pool: 4M", "pool: 5M")):
+        (home / "other.yaml").write_text(STUDY.replace(old, new), encoding="utf-8")
+        other = open_session(home / "other.yaml", home / "out")
+        assert not ids & {job.run_id for job in planned(other)[0].jobs}, new
+    open_session(home / "study.yaml", home / "out")
+
+
+def test_exports_hold_the_recommended_shares(done):
+    session, found = done
+    shares = {row["domain"]: row["recommended"] for row in found["domains"]}
+    interleave, megatron = (path.read_text(encoding="utf-8") for path in export(session))
+    namespace: dict = {}
+    exec(compile(interleave, "interleave.py", "exec"), namespace)
+    assert sum(namespace["PROBABILITIES"].values()) == pytest.approx(1)
+    parts = megatron.split()
+    assert {name: float(w) for w, name in zip(parts[::2], parts[1::2], strict=True)} == pytest.approx(
+        {name: w for name, w in shares.items() if w > 1e-6}, abs=1e-5
+    )
+
+
+def test_verify_trains_the_arms_and_says_what_came_of_them(home, done):
+    from mixopt.verify import verify
+
+    session = open_session(home / "study.yaml", home / "out", Told())
+    found = verify(session.study, session.path, session.folder, session.progress)
+    assert [size["params"] for size in found["sizes"]] == [12 * 16**2, 12 * 32**2]
+    for size in found["sizes"]:
+        assert {arm: len(losses) for arm, losses in size["arms"].items()} == dict.fromkeys(size["arms"], 2)
+        ours, theirs = np.mean(size["arms"]["recommended"]), np.mean(size["arms"]["natural"])
+        assert size["gains"]["natural"]["mean"] == pytest.approx(theirs - ours)
+    assert len(found["conclusions"]) == 2
+    again = Told()
+    verify(session.study, session.path, session.folder, again)
+    assert again.finished["verify 1x"].startswith("0 runs trained")
+
+
+def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_recommendation(home, done):
+    words = [sys.executable, "-m", "mixopt.cli", "run", "study.yaml", "--out", "killed"]
+    child = subprocess.Popen(words, cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)
+    runs = home / "killed" / "runs"
+    deadline = time.monotonic() + 120
+    while len(list(runs.glob("r*.json"))) < 3:
+        assert child.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    time.sleep(2.5)  # workers notice at their next event
+    kept = {path.name: path.stat().st_mtime_ns for path in runs.glob("r*.json")}
+    assert 3 <= len(kept) < 10
+    time.sleep(1)
+    assert {p.name for p in runs.glob("r*.json")} == set(kept), "a worker outlived its parent"
+    finished = command("run", "study.yaml", "--out", "killed", cwd=home)
+    assert finished.returncode == 0, finished.stderr
+    assert all((runs / name).stat().st_mtime_ns == stamp for name, stamp in kept.items())
+    assert json.loads((home / "killed/recommendation.json").read_text()) == done[1]
+
+
+def test_a_diverged_run_is_kept_on_record_and_left_out_of_fits_loudly(home, done, tmp_path):
+    import shutil
+
+    session = done[0]
+    copy = tmp_path / "copy"
+    shutil.copytree(session.folder.root, copy)
+    plan, _ = planned(session)
+    victim = copy / "runs" / f"{plan.jobs[5].run_id}.json"
+    record = json.loads(victim.read_text())
+    record |= {"diverged": True, "reason": "loss is not finite on mixed"}
+    record["losses"]["mixed"] = {"nats_per_token": None, "bits_per_byte": None}
+    victim.write_text(json.dumps(record))
+    found = run(open_session(home / "study.yaml", copy))
+    assert json.loads((copy / "fits/selection.json").read_text())["left_out"] == [
+        {"run_id": victim.stem, "reason": "loss is not finite on mixed"}
+    ]
+    assert victim.stem in (copy / "report.html").read_text(encoding="utf-8")
+    assert sum(row["recommended"] for row in found["domains"]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("max_epochs: 6", "max_epochs: 0.2"), r"max_epochs"),
+        (("pool: 1M", "pool: 1K"), r"domain 'עברית': its pool of 1e\+03 tokens shrinks to 5 .*raise proxy.tokens"),
+        (("text: content", "text: body"), r"content"),
+        (("val_fraction: 0.2", "val_fraction: 0.00001"), r"val_fraction"),
+        (("vocab: 300", "vocab: 300000"), r"vocab"),
+        (("workers: 2", "workers: 2, device: cuda"), r"CUDA"),
+        (("proxy: {", "prepare: {max_bytes: 2K}\nproxy: {"), r"not valid YAML"),
+        (("val_fraction: 0.2", "val_fraction: 0.2, max_bytes: 8K"), r"domains.digits.pool: is missing"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line_with_status_2(home, done, change, says):
+    (home / "bad.yaml").write_text(STUDY.replace(*change), encoding="utf-8")
+    failed = command("run", "bad.yaml", "--out", "bad", cwd=home)
+    assert failed.returncode == 2, failed.stdout + failed.stderr
+    assert re.search(says, failed.stderr), failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert len(failed.stderr.strip().splitlines()) == 1
+
+
+def test_broken_lines_are_refused_by_place_and_counted_when_skipped(home, tmp_path):
+    data = tmp_path / "data"
+    make_corpora(data)
+    path = data / "digits-1.jsonl"
+    path.write_bytes(path.read_bytes() + b'\n{"text": "half\n{"text": "\xff"}\n{"text": ""}\n{"other": 1}\n')
+    (tmp_path / "study.yaml").write_text(STUDY, encoding="utf-8")
+    failed = command("prepare", "study.yaml", "--out", "out", cwd=tmp_path)
+    assert failed.returncode == 2
+    assert "digits-1.jsonl: line 301" in failed.stderr and "on_bad: skip" in failed.stderr
+    (tmp_path / "study.yaml").write_text(STUDY.replace("prepare: {", "prepare: {on_bad: skip, "), encoding="utf-8")
+    passed = command("prepare", "study.yaml", "--out", "out", cwd=tmp_path)
+    assert passed.returncode == 0, passed.stderr
+    told = " ".join(passed.stdout.split())
+    assert "digits: left out 1 empty, 1 without text, 1 broken JSON, 1 broken UTF-8" in told
+
+
+def test_a_worker_that_dies_is_reported_and_finished_runs_stay(home, monkeypatch, tmp_path, done):
+    from mixopt import training
+
+    session = open_session(home / "study.yaml", home / "out", Told())
+    plan, shards = planned(session)
+    monkeypatch.setenv("PYTHONPATH", "")
+    shards = dict(shards)
+    first = next(iter(shards))
+    broken = tmp_path / "gone"
+
+    class Gone:
+        folder = broken
+
+    shards[first] = Gone()  # a shard that isn't there when the workers look
+    with pytest.raises(MixoptError, match=r"training stopped: .*prepare this domain again.*finished runs are kept"):
+        training.train_missing(
+            plan.jobs, plan.recipe, session.study, shards, session.folder, tmp_path / "runs", session.progress
+        )
