@@ -33,6 +33,8 @@ UNUSABLE = 1e6  # nats/token; stands for a prediction that is no number, worse t
 STARTS = 8  # polishes begin at this many of the best trials ...
 APART = 0.05  # ... which differ by this share of the tokens or more
 
+DUST = 1e-6  # of the tokens
+
 
 @dataclass(frozen=True, eq=False)
 class Found:
@@ -90,7 +92,7 @@ def search(
     ]
     best = min(polishes, key=lambda one: one.loss)
     return Found(
-        weights=best.weights,
+        weights=_without_dust(best.weights, feasible),
         sampler=sampler,
         trials=len(losses),
         seeded=len(starts),
@@ -99,6 +101,13 @@ def search(
         agreeing_starts=_agreeing(polishes, best),
         starts=len(polishes),
     )
+
+
+def _without_dust(w: Floats, feasible: Feasible) -> Floats:
+    """w with weights that no trainer could follow set to 0, where 0 is allowed; the largest weight takes them up."""
+    clean = np.where((w < DUST) & (feasible.low <= 0), 0.0, w)
+    clean[int(clean.argmax())] += 1.0 - clean.sum()
+    return clean
 
 
 def usable(losses: Floats) -> Floats:

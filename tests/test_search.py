@@ -209,3 +209,17 @@ def test_a_search_leaves_optunas_logging_as_it_was(capfd):
     search(bowl, None, feasible(DOMAINS), trials=30)
     assert optuna.logging.get_verbosity() == before
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_domain_that_only_harms_gets_exactly_nothing():
+    allowed = feasible(("a", "b", "c"))
+
+    def harm(W):
+        return 3.0 + (W[:, 0] - 0.6) ** 2 + 2.0 * W[:, 2]
+
+    def slope(W):
+        return np.stack([2 * (W[:, 0] - 0.6), np.zeros(len(W)), np.full(len(W), 2.0)], axis=1)
+
+    found = search(harm, slope, allowed, trials=60, seed=0)
+    assert found.weights[2] == 0.0
+    assert found.weights.sum() == pytest.approx(1.0, abs=1e-12)
