@@ -1,5 +1,7 @@
 """The command line. Heavy imports happen inside the commands that need them, so that help answers at once."""
 
+import atexit
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -171,7 +173,9 @@ def start(study: Path, out: Path | None, *, needs_corpora: str | None = None):
     from mixopt.terminal import TerminalProgress, standard_console
 
     console = standard_console()
-    session = open_session(study, out, TerminalProgress(console))
+    progress = TerminalProgress(console)
+    atexit.register(progress.close)  # however it ends, the terminal's cursor comes back
+    session = open_session(study, out, progress)
     if needs_corpora and session.study.runs is not None:
         raise MixoptError(
             f"{study}: runs: is given, so there is no text to {needs_corpora}; `mixopt run` goes on from the runs"
@@ -179,14 +183,23 @@ def start(study: Path, out: Path | None, *, needs_corpora: str | None = None):
     return session, console
 
 
+class Stopped(BaseException):
+    """Ctrl-C. Not KeyboardInterrupt, which Typer would turn into a bare "Aborted!"."""
+
+
+def stop(signum: int, frame: object) -> None:
+    raise Stopped
+
+
 def main() -> None:
     """Exit status 0: done; 2: something that the user can mend, said in one line; 130: stopped by Ctrl-C."""
+    signal.signal(signal.SIGINT, stop)
     try:
         app()
     except MixoptError as error:
         print(f"mixopt: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except Stopped:
         print("mixopt: stopped; finished runs are kept, the same command goes on from them", file=sys.stderr)
         sys.exit(130)
 

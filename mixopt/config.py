@@ -4,10 +4,10 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 SUFFIXES = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
-PREDICTORS = ("effective-data", "exponential-mixing", "regmix-lightgbm", "regmix-linear")
+PREDICTORS = ("effective-data", "effective-data-epochs", "exponential-mixing", "regmix-lightgbm", "regmix-linear")
 SUM_TOLERANCE = 1e-6  # of weights typed by hand into a study file; 0.333 x 3 is close enough to be a mistake
 
 
@@ -21,10 +21,14 @@ def parse_count(value: Any) -> Any:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def whole(value: float) -> int:
-    if value != round(value):
-        raise ValueError(f"{value:g} is not a whole number")
-    return round(value)
+def parse_whole(value: Any) -> Any:
+    """A count that must be a whole number, as an int."""
+    number = parse_count(value)
+    if not isinstance(number, float) or not math.isfinite(number):
+        return number
+    if number != round(number):
+        raise ValueError(f"{number:g} is not a whole number")
+    return round(number)
 
 
 def name_of_domain(value: str) -> str:
@@ -34,28 +38,35 @@ def name_of_domain(value: str) -> str:
 
 
 Count = Annotated[float, BeforeValidator(parse_count), Field(gt=0, allow_inf_nan=False)]
-WholeCount = Annotated[float, BeforeValidator(parse_count), Field(gt=0, le=1e15), AfterValidator(whole)]
+WholeCount = Annotated[int, BeforeValidator(parse_whole), Field(gt=0, le=10**15)]
 Share = Annotated[float, BeforeValidator(parse_count), Field(ge=0, le=1)]
 Number = Annotated[float, BeforeValidator(parse_count), Field(allow_inf_nan=False)]
 DomainName = Annotated[str, AfterValidator(name_of_domain)]
 
 
-class Record(BaseModel, frozen=True, extra="forbid", strict=True):
+class Record(BaseModel):
     """What every part of a study file has in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Text(Record):
     """Where text comes from: a path, a Hugging Face hub name or a built-in corpus."""
 
     path: str | None = Field(
-        None, description="a file, folder or glob: jsonl (.gz, .zst), parquet or text; relative to the study file"
+        default=None,
+        description="a file, folder or glob: jsonl (.gz, .zst), parquet or text; relative to the study file",
     )
-    hub: str | None = Field(None, description="a data set's name on the Hugging Face hub, streamed")
-    subset: str | None = Field(None, description="hub only: the configuration")
-    split: str = Field("train", description="hub only")
-    builtin: str | None = Field(None, description="a demo corpus that arrives as a package: see docs/demo-corpus.md")
-    text: str = Field("text", description="the column that holds the text")
-    unit: Literal["paragraph", "line", "file"] = Field("paragraph", description="what a document is in text files")
+    hub: str | None = Field(default=None, description="a data set's name on the Hugging Face hub, streamed")
+    subset: str | None = Field(default=None, description="hub only: the configuration")
+    split: str = Field(default="train", description="hub only")
+    builtin: str | None = Field(
+        default=None, description="a demo corpus that arrives as a package: see docs/demo-corpus.md"
+    )
+    text: str = Field(default="text", description="the column that holds the text")
+    unit: Literal["paragraph", "line", "file"] = Field(
+        default="paragraph", description="what a document is in text files"
+    )
 
     @property
     def has_source(self) -> bool:
@@ -73,7 +84,7 @@ class Domain(Text):
     """Text that may be trained on."""
 
     pool: Count | None = Field(
-        None,
+        default=None,
         description="unique tokens the full run can draw on; left out: as many as were read (with a study on runs: no "
         "limit). State it when the corpus given here is a sample of a larger one",
     )
@@ -87,10 +98,16 @@ class FullRun(Record):
 
 
 class Tokenizer(Record):
-    vocab: WholeCount = Field(512, ge=257, description="byte-level BPE trained on a balanced sample; small, because a "
-                              "tiny proxy would otherwise spend most of its parameters on embeddings")  # fmt: skip
-    path: str | None = Field(None, description="a tokenizer.json of your own instead; relative to the study file")
-    hub: str | None = Field(None, description="a tokenizer's hub name instead")
+    vocab: WholeCount = Field(
+        default=512,
+        ge=257,
+        description="byte-level BPE trained on a balanced sample; small, because a tiny proxy would otherwise spend "
+        "most of its parameters on embeddings",
+    )
+    path: str | None = Field(
+        default=None, description="a tokenizer.json of your own instead; relative to the study file"
+    )
+    hub: str | None = Field(default=None, description="a tokenizer's hub name instead")
 
     @model_validator(mode="after")
     def one_tokenizer(self):
@@ -101,10 +118,12 @@ class Tokenizer(Record):
 
 class Prepare(Record):
     max_bytes: WholeCount | None = Field(
-        None, description="read at most this much text of a domain, spread over it; then state its pool"
+        default=None, description="read at most this much text of a domain, spread over it; then state its pool"
     )
-    val_fraction: float = Field(0.1, gt=0, lt=1, description="of documents, chosen by hash, that validate")
-    on_bad: Literal["refuse", "skip"] = Field("refuse", description="broken UTF-8 or JSON: stop, or count and go on")
+    val_fraction: float = Field(default=0.1, gt=0, lt=1, description="of documents, chosen by hash, that validate")
+    on_bad: Literal["refuse", "skip"] = Field(
+        default="refuse", description="broken UTF-8 or JSON: stop, or count and go on"
+    )
 
 
 class Proxy(Record):
@@ -113,19 +132,26 @@ class Proxy(Record):
     layers: WholeCount = 2
     width: WholeCount = 64
     heads: WholeCount = 2
-    context: WholeCount = Field(64, description="tokens")
-    batch: WholeCount = Field(8, description="sequences a step; small, because tiny runs gain more from more steps")
-    tokens: WholeCount = Field(800_000, description="training tokens of one proxy")
-    learning_rate: Number = Field(8e-3, gt=0, description="peak; normalised queries and keys keep this rate steady")
-    warmup: Share = Field(0.05, description="share of the steps")
-    decay: Share = Field(0.5, description="share of the steps over which the rate falls to 0")
-    weight_decay: Number = Field(0.1, ge=0)
-    validation_tokens: WholeCount = Field(
-        10_000, description="of each text: its sampling error is common to all runs, evaluation stays under a tenth"
+    context: WholeCount = Field(default=64, description="tokens")
+    batch: WholeCount = Field(
+        default=8, description="sequences a step; small, because tiny runs gain more from more steps"
     )
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    workers: WholeCount | None = Field(None, description="processes on CPU, one thread each; left out: one a core")
-    stack: WholeCount = Field(32, description="proxies trained in lockstep on a GPU; a CPU worker trains one")
+    tokens: WholeCount = Field(default=800_000, description="training tokens of one proxy")
+    learning_rate: Number = Field(
+        default=8e-3, gt=0, description="peak; normalised queries and keys keep this rate steady"
+    )
+    warmup: Share = Field(default=0.05, description="share of the steps")
+    decay: Share = Field(default=0.5, description="share of the steps over which the rate falls to 0")
+    weight_decay: Number = Field(default=0.1, ge=0)
+    validation_tokens: WholeCount = Field(
+        default=10_000,
+        description="of each text: its sampling error is common to all runs, evaluation stays under a tenth",
+    )
+    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
+    workers: WholeCount | None = Field(
+        default=None, description="processes on CPU, one thread each; left out: one a core"
+    )
+    stack: WholeCount = Field(default=32, description="proxies trained in lockstep on a GPU; a CPU worker trains one")
 
     @model_validator(mode="after")
     def turns_pairs(self):
@@ -135,12 +161,13 @@ class Proxy(Record):
 
 
 class Design(Record):
-    mixtures: WholeCount = Field(25, ge=4, description="different mixtures, natural and uniform among them")
-    repeats: Annotated[float, BeforeValidator(parse_count), Field(ge=0, le=1000), AfterValidator(whole)] = Field(
-        3, description="more runs of one mixture with other seeds: the noise floor"
+    mixtures: WholeCount = Field(default=25, ge=4, description="different mixtures, natural and uniform among them")
+    repeats: Annotated[int, BeforeValidator(parse_whole), Field(ge=0, le=1000)] = Field(
+        default=3, description="more runs of one mixture with other seeds: the noise floor"
     )
     repetition_matched: bool = Field(
-        True, description="proxies draw from a fixed part of each pool, so that their epochs match the full run's"
+        default=True,
+        description="proxies draw from a fixed part of each pool, so that their epochs match the full run's",
     )
 
 
@@ -150,56 +177,64 @@ class Search(Record):
     sampler: Literal["cma-es", "gp", "tpe", "random"] = "cma-es"
     trials: WholeCount = 1000
     max_epochs: Count | dict[str, Count] | None = Field(
-        None, description="a hard cap on passes over a domain, one for all or by domain; left out: the proxies' own "
-        "repetition decides"
-    )  # fmt: skip
-    min_weight: Share | dict[str, Share] = Field(0.0, description="floor, a share of training tokens; or by domain")
-    max_weight: Share | dict[str, Share] = Field(1.0, description="ceiling; or by domain")
-    fixed: dict[str, Share] = Field({}, description="weights that are settled")
+        default=None,
+        description="a hard cap on passes over a domain, one for all or by domain; left out: the proxies' own "
+        "repetition decides",
+    )
+    min_weight: Share | dict[str, Share] = Field(
+        default=0.0, description="floor, a share of training tokens; or by domain"
+    )
+    max_weight: Share | dict[str, Share] = Field(default=1.0, description="ceiling; or by domain")
+    fixed: dict[str, Share] = Field(default={}, description="weights that are settled")
 
 
 class RunsFile(Record):
     """A table of runs that you already have."""
 
     path: str = Field(description="CSV or parquet: a run a row; relative to the study file")
-    metrics: str | None = Field(None, description="a second file with the losses, as RegMix and olmix publish them")
-    on: str | None = Field(None, description="the column that joins the two files")
+    metrics: str | None = Field(
+        default=None, description="a second file with the losses, as RegMix and olmix publish them"
+    )
+    on: str | None = Field(default=None, description="the column that joins the two files")
     weights: str | list[str] | dict[str, str] | None = Field(
-        None, description="prefix of the weight columns, their list, or a map domain: column"
+        default=None, description="prefix of the weight columns, their list, or a map domain: column"
     )
     losses: str | list[str] | dict[str, str] | None = Field(
-        None, description="prefix of the loss columns, their list, or a map text: column"
+        default=None, description="prefix of the loss columns, their list, or a map text: column"
     )
-    params: Count | str | None = Field(None, description="a column, or one number for all runs")
-    tokens: Count | str | None = Field(None, description="a column, or one number for all runs")
-    seed: str | None = Field(None, description="a column")
-    renormalise: bool = Field(False, description="divide weights that don't sum to 1 by their sum")
+    last_step: bool = Field(default=False, description="of a run with rows for several steps keep the last")
+    params: Count | str | None = Field(default=None, description="a column, or one number for all runs")
+    tokens: Count | str | None = Field(default=None, description="a column, or one number for all runs")
+    seed: str | None = Field(default=None, description="a column")
+    renormalise: bool = Field(default=False, description="divide weights that don't sum to 1 by their sum")
 
 
 class Verify(Record):
     """How `mixopt verify` trains the recommendation, the natural and the uniform mixture."""
 
     seeds: WholeCount = 3
-    params_scale: Number = Field(4.0, ge=1, description="the second size, in times the proxy's parameters")
-    tokens_scale: Number = Field(2.0, ge=1, description="its training tokens, in times the proxy's")
+    params_scale: Number = Field(default=4.0, ge=1, description="the second size, in times the proxy's parameters")
+    tokens_scale: Number = Field(default=2.0, ge=1, description="its training tokens, in times the proxy's")
 
 
 class Study(Record):
     """One study file."""
 
     name: Annotated[str, AfterValidator(name_of_domain)]
-    seed: int = Field(0, ge=0)
-    domains: dict[DomainName, Domain] = Field({}, description="text that may be trained on")
-    held_out: dict[DomainName, Text] = Field({}, description="text that is evaluated and never trained on")
+    seed: int = Field(default=0, ge=0)
+    domains: dict[DomainName, Domain] = Field(default={}, description="text that may be trained on")
+    held_out: dict[DomainName, Text] = Field(default={}, description="text that is evaluated and never trained on")
     target: str | dict[str, Share] = Field(description="a validation text, or weights over several that sum to 1")
-    full: FullRun | None = Field(None, description="the run to plan; needed unless runs: is given")
-    runs: str | RunsFile | None = Field(None, description="runs that you already have: nothing is trained")
+    full: FullRun | None = Field(default=None, description="the run to plan; needed unless runs: is given")
+    runs: str | RunsFile | None = Field(default=None, description="runs that you already have: nothing is trained")
     tokenizer: Tokenizer = Tokenizer()
     prepare: Prepare = Prepare()
     proxy: Proxy = Proxy()
     design: Design = Design()
-    predictors: list[Literal["effective-data", "exponential-mixing", "regmix-lightgbm", "regmix-linear"]] = Field(
-        list(PREDICTORS), min_length=1, description="fitted and judged by cross-validation; the best is used"
+    predictors: list[
+        Literal["effective-data", "effective-data-epochs", "exponential-mixing", "regmix-lightgbm", "regmix-linear"]
+    ] = Field(
+        default=list(PREDICTORS), min_length=1, description="fitted and judged by cross-validation; the best is used"
     )
     search: Search = Search()
     verify: Verify = Verify()
@@ -258,12 +293,12 @@ def without_runs(study: Study) -> list[tuple[tuple[str, ...], str]]:
         for name in study.held_out
         if name in study.domains
     ]
-    texts = [*study.domains, *study.held_out]
+    known = [*study.domains, *study.held_out]
     found += [
         (("target", name) if isinstance(study.target, dict) else ("target",), f"{name!r} is none of the texts "
-         f"{', '.join(texts)}")
+         f"{', '.join(known)}")
         for name in study.target_weights
-        if name not in texts
+        if name not in known
     ]  # fmt: skip
     if study.design.mixtures < 4:
         found.append((("design", "mixtures"), "needs 4 or more"))

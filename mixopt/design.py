@@ -72,7 +72,7 @@ def dirichlet_points(centres: Sequence[np.ndarray], count: int, *, seed: int) ->
     if count == 0:
         return []
     d = len(centres[0])
-    sobol = qmc.Sobol(d, seed=np.random.default_rng([seed, 101]))
+    sobol = qmc.Sobol(d, rng=np.random.default_rng([seed, 101]))
     unit = sobol.random_base2(max(1, int(np.ceil(np.log2(count)))))[:count]
     draws = []
     for i, point in enumerate(np.clip(unit, 1e-9, 1 - 1e-9)):

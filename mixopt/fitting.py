@@ -1,6 +1,6 @@
 """Stage fit: every predictor judged on mixtures that it hasn't seen, the best one kept with its evidence."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 TARGET = "target"  # stands for the study's weighted target beside the texts' names
 FOLDS = 16  # or one a mixture: tiny designs can spare few
+NO_POOLS = "effective-data-epochs alone can't be used: the runs tell no pools, or different ones"
 MANY = 150  # mixtures from which on 5 folds tell as much
 
 
@@ -52,8 +53,6 @@ def fit(table: "RunTable", study: Study, folder: Folder, progress: Progress) -> 
 
     Raises MixoptError when too few mixtures are left to judge by.
     """
-    from regressors import PREDICTORS
-
     fitted_on = without_repeats(table)
     stamp = stamp_for(fitted_on, table, study)
     if stamp_of(folder.selection) == stamp:
@@ -68,14 +67,17 @@ def fit(table: "RunTable", study: Study, folder: Folder, progress: Progress) -> 
     folds = 5 if mixtures > MANY else min(mixtures, FOLDS)
     progress.stage("fit", total=len(study.predictors) + 1)
     judged: dict[str, HeldOut] = {}
-    for i, name in enumerate(study.predictors):
+    makers = {name: make for name in study.predictors if (make := maker(name, fitted_on, seed=study.seed))}
+    if not makers:
+        raise MixoptError(f"predictors: {NO_POOLS}")
+    for i, (name, make) in enumerate(makers.items()):
         progress.update(i, name)
-        judged[name] = judge(name, W, Y, groups, folds=folds, seed=study.seed)
+        judged[name] = judge(name, make, W, Y, groups, folds=folds, seed=study.seed)
     selection = select(judged, fitted_on, table, study, folds=folds)
     chosen = selection["chosen"]
     progress.update(len(judged), f"{chosen} on all runs")
     try:
-        estimator = PREDICTORS[chosen](study.seed).fit(W, Y)
+        estimator = makers[chosen]().fit(W, Y)
     except ValueError as error:
         raise MixoptError(f"{chosen}: {error}") from None
     found = Fitted(chosen, estimator, judged[chosen], fitted_on, selection | {"stamp": stamp})
@@ -85,11 +87,34 @@ def fit(table: "RunTable", study: Study, folder: Folder, progress: Progress) -> 
     return found
 
 
-def judge(name: str, W: "Floats", Y: "Floats", groups: Any, *, folds: int, seed: int) -> "HeldOut":
-    from regressors import PREDICTORS, cross_validate
+def maker(name: str, table: "RunTable", *, seed: int) -> Callable[[], Any] | None:
+    """Gives unfitted estimators of a predictor; None: it needs pools and the runs tell none."""
+    from regressors import EPOCH_AWARE, PREDICTORS
+
+    if name != EPOCH_AWARE:
+        return lambda: PREDICTORS[name](seed)
+    unique = unique_of(table)
+    return None if unique is None else lambda: PREDICTORS[name](seed).set_params(unique=unique)
+
+
+def unique_of(table: "RunTable") -> list[float | None] | None:
+    """Each domain's unique tokens over a run's tokens, where all runs agree on them; None otherwise."""
+    kept = table.kept
+    if "tokens" not in kept or any(f"pool/{name}" not in kept for name in table.domains):
+        return None
+    shares = np.stack([kept[f"pool/{name}"] / kept["tokens"] for name in table.domains], axis=1).astype(float)
+    if not np.isfinite(shares).any() or not np.allclose(shares, shares[0], rtol=1e-6, equal_nan=True):
+        return None
+    return [float(share) if np.isfinite(share) else None for share in shares[0]]
+
+
+def judge(
+    name: str, make: Callable[[], Any], W: "Floats", Y: "Floats", groups: Any, *, folds: int, seed: int
+) -> "HeldOut":
+    from regressors import cross_validate
 
     try:
-        return cross_validate(lambda: PREDICTORS[name](seed), W, Y, groups, folds=folds, seed=seed)
+        return cross_validate(make, W, Y, groups, folds=folds, seed=seed)
     except ValueError as error:
         raise MixoptError(f"{name}: {error}") from None
 
@@ -120,6 +145,7 @@ def stamp_for(fitted_on: "RunTable", table: "RunTable", study: Study) -> str:
             np.where(np.isnan(table.losses), -1.0, table.losses).tolist(),
             list(map(str, table.kept["run_id"])),
             study.predictors,
+            unique_of(fitted_on),
             study.seed,
             study.target_weights,
         ]

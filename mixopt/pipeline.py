@@ -111,6 +111,7 @@ def import_runs(session: Session) -> "RunTable":
         tokens=file.tokens,
         seed=file.seed,
         renormalise=file.renormalise,
+        last_step=file.last_step,
     )
     check_target(table, session.study, str(session.path))
     write_table(table.frame, session.folder.root)

@@ -132,7 +132,7 @@ def place(path: Path, lines: dict[tuple[str, ...], int], where: Sequence[str]) -
 
 def files_named(study: Study) -> list[tuple[tuple[str, ...], str]]:
     """Every local file that the study names, with its key."""
-    named = [
+    named: list[tuple[tuple[str, ...], str]] = [
         ((part, name, "path"), text.path)
         for part in ("domains", "held_out")
         for name, text in getattr(study, part).items()

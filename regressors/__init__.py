@@ -34,6 +34,7 @@ _HOME = {
 
 __all__ = [
     "DEFAULT",
+    "EPOCH_AWARE",
     "ESTIMATORS",
     "LAWS",
     "PREDICTORS",
@@ -78,10 +79,12 @@ def _linear(seed: int) -> Any:  # there's nothing random in least squares
 
 
 DEFAULT = "effective-data"  # what is used when nobody chooses
+EPOCH_AWARE = "effective-data-epochs"  # with its `unique` set, sees effective tokens; without, it is the default
 
 # name -> factory(seed) of an unfitted estimator
 PREDICTORS: dict[str, Callable[[int], Any]] = {
     "effective-data": _effective_data,
+    EPOCH_AWARE: _effective_data,
     "exponential-mixing": _exponential,
     "regmix-lightgbm": _lightgbm,
     "regmix-linear": _linear,

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from regressors.fit import fit_law
 from regressors.law import Array, Law
 from regressors.laws import LAWS
+from regressors.repetition import R_STAR, effective_shares, unique_shares
 
 SMALL_SAMPLE = 128  # up to so many runs LightGBM's default of 20 rows a leaf can't split finely enough
 
@@ -124,25 +125,36 @@ class LawRegressor(MixtureRegressor):
 
     law: a name in `LAWS`, or a Law. starts: how many starts each target gets. huber: residuals beyond so many noise
     levels count linearly. random_state: draws the starts after the first.
+    unique: each domain's unique tokens over a run's tokens (n_domains,), None for an unlimited one: the law then sees
+    effective tokens, worth less and less once text is repeated (`regressors.repetition`). r_star: how fast.
     After fit: values_ {parameter: (n_targets, ...)}, noise_ (n_targets,) nats/token, objective_, used_, agreeing_
     (share of starts that reached the optimum) and converged_, each (n_targets,).
     """
 
-    def __init__(self, law="effective-data", *, starts=3, huber=2.0, random_state=None):
+    def __init__(self, law="effective-data", *, unique=None, r_star=R_STAR, starts=3, huber=2.0, random_state=None):
         self.law = law
+        self.unique = unique
+        self.r_star = r_star  # epochs
         self.starts = starts
         self.huber = huber  # in noise levels, so that nats/token and bits/byte give one answer
         self.random_state = random_state
 
     def _fit(self, W: Array, Y: Array) -> None:
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
-        found = fit_law(self._law(), W, Y, starts=self.starts, huber=self.huber, rng=rng)
+        found = fit_law(self._law(), self._seen(W), Y, starts=self.starts, huber=self.huber, rng=rng)
         self.values_ = found.values
         self.noise_, self.objective_, self.used_ = found.noise, found.objective, found.used
         self.agreeing_, self.converged_ = found.agreeing, found.converged
 
     def _predict(self, W: Array) -> Array:
-        return self._law().formula(W, **self.values_).T
+        return self._law().formula(self._seen(W), **self.values_).T
+
+    def _seen(self, W: Array) -> Array:
+        """What the law is shown of shares W, in the fit's own order of domains."""
+        if self.unique is None:
+            return W
+        unique = unique_shares(self.unique, W.shape[1])[self.order_]
+        return effective_shares(W, unique, self.r_star)
 
     def gradient(self, W: Array) -> Array:
         """Exact d loss / d share at W (n_points, n_domains): (n_points, n_domains), or (n_points, n_targets, n_domains)
@@ -154,7 +166,7 @@ class LawRegressor(MixtureRegressor):
         for k in range(W.shape[1]):
             moved = W.astype(complex)
             moved[:, k] += 1e-30j
-            slopes[:, self.order_[k]] = np.imag(formula(moved, **self.values_)).T / 1e-30
+            slopes[:, self.order_[k]] = np.imag(formula(self._seen(moved), **self.values_)).T / 1e-30
         return slopes[..., 0] if self.flat_ else slopes.transpose(0, 2, 1)
 
     def _law(self) -> Law:
@@ -170,7 +182,11 @@ class LawRegressor(MixtureRegressor):
         if LAWS.get(name) != self._law():
             raise ValueError(f"only laws of LAWS can be stored, {name!r} is another: its formula is code")
         out = super().to_dict()
-        out["options"] = {**out["options"], "law": name, "random_state": plain_seed(self.random_state)}
+        out["options"] |= {
+            "law": name,
+            "random_state": plain_seed(self.random_state),
+            "unique": None if self.unique is None else [None if u is None else float(u) for u in self.unique],
+        }
         return out
 
     def _learned(self) -> dict[str, Any]:

@@ -252,6 +252,21 @@ def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_recommendation(h
     assert json.loads((home / "killed/recommendation.json").read_text()) == done[1]
 
 
+def test_ctrl_c_stops_in_one_line_and_keeps_finished_runs(home, done):
+    words = [sys.executable, "-m", "mixopt.cli", "run", "study.yaml", "--out", "stopped"]
+    child = subprocess.Popen(words, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    runs = home / "stopped" / "runs"
+    deadline = time.monotonic() + 120
+    while not list(runs.glob("r*.json")):
+        assert child.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    _, stderr = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert stderr == "mixopt: stopped; finished runs are kept, the same command goes on from them\n"
+    assert list(runs.glob("r*.json"))
+
+
 def test_a_diverged_run_is_kept_on_record_and_left_out_of_fits_loudly(home, done, tmp_path):
     import shutil
 

@@ -1,0 +1,77 @@
+"""Studies on runs that somebody already has."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from mixopt import examples
+from mixopt.errors import MixoptError
+from mixopt.pipeline import open_session, run
+
+
+def test_the_example_recommends_from_its_table(tmp_path):
+    examples.copy("your-runs", tmp_path)
+    text = (tmp_path / "your-runs.yaml").read_text().replace("seed: 0", "seed: 0\npredictors: [effective-data]")
+    (tmp_path / "your-runs.yaml").write_text(text)
+    found = run(open_session(tmp_path / "your-runs.yaml", tmp_path / "out"))
+    rows = {row["domain"]: row for row in found["domains"]}
+    target = rows["medical"]["recommended"] + rows["legal"]["recommended"] + rows["docs"]["recommended"]
+    assert target > 0.5
+    assert all(row["epochs"] <= 10 + 1e-6 for row in rows.values())
+    assert "nothing is known about the text" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
+
+
+def made(tmp_path, table: str, study: str = "runs: runs.csv\ntarget: x\n"):
+    (tmp_path / "runs.csv").write_text(table)
+    (tmp_path / "study.yaml").write_text("name: mine\npredictors: [regmix-linear]\n" + study)
+    return tmp_path / "study.yaml"
+
+
+ROWS = "".join(f"{i / 10},{1 - i / 10:.1f},{3 + (i / 10 - 0.3) ** 2:.4f}\n" for i in range(11))
+
+
+def test_a_bare_table_of_weights_and_losses_is_enough(tmp_path):
+    found = run(open_session(made(tmp_path, "w_a,w_b,loss_x\n" + ROWS), tmp_path / "out"))
+    assert found["full"]["tokens"] is None
+    assert found["predicted"]["natural"] is None  # nobody said how large the pools are
+    assert json.loads((tmp_path / "out/recommendation.json").read_text()) == found
+
+
+@pytest.mark.parametrize(
+    ("table", "study", "says"),
+    [
+        ("w_a,w_b,loss_x\n" + ROWS + "0.5,0.1,3\n", None, "runs.csv.*line 13"),
+        ("w_a,w_b,loss_x\n" + ROWS + "0.5,0.5,inf\n", None, "line 13.*loss_x|loss_x.*line 13"),
+        ("a,b,x\n" + ROWS, None, "weight"),
+        ("w_a,w_b,loss_x\n" + ROWS, "runs: runs.csv\ntarget: y\n", "target: 'y' is none of the texts"),
+        ("w_a,w_b,loss_x\n" + ROWS, "runs: runs.csv\ntarget: x\ndomains: {z: {pool: 1B}}\n", "domains.z: the runs have no"),
+        ("w_a,w_b,loss_x\n" + ROWS, "runs: runs.csv\ntarget: x\nsearch: {fixed: {z: 0.5}}\n", "z"),
+        ("", None, "runs.csv"),
+    ],
+)  # fmt: skip
+def test_a_table_that_cannot_be_used_is_refused_with_its_place(tmp_path, table, study, says):
+    path = made(tmp_path, table, *([study] if study else []))
+    with pytest.raises(MixoptError, match=says):
+        run(open_session(path, tmp_path / "out"))
+
+
+def test_commands_on_text_say_that_there_is_none(tmp_path):
+    path = made(tmp_path, "w_a,w_b,loss_x\n" + ROWS)
+    done = subprocess.run([sys.executable, "-m", "mixopt.cli", "train", str(path)], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "no text to train" in done.stderr
+
+
+@pytest.mark.slow
+def test_regmix_s_published_table_gives_a_recommendation_for_pile_cc(tmp_path, shared_data):
+    (tmp_path / "study.yaml").write_text(
+        f"name: regmix\nruns: {shared_data / 'regmix' / 'train_1m.csv'}\ntarget: pile_cc\n"
+    )
+    found = run(open_session(tmp_path / "study.yaml", tmp_path / "out"))
+    rows = {row["domain"]: row["recommended"] for row in found["domains"]}
+    assert max(rows, key=rows.__getitem__) == "pile_cc"
+    selection = json.loads((tmp_path / "out/fits/selection.json").read_text())
+    best = next(s for s in selection["scores"] if s["predictor"] == found["predictor"] and s["target"] == "target")
+    assert found["predictor"] == "effective-data" and best["spearman"] > 0.98
