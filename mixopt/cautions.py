@@ -69,15 +69,16 @@ def _no_gain(evidence: Evidence) -> list[str]:
     gain = evidence.gains[over]
     if gain["low"] > 0:
         return []
+    known = np.isfinite(gain["low"]) and np.isfinite(gain["high"])
+    interval = (
+        f"the {evidence.level:.0%} interval reaches from {gain['low']:.3f} to {gain['high']:.3f}"
+        if known
+        else "these runs are too few for an interval around it"
+    )
     return [
         f"As far as these runs can tell, the recommended mixture is no better than the {over} one: its predicted gain "
-        f"is {gain['loss']:.3f} nats/token, and the {evidence.level:.0%} interval reaches from {_bound(gain['low'])} "
-        f"to {_bound(gain['high'])}. More runs, or repeats, would tell."
+        f"is {gain['loss']:.3f} nats/token, and {interval}. More runs, or repeats, would tell."
     ]
-
-
-def _bound(value: float) -> str:
-    return f"{value:.3f}" if np.isfinite(value) else "no known bound"
 
 
 def _rank(evidence: Evidence) -> list[str]:

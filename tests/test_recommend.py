@@ -184,7 +184,7 @@ def test_few_runs_give_open_intervals_as_null():
     found = made(table, Held(held.predicted, np.arange(5)), level=0.9)
     assert found["predicted"]["recommended"]["low"] is None
     assert found["gain"]["low"] is None
-    assert warned(found, "from no known bound")
+    assert warned(found, "too few for an interval")
 
 
 def test_unknown_pools_leave_natural_epochs_and_tokens_open():
