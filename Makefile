@@ -10,19 +10,19 @@ demo: $(READY)  ## train proxies on real text, recommend a mixture, write a repo
 	$(BIN)/mixopt run configs/quickstart.yaml --out demo
 
 test: $(READY)  ## the fast suite
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-all: $(READY)  ## slow tests too: real training, a wheel in an empty environment
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY)  ## what must pass before a commit: style, types, tests (docs among them)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 bench: $(READY)  ## all benchmarks, quick; CSV on standard output
-	@for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file --quick || exit 1; done
+	@for file in demo noise regmix; do $(BIN)/python benchmarks/$$file.py --quick || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist demo *.egg-info

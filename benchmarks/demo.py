@@ -17,21 +17,7 @@ from mixopt.errors import MixoptError
 from mixopt.pipeline import open_session, run
 from mixopt.verify import verify
 
-QUICK = """\
-name: quick
-seed: 0
-domains:
-  code: {builtin: code, pool: 3B}
-  docs: {builtin: docs, pool: 1B}
-  reference: {builtin: reference, pool: 200M}
-target: {reference: 0.5, docs: 0.5}
-full: {params: 1B, tokens: 4B}
-prepare: {max_bytes: 1M}
-proxy: {width: 32, heads: 1, tokens: 100K, validation_tokens: 6400}
-design: {mixtures: 12, repeats: 2}
-search: {trials: 200}
-verify: {seeds: 2, params_scale: 1, tokens_scale: 1}
-"""
+HERE = Path(__file__).resolve().parent
 
 
 def main() -> int:
@@ -41,10 +27,7 @@ def main() -> int:
     given = options.parse_args()
     print("benchmark,case,method,metric,value")
     with tempfile.TemporaryDirectory() as scratch:
-        study = Path(__file__).resolve().parent.parent / "configs" / "quickstart.yaml"
-        if given.quick:
-            study = Path(scratch) / "quick.yaml"
-            study.write_text(QUICK, encoding="utf-8")
+        study = HERE / "quick.yaml" if given.quick else HERE.parent / "configs" / "quickstart.yaml"
         try:
             session = open_session(study, given.out or Path(scratch) / "study")
             recommendation = run(session)

@@ -70,17 +70,20 @@ def launch(
     if not jobs:
         return
     setup.out.mkdir(parents=True, exist_ok=True)
-    if pick_device(setup.device).type == "cuda":
-        count, size, threads = 1, stack, os.cpu_count() or 1
-    else:
-        count, size, threads = workers or cores(), 1, 1
-    groups = [list(jobs[i : i + size]) for i in range(0, len(jobs), size)]
+    groups, count, threads = arrange(jobs, gpu=pick_device(setup.device).type == "cuda", workers=workers, stack=stack)
     pool = [Process(setup.to_json(threads=threads), threads) for _ in range(min(count, len(groups)))]
     try:
         drive(pool, groups, on_event or (lambda event: None))
     finally:
         for process in pool:
             process.stop()
+
+
+def arrange(jobs: Sequence[Job], *, gpu: bool, workers: int | None, stack: int) -> tuple[list[list[Job]], int, int]:
+    """Groups of jobs that train in lockstep, how many processes work on them, and threads of each."""
+    size = stack if gpu else 1
+    groups = [list(jobs[i : i + size]) for i in range(0, len(jobs), size)]
+    return (groups, 1, os.cpu_count() or 1) if gpu else (groups, workers or cores(), 1)
 
 
 def cores() -> int:
