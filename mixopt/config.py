@@ -34,6 +34,8 @@ def parse_whole(value: Any) -> Any:
 def name_of_domain(value: str) -> str:
     if not value.strip() or value.startswith(".") or re.search(r"[/\\\x00-\x1f]", value):
         raise ValueError(f"{value!r} can't name a domain: it becomes a folder, so no slashes and no leading dot")
+    if value == "target" or value.endswith(".json"):
+        raise ValueError(f"{value!r} can't name a domain: mixopt itself uses that name, choose another")
     return value
 
 

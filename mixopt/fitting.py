@@ -46,6 +46,11 @@ def check_target(table: "RunTable", study: Study, where: str) -> None:
     for text in study.target_weights:
         if text not in table.targets:
             raise MixoptError(f"{where}: target: {text!r} is none of the texts with losses: {', '.join(table.targets)}")
+    if TARGET in table.targets and study.target_weights != {TARGET: 1.0}:
+        raise MixoptError(
+            f"{where}: runs.losses: a loss is called {TARGET!r}, which stands for the study's own target: name it "
+            "otherwise with a map {name: column}"
+        )
 
 
 def fit(table: "RunTable", study: Study, folder: Folder, progress: Progress) -> Fitted:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from proxies.tokens import Tokenizer
 
 READERS = 1  # raise when proxies/ reads the same source as other documents: shards are then made again
+SAMPLE_BYTES = 4 << 20  # of text that the tokenizer is trained on, over all domains, at least ...
+BYTES_PER_TOKEN = 2048  # ... and so much for each token of its vocabulary: less can't fill a large one
 MUCH_SHARED = 0.01  # of a domain's documents also in another: worth a sentence
 
 
@@ -104,7 +106,11 @@ def get_tokenizer(
             if stamp_of(made_from) == stamp and folder.tokenizer.exists():
                 return tokens.load(folder.tokenizer, end_token=tokens.END)
             progress.update(0, "training the tokenizer")
-            tokenizer = tokens.train({name: documents[name] for name in study.domains}, vocab_size=wish.vocab)
+            tokenizer = tokens.train(
+                {name: documents[name] for name in study.domains},
+                vocab_size=wish.vocab,
+                sample_bytes=max(SAMPLE_BYTES, wish.vocab * BYTES_PER_TOKEN),
+            )
     except ValueError as error:
         raise MixoptError(f"{study_path}: {error}") from None
     tokenizer.save(folder.tokenizer)

@@ -68,6 +68,7 @@ def test_a_good_file_loads(write):
         ("name: small", "name: small\nsearch: {max_epochs: {z: 3}}", r":2: search.max_epochs.z: no domain has this name"),
         ("name: small", "name: small\npredictors: [magic]", r":2: predictors"),
         ("name: small", "name: small\nseed: one", r":2: seed"),
+        ("held_out:\n  c", "held_out:\n  target", r":6: held_out.*'target' can't name a domain"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_in_one_line_with_its_place(write, old, new, says):

@@ -49,6 +49,7 @@ def test_a_bare_table_of_weights_and_losses_is_enough(tmp_path):
         ("w_a,w_b,loss_x\n" + ROWS, "runs: runs.csv\ntarget: x\ndomains: {z: {pool: 1B}}\n", "domains.z: the runs have no"),
         ("w_a,w_b,loss_x\n" + ROWS, "runs: runs.csv\ntarget: x\nsearch: {fixed: {z: 0.5}}\n", "z"),
         ("", None, "runs.csv"),
+        ("w_a,w_b,loss_target,loss_y\n" + ROWS.replace("\n", ",3.5\n"), "runs: runs.csv\ntarget: y\n", "a loss is called 'target'"),
     ],
 )  # fmt: skip
 def test_a_table_that_cannot_be_used_is_refused_with_its_place(tmp_path, table, study, says):
