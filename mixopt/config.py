@@ -138,7 +138,7 @@ class Proxy(Record):
     batch: WholeCount = Field(
         default=8, description="sequences a step; small, because tiny runs gain more from more steps"
     )
-    tokens: WholeCount = Field(default=800_000, description="training tokens of one proxy")
+    tokens: WholeCount = Field(default=512_000, description="training tokens of one proxy")
     learning_rate: Number = Field(
         default=8e-3, gt=0, description="peak; normalised queries and keys keep this rate steady"
     )
@@ -163,7 +163,7 @@ class Proxy(Record):
 
 
 class Design(Record):
-    mixtures: WholeCount = Field(default=25, ge=4, description="different mixtures, natural and uniform among them")
+    mixtures: WholeCount = Field(default=40, ge=4, description="different mixtures, natural and uniform among them")
     repeats: Annotated[int, BeforeValidator(parse_whole), Field(ge=0, le=1000)] = Field(
         default=3, description="more runs of one mixture with other seeds: the noise floor"
     )

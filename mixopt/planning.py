@@ -113,8 +113,9 @@ def proxy_pools(
         if wanted <= recipe.context:
             raise MixoptError(
                 f"domain {name!r}: its pool of {pools[name]:.3g} tokens shrinks to {wanted} for a proxy of "
-                f"{recipe.tokens_seen:,} tokens, less than a sequence of {recipe.context + 1}: raise proxy.tokens, "
-                f"merge it with another domain, or set design.repetition_matched: false"
+                f"{recipe.tokens_seen:,} tokens, less than a sequence of {recipe.context + 1}: state its pool "
+                "if the full run has more of it than was read, raise proxy.tokens, merge it with another domain, "
+                "or set design.repetition_matched: false"
             )
         if wanted < FEW_SEQUENCES * recipe.context:
             notes.append(

@@ -113,10 +113,11 @@ class StackedGPT(nn.Module):
         x = norm(x)
         for layer in range(shape.layers):
             qkv = torch.bmm(norm(x), self.qkv[layer])
-            q, key, value = qkv.view(k * b, t, 3 * shape.heads, size).transpose(1, 2).chunk(3, dim=1)
-            sharp = self.sharpness[:, layer].repeat_interleave(b, dim=0)[:, :, None, None]
-            q = rotate(norm(q), cos, sin) * sharp
-            key = rotate(norm(key), cos, sin)
+            heads = qkv.view(k * b, t, 3 * shape.heads, size).transpose(1, 2)
+            both, value = heads.split((2 * shape.heads, shape.heads), dim=1)
+            # Queries and keys together: small kernels cost a CPU as much to start as to run.
+            q, key = rotate(norm(both), cos, sin).chunk(2, dim=1)
+            q = q * self.sharpness[:, layer].repeat_interleave(b, dim=0)[:, :, None, None]
             # Unit-RMS vectors: the largest product is size, so 1/sqrt(size) leaves logits up to sqrt(size).
             mixed = F.scaled_dot_product_attention(q.to(value), key.to(value), value, is_causal=True)
             x = x + torch.bmm(mixed.transpose(1, 2).reshape(k, b * t, shape.width), self.out[layer])

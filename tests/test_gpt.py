@@ -123,7 +123,7 @@ def test_a_compiled_model_comes_to_the_same_losses():
 
 
 def test_the_rate_warms_up_stays_and_falls_to_nothing():
-    recipe = Recipe(vocab=50, tokens=64 * 16 * 100, warmup=0.1, decay=0.3, learning_rate=1.0)
+    recipe = Recipe(vocab=50, batch=16, tokens=64 * 16 * 100, warmup=0.1, decay=0.3, learning_rate=1.0)
     rates = [recipe.rate(step) for step in range(recipe.steps)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[20:60] == [1.0] * 40
