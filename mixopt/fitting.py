@@ -177,7 +177,7 @@ def select(
     return {
         "folds": folds,
         "mixtures": len(np.unique(groups)),
-        "runs": len(table.kept),
+        "runs": len(kept),
         "chosen": chosen,
         "scores": rows,
         "held_out": {

@@ -58,7 +58,6 @@ class Judged:
         self._by_fold = aim.of(held_out.at(points))  # (n_folds, n_points)
         self._residual = aim.of(table.losses) - aim.of(held_out.predicted)  # (n_runs,)
         self._fold, self._groups = np.asarray(held_out.fold), table.groups
-        self._pairs = self._pair_residuals()
 
     @property
     def method(self) -> str:
@@ -76,26 +75,29 @@ class Judged:
         """How much lower the recommended mixture's loss is predicted than this one's, with an interval.
 
         The interval is CV+ again, with pairs of runs in the place of runs: an error that both runs of a pair share
-        cancels, as it does in a gain. Pairs share runs, so its level is approximate.
+        cancels, as it does in a gain. Pairs share runs, so its level is approximate, and there is no interval where
+        there is none for a loss.
         """
         from regressors import cv_plus
 
         i, best = self.names.index(name), self.names.index("recommended")
-        residual, fold = self._pairs
-        low, high = cv_plus(residual, fold, self._by_fold[:, [i]] - self._by_fold[:, [best]], self._level)
-        return {"loss": float(self._target[i] - self._target[best]), "low": float(low[0]), "high": float(high[0])}
+        gain = float(self._target[i] - self._target[best])
+        alone = self.at("recommended")
+        if not np.isfinite([alone["low"], alone["high"]]).all():
+            return {"loss": gain, "low": -np.inf, "high": np.inf}
+        residual, fold, at_new = self._pairs(self._by_fold[:, i] - self._by_fold[:, best])
+        low, high = cv_plus(residual, fold, at_new[:, None], self._level)
+        return {"loss": gain, "low": float(low[0]), "high": float(high[0])}
 
-    def _pair_residuals(self) -> tuple[Floats, NDArray[np.int64]]:
-        """Errors of predicted differences between runs of different mixtures in one fold, and the folds."""
-        residuals, folds = [np.empty(0)], [np.empty(0, dtype=np.int64)]
-        for fold in np.unique(self._fold):
-            rows = np.flatnonzero(self._fold == fold)
-            one, other = np.triu_indices(len(rows), k=1)
-            apart = self._groups[rows[one]] != self._groups[rows[other]]
-            difference = self._residual[rows[one[apart]]] - self._residual[rows[other[apart]]]
-            residuals.append(difference)
-            folds.append(np.full(len(difference), fold, dtype=np.int64))
-        return np.concatenate(residuals), np.concatenate(folds)
+    def _pairs(self, gains: Floats) -> tuple[Floats, NDArray[np.int64], Floats]:
+        """Errors of predicted differences between runs of different mixtures, (n_pairs,); which pair of folds
+        predicted each; and what each pair of folds says of the gain, from gains (n_folds,)."""
+        one, other = np.triu_indices(len(self._fold), k=1)
+        apart = self._groups[one] != self._groups[other]
+        one, other = one[apart], other[apart]
+        folds = len(gains)
+        both = ((gains[:, None] + gains[None, :]) / 2).reshape(-1)
+        return self._residual[one] - self._residual[other], self._fold[one] * folds + self._fold[other], both
 
     def by_text(self) -> dict[str, dict[str, float | None]]:
         """Predicted loss on each text at the recommended, the natural and the uniform mixture."""
