@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from mixopt.errors import MixoptError
-from mixopt.fitting import target_of
 from mixopt.pipeline import open_session, planned
 from mixopt.prepare import prepare
 from proxies.train import ProxyRun, Recipe, train
@@ -58,8 +57,8 @@ def main() -> int:
             losses = []
             for seed in range(2 if quick else 4):
                 outcome = train([ProxyRun(uniform.weights, pools, seed)], recipe, texts, device="cpu")[0]
-                row = np.array([list(outcome.losses.values())])
-                losses.append(target_of(row, list(outcome.losses), session.study.target_weights)[0])
+                target = session.study.target_weights.items()
+                losses.append(sum(weight * outcome.losses[text] for text, weight in target))
             case = "uniform mixture of three texts" if quick else "uniform mixture of the demo"
             print(f"noise,{case},{name},sd,{np.std(losses, ddof=1):.4f}")
             print(f"noise,{case},{name},loss,{np.mean(losses):.4f}", flush=True)

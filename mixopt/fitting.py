@@ -10,6 +10,7 @@ from mixopt.config import Study
 from mixopt.errors import MixoptError
 from mixopt.folder import Folder, digest, read_json, stamp_of, write_json
 from mixopt.progress import Progress
+from mixopt.target import Target, target_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,16 +37,12 @@ class Fitted:
     selection: dict[str, Any]
 
 
-def target_of(losses: "Floats", texts: Sequence[str], target: Mapping[str, float]) -> "Floats":
-    """The study's target, (n,) nats/token, from the losses of all texts (n, n_texts)."""
-    return losses[:, [texts.index(text) for text in target]] @ np.array(list(target.values()))
-
-
 def check_target(table: "RunTable", study: Study, where: str) -> None:
-    """Raises MixoptError when the target names a text that the runs don't have."""
-    for text in study.target_weights:
-        if text not in table.targets:
-            raise MixoptError(f"{where}: target: {text!r} is none of the texts with losses: {', '.join(table.targets)}")
+    """Raises MixoptError when the target names a text that the runs don't have, or a text has the target's name."""
+    try:
+        target_of(study.target_weights, table)
+    except MixoptError as error:
+        raise MixoptError(f"{where}: {error}") from None
     if TARGET in table.targets and study.target_weights != {TARGET: 1.0}:
         raise MixoptError(
             f"{where}: runs.losses: a loss is called {TARGET!r}, which stands for the study's own target: name it "
@@ -161,10 +158,11 @@ def select(
     judged: Mapping[str, "HeldOut"], fitted_on: "RunTable", table: "RunTable", study: Study, *, folds: int
 ) -> dict[str, Any]:
     """fits/selection.json: scores of all predictors, the chosen one, held-out predictions, noise."""
-    texts, target, Y = list(fitted_on.targets), study.target_weights, fitted_on.losses
+    texts, Y = list(fitted_on.targets), fitted_on.losses
+    aim = target_of(study.target_weights, fitted_on)
     groups = fitted_on.groups
-    measured = columns(Y, texts, target)
-    predicted = {name: columns(held_out.predicted, texts, target) for name, held_out in judged.items()}
+    measured = columns(Y, texts, aim)
+    predicted = {name: columns(held_out.predicted, texts, aim) for name, held_out in judged.items()}
     rows = [
         {"predictor": name, "target": text, **score(predicted[name][text], measured[text], groups)}
         for name in judged
@@ -194,9 +192,9 @@ def select(
     }
 
 
-def columns(losses: "Floats", texts: Sequence[str], target: Mapping[str, float]) -> dict[str, "Floats"]:
+def columns(losses: "Floats", texts: Sequence[str], aim: Target) -> dict[str, "Floats"]:
     """The weighted target first, then every text: name -> (n,)."""
-    return {TARGET: target_of(losses, texts, target)} | {text: losses[:, i] for i, text in enumerate(texts)}
+    return {TARGET: aim.of(losses)} | {text: losses[:, i] for i, text in enumerate(texts)}
 
 
 def error_on_target(rows: Sequence[Mapping[str, Any]], name: str) -> float:
@@ -218,9 +216,9 @@ def score(predicted: "Floats", measured: "Floats", groups: Any) -> dict[str, flo
 
 def noise(table: "RunTable", study: Study) -> list[dict[str, Any]]:
     """Scatter of repeats of one mixture against scatter across mixtures, for the target and every text."""
-    groups = table.groups
+    groups, aim = table.groups, target_of(study.target_weights, table)
     rows = []
-    for text, losses in columns(table.losses, list(table.targets), study.target_weights).items():
+    for text, losses in columns(table.losses, list(table.targets), aim).items():
         known = np.isfinite(losses)
         # Pooled over all mixtures that were trained more than once.
         within = [losses[known & (groups == g)] for g in np.unique(groups[known])]

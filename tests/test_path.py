@@ -343,3 +343,15 @@ def test_a_worker_that_dies_is_reported_and_finished_runs_stay(home, monkeypatch
         training.train_missing(
             plan.jobs, plan.recipe, session.study, shards, session.folder, tmp_path / "runs", session.progress
         )
+
+
+def test_documents_that_two_domains_share_are_told_and_shown(tmp_path):
+    make_corpora(tmp_path / "data")
+    shared = (tmp_path / "data/english/one.txt").read_text().splitlines()[:60]
+    with (tmp_path / "data/digits-2.jsonl").open("a", encoding="utf-8") as file:
+        file.writelines("\n" + json.dumps({"text": line}) for line in shared)
+    (tmp_path / "study.yaml").write_text(STUDY, encoding="utf-8")
+    told = " ".join(command("prepare", "study.yaml", "--out", "out", cwd=tmp_path).stdout.split())
+    assert "english and digits share 60 documents word for word (15% and 13% of them)" in told
+    found = json.loads((tmp_path / "out/shards/corpora.json").read_text(encoding="utf-8"))["duplicates"]
+    assert [(pair["first"], pair["second"], pair["texts"]) for pair in found] == [("english", "digits", 60)]

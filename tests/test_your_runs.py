@@ -45,7 +45,7 @@ def test_a_bare_table_of_weights_and_losses_is_enough(tmp_path):
         ("w_a,w_b,loss_x\n" + ROWS + "0.5,0.1,3\n", None, "runs.csv.*line 13"),
         ("w_a,w_b,loss_x\n" + ROWS + "0.5,0.5,inf\n", None, "line 13.*loss_x|loss_x.*line 13"),
         ("a,b,x\n" + ROWS, None, "weight"),
-        ("w_a,w_b,loss_x\n" + ROWS, "runs: runs.csv\ntarget: y\n", "target: 'y' is none of the texts"),
+        ("w_a,w_b,loss_x\n" + ROWS, "runs: runs.csv\ntarget: y\n", "study.yaml: target names 'y', which the runs have no loss on: choose from x"),
         ("w_a,w_b,loss_x\n" + ROWS, "runs: runs.csv\ntarget: x\ndomains: {z: {pool: 1B}}\n", "domains.z: the runs have no"),
         ("w_a,w_b,loss_x\n" + ROWS, "runs: runs.csv\ntarget: x\nsearch: {fixed: {z: 0.5}}\n", "z"),
         ("", None, "runs.csv"),

@@ -1,0 +1,70 @@
+"""Commands one by one, on the example that needs no text."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def mixopt(*words, cwd, code=0):
+    done = subprocess.run(
+        [sys.executable, "-m", "mixopt.cli", *map(str, words)], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("home")
+    mixopt("init", "mine", "--example", "your-runs", cwd=folder)
+    path = folder / "mine" / "your-runs.yaml"
+    path.write_text(path.read_text().replace("seed: 0", "seed: 0\npredictors: [effective-data, regmix-linear]"))
+    return folder
+
+
+def test_init_writes_a_commented_study_and_overwrites_nothing(tmp_path):
+    assert "quickstart.yaml" in mixopt("init", "new", cwd=tmp_path)
+    text = (tmp_path / "new/quickstart.yaml").read_text()
+    assert text.count("#") > 15 and "target:" in text
+    assert "is there already" in mixopt("init", "new", cwd=tmp_path, code=2)
+    assert (tmp_path / "new/quickstart.yaml").read_text() == text
+
+
+def test_init_lists_its_examples(tmp_path):
+    assert set(mixopt("init", "x", "--list", cwd=tmp_path).split()) >= {"quickstart", "your-runs", "gpu-swarm"}
+    assert not (tmp_path / "x").exists()
+
+
+def test_schema_is_a_json_schema(tmp_path):
+    schema = json.loads(mixopt("schema", cwd=tmp_path))
+    assert "domains" in schema["properties"] and schema["additionalProperties"] is False
+
+
+def test_fit_shows_every_predictor_and_marks_the_one_used(home):
+    told = mixopt("fit", "mine/your-runs.yaml", "--out", "out", cwd=home)
+    assert "effective-data (used)" in told and "regmix-linear" in told
+
+
+def test_recommend_report_and_export_go_on_from_the_fit(home):
+    mixopt("fit", "mine/your-runs.yaml", "--out", "out", cwd=home)
+    told = mixopt("recommend", "mine/your-runs.yaml", "--out", "out", cwd=home)
+    assert "as before" in told and "Recommended mixture" in told
+    for name in ("natural", "uniform", "best measured"):
+        assert name in told
+    mixopt("report", "mine/your-runs.yaml", "--out", "out", cwd=home)
+    written = mixopt("export", "mine/your-runs.yaml", "--out", "out", cwd=home)
+    assert "interleave.py" in written and "megatron.txt" in written
+    assert (home / "out" / "report.html").stat().st_size > 10_000
+
+
+def test_a_stage_without_its_input_names_the_command_that_makes_it(home):
+    assert "finish the study with `mixopt run`" in mixopt(
+        "report", "mine/your-runs.yaml", "--out", "empty", cwd=home, code=2
+    )
+    assert "`mixopt run` makes it" in mixopt("export", "mine/your-runs.yaml", "--out", "empty", cwd=home, code=2)
+
+
+def test_an_unknown_command_is_refused_without_a_traceback(tmp_path):
+    assert "Traceback" not in mixopt("fly", cwd=tmp_path, code=2)
