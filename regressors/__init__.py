@@ -7,18 +7,19 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from regressors.estimators import ESTIMATORS, LawRegressor, RegMixLightGBM, RegMixLinear, from_dict
+    from regressors.estimators import ESTIMATORS, LawRegressor, from_dict
     from regressors.interval import cv_plus
     from regressors.judge import HeldOut, cross_validate
     from regressors.law import Law, Param, Prior
     from regressors.laws import LAWS
     from regressors.metrics import regret, rmse, spearman
+    from regressors.regmix import RegMixLightGBM, RegMixLinear
 
 _HOME = {
     "ESTIMATORS": "estimators",
     "LawRegressor": "estimators",
-    "RegMixLightGBM": "estimators",
-    "RegMixLinear": "estimators",
+    "RegMixLightGBM": "regmix",
+    "RegMixLinear": "regmix",
     "from_dict": "estimators",
     "HeldOut": "judge",
     "cross_validate": "judge",
@@ -67,13 +68,13 @@ def _exponential(seed: int) -> Any:
 
 
 def _lightgbm(seed: int) -> Any:
-    from regressors.estimators import RegMixLightGBM
+    from regressors.regmix import RegMixLightGBM
 
     return RegMixLightGBM(random_state=seed)
 
 
 def _linear(seed: int) -> Any:  # there's nothing random in least squares
-    from regressors.estimators import RegMixLinear
+    from regressors.regmix import RegMixLinear
 
     return RegMixLinear()
 
