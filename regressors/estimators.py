@@ -7,14 +7,16 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from regressors.base import MixtureRegressor, plain_seed
-from regressors.fit import fit_law
+from regressors.fit import pose, solve
 from regressors.law import Array, Law
 from regressors.laws import LAWS
+from regressors.posterior import Criterion
+from regressors.questions import Questions
 from regressors.regmix import RegMixLightGBM, RegMixLinear
 from regressors.repetition import R_STAR, effective_shares, unique_shares
 
 
-class LawRegressor(MixtureRegressor):
+class LawRegressor(Questions, MixtureRegressor):
     """Fits one law to finished runs: maximum a posteriori, robust, best of several starts.
 
     law: a name in `LAWS`, or a Law. starts: how many starts each target gets. huber: residuals beyond so many noise
@@ -35,7 +37,9 @@ class LawRegressor(MixtureRegressor):
 
     def _fit(self, W: Array, Y: Array) -> None:
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
-        found = fit_law(self._law(), self._seen(W), Y, starts=self.starts, huber=self.huber, rng=rng)
+        criterion = Criterion(huber=self.huber)
+        self._posterior, units = pose(self._law(), self._seen(W), Y, criterion=criterion)
+        self._found = found = solve(self._posterior, units, starts=self.starts, rng=rng)
         self.values_ = found.values
         self.noise_, self.objective_, self.used_ = found.noise, found.objective, found.used
         self.agreeing_, self.converged_ = found.agreeing, found.converged

@@ -1,48 +1,29 @@
-"""One engine for every law: maximum a posteriori, robust, in float64, many starts x many targets solved at once.
+"""One engine for every law: robust, in float64, many starts x many targets solved at once, with priors or without.
 
-Minimised, per target, over z, the unconstrained parameters in units of their priors (standard normal a priori):
-
-    sum_i huber((loss_i - formula(w_i)) / noise) + |z|^2 / 2
-
-by damped Gauss-Newton steps (Levenberg-Marquardt) with exact derivatives, Huber's loss through reweighting. The noise
-level decides how much the priors count. It is estimated from the same rows: the residual sum of squares over
-the rows that the parameters have not used up (MacKay 1992, Bayesian interpolation), beside a weak prior of its own.
+What is minimised stands in `posterior`, the ways down in `descent`, where they begin in `starts`, and how sure the
+result is in `uncertainty`. Where the noise level isn't given, it decides how much the priors count, and is estimated
+from the same rows: the residual sum of squares over the rows that the parameters have not used up (MacKay 1992,
+Bayesian interpolation), beside a weak prior of its own.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import erf, inf, sqrt
+from math import erf, sqrt
 
 import numpy as np
 
+from regressors.descent import State, descend, finish
 from regressors.law import Array, Law, Scale
+from regressors.posterior import Criterion, Posterior, Rows
 from regressors.space import Space
+from regressors.starts import can_lay_out, drawn, laid_out
 
-CHUNK_BYTES = 32 * 2**20  # a batch's Jacobian stays within this: it's read again right after it's written
 NOISE_PRIOR = (0.05, 2.0)  # noise is about this share of the spread of losses, said with the weight of so many rows
 NOISE_ROUNDS = 10  # noise and parameters settle each other in a few rounds
 NOISE_CHANGE = 0.01  # relative; less than that moves no prediction that matters
-FIRST_NOISE = 0.2  # share of the spread; high, so that the first descent stays near the priors
-AGREEMENT = 1e-3  # objectives this close, in units of log posterior, are one optimum
-TINY = 1e-12
-
-
-@dataclass(frozen=True)
-class Rows:
-    """What is fitted: w (n_runs, n_domains); y and known (n_targets, n_runs), known 0 where a loss is missing."""
-
-    w: Array
-    y: Array
-    known: Array
-
-
-@dataclass(frozen=True)
-class State:
-    """A batch of parameter vectors on their way down."""
-
-    z: Array  # (batch, n_params)
-    target: Array  # (batch,) which target each one is for
-    objective: Array  # (batch,)
-    converged: Array  # (batch,) bool
+AGREEMENT = 1e-2  # objectives this close, in units of log posterior, are one optimum
+ROUGH = 1e-4  # how far starts are followed, in units of the objective: enough to tell which one ends lowest
+STEPS_BEFORE_FINISH = 12  # reweighted steps lead near an optimum in a few and then crawl; BFGS takes over
 
 
 @dataclass(frozen=True)
@@ -50,98 +31,100 @@ class Fit:
     """Where the fit of one law ended, per target."""
 
     values: dict[str, Array]  # natural parameters, (n_targets, *own axes)
+    units: dict[str, float]  # what the inputs other than w were divided by
     z: Array  # (n_targets, n_params) the same in units of the priors
-    objective: Array  # (n_targets,) negative log posterior at `noise`, up to a constant
-    noise: Array  # (n_targets,) nats/token
+    objective: Array  # (n_targets,) negative log posterior up to a constant; times criterion.unit a sum of losses
+    noise: Array  # (n_targets,) nats/token, or of ln loss
     used: Array  # (n_targets,) how many parameters the rows decided
     agreeing: Array  # (n_targets,) share of starts that ended at this objective
     converged: Array  # (n_targets,) bool
 
-
-class Posterior:
-    """The objective of every target, its Gauss-Newton model, and the noise level."""
-
-    def __init__(self, law: Law, rows: Rows, space: Space, *, huber: float, spread: Array):
-        self.law, self.rows, self.space, self.huber, self.spread = law, rows, space, huber, spread
-        self.noise = FIRST_NOISE * spread
-
-    def _loss(self, residual: Array, known: Array) -> Array:
-        size = np.abs(residual)
-        square = np.minimum(size, self.huber)  # the part that counts squared
-        return (known * square * (size - 0.5 * square)).sum(axis=-1)
-
-    def objective(self, z: Array, target: Array) -> Array:
-        """(batch,), inf where a step has left the numbers that a float can hold."""
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            loss = self.law.formula(self.rows.w, **self.space.values(z, target))
-            residual = (self.rows.y[target] - loss) / self.noise[target, None]
-            total = self._loss(residual, self.rows.known[target]) + 0.5 * (z**2).sum(axis=-1)
-        return np.where(np.isfinite(total), total, inf)
-
-    def model(self, z: Array, target: Array) -> tuple[Array, Array, Array]:
-        """Downhill direction (batch, p), curvature (batch, p, p), weighted squared residuals in nats^2 (batch,)."""
-        noise = self.noise[target, None]
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            loss, jacobian = self.space.jacobian(self.rows.w, z, target)
-        residual = (self.rows.y[target] - loss) / noise
-        weight = self.rows.known[target] * np.minimum(1, self.huber / np.maximum(np.abs(residual), TINY))
-        jacobian *= (np.sqrt(weight) / noise)[..., None]
-        downhill = np.einsum("bn,bnp->bp", np.sqrt(weight) * residual, jacobian) - z
-        curvature = np.matmul(jacobian.transpose(0, 2, 1), jacobian)
-        curvature[:, np.arange(self.space.size), np.arange(self.space.size)] += 1
-        return downhill, curvature, (weight * residual**2).sum(axis=-1) * noise[:, 0] ** 2
+    def predict(self, law: Law, inputs: Array | Mapping[str, Array]) -> Array:
+        """Losses (n_points, n_targets), nats/token, at inputs as `fit_law` takes them."""
+        return law.formula(*in_units(law, inputs, self.units), **self.values).T
 
 
-def descend(posterior: Posterior, z: Array, target: Array, *, steps: int = 300, tolerance: float = 1e-7) -> State:
-    """Takes every vector of the batch to its own minimum.
+def fit_law(
+    law: Law,
+    inputs: Array | Mapping[str, Array],
+    Y: Array,
+    *,
+    starts: int,
+    rng: np.random.Generator,
+    criterion: Criterion | None = None,
+    weights: Array | None = None,
+) -> Fit:
+    """Fits a law to every column of Y at once.
 
-    tolerance: a vector rests when its Gauss-Newton step promises less than this, in units of the objective.
+    inputs: the law's inputs by name, w (n_runs, n_domains) shares of 0 or more, others (n_runs,) above 0; an array
+    stands for w alone. Y: (n_runs, n_targets) nats/token, nan where a loss is missing; every target has one at least.
+    starts: how many starts a target gets, from the priors' centre and around it, or the best of a grid for laws that
+    allow it. weights: (n_runs,), how much each run counts.
     """
-    per_chunk = max(1, CHUNK_BYTES // (8 * len(posterior.rows.w) * posterior.space.size))
-    parts = []
-    for first in range(0, len(z), per_chunk):
-        part = slice(first, first + per_chunk)
-        parts.append(_descend(posterior, z[part], target[part], steps, tolerance))
-    return State(*(np.concatenate(pieces) for pieces in zip(*parts, strict=True)))
+    posterior, units = pose(law, inputs, Y, criterion=criterion, weights=weights)
+    return solve(posterior, units, starts=starts, rng=rng)
 
 
-def _descend(
-    posterior: Posterior, z: Array, target: Array, steps: int, tolerance: float
-) -> tuple[Array, Array, Array, Array]:
-    """The fields of State for a part of a batch that memory can hold."""
-    z = z.copy()
-    objective = posterior.objective(z, target)
-    converged = np.zeros(len(z), dtype=bool)
-    damping = np.full(len(z), 1e-2)
-    live = np.flatnonzero(np.isfinite(objective))
-    for _ in range(steps):
-        if not len(live):
-            break
-        move, promised = damped_step(posterior, z[live], target[live], damping[live])
-        tried = z[live] + move
-        reached = posterior.objective(tried, target[live])
-        better = reached <= objective[live]
-        z[live[better]] = tried[better]
-        objective[live[better]] = reached[better]
-        arrived = promised * (1 + damping[live]) < tolerance  # an undamped step promises no more than that
-        converged[live] = arrived
-        damping[live] = np.clip(np.where(better, damping[live] / 8, damping[live] * 6), 1e-9, 1e9)
-        live = live[~arrived & (damping[live] < 1e9)]
-    return z, target, objective, converged
+def pose(
+    law: Law,
+    inputs: Array | Mapping[str, Array],
+    Y: Array,
+    *,
+    criterion: Criterion | None = None,
+    weights: Array | None = None,
+) -> tuple[Posterior, dict[str, float]]:
+    """The posterior that `fit_law` minimises, and the units of its inputs. Parameters as there.
 
-
-def damped_step(posterior: Posterior, z: Array, target: Array, damping: Array) -> tuple[Array, Array]:
-    """A Levenberg-Marquardt step (batch, p) and the fall of the objective that it promises, (batch,).
-
-    Where derivatives overflow, the step is 0 and promises inf: the vector can't move, nor count as converged.
+    Raises ValueError for an input that isn't above 0, and for a loss that isn't where residuals are of logs.
     """
-    downhill, curvature, _ = posterior.model(z, target)
-    sound = np.isfinite(curvature).all(axis=(1, 2)) & np.isfinite(downhill).all(axis=1)
-    diagonal = np.arange(z.shape[1])
-    curvature[~sound], downhill[~sound] = np.eye(len(diagonal)), 0
-    curvature[:, diagonal, diagonal] *= 1 + damping[:, None]
-    move = np.linalg.solve(curvature, downhill[..., None])[..., 0]
-    return move, np.where(sound, 0.5 * (move * downhill).sum(axis=-1), inf)
+    criterion = criterion or Criterion()
+    given = {"w": inputs} if not isinstance(inputs, Mapping) else inputs
+    units = {name: unit_of(name, given[name]) for name in law.inputs if name != "w"}
+    known = np.isfinite(Y.T)
+    if criterion.log and (Y.T[known] <= 0).any():
+        raise ValueError("a loss of 0 or less has no log: fit the loss itself")
+    weight = known * (1.0 if weights is None else np.asarray(weights, dtype=float))
+    rows = Rows(inputs=in_units(law, given, units), y=np.where(known, Y.T, 1.0), weight=weight)
+    scale = measure(Y, domains=np.shape(given["w"])[1] if "w" in law.inputs else 0)
+    spread = scale.spread / scale.mean if criterion.log else scale.spread
+    return Posterior(law, rows, Space(law, scale), criterion, spread=spread), units
+
+
+def solve(posterior: Posterior, units: dict[str, float], *, starts: int, rng: np.random.Generator) -> Fit:
+    """The lowest of what all starts reach, per target."""
+    targets, size = np.arange(len(posterior.noise)), posterior.space.size
+    if can_lay_out(posterior.law):
+        begin = laid_out(posterior, starts)
+    else:
+        begin = np.repeat(drawn(posterior, starts, rng)[:, None], len(targets), axis=1)
+        begin[0] = 0
+    if posterior.criterion.noise is None:
+        begin[0] = settle_noise(posterior, begin[0])
+    tried = len(begin)
+    ends = reach(posterior, begin.reshape(-1, size), np.tile(targets, tried))
+    objective = ends.objective.reshape(tried, -1)
+    best = reach(posterior, ends.z[objective.argmin(axis=0) * len(targets) + targets], targets, last=True)
+    return Fit(
+        values=posterior.space.values(best.z, targets),
+        units=units,
+        z=best.z,
+        objective=best.objective,
+        noise=posterior.noise,
+        used=estimate_noise(posterior, best.z, targets)[1],
+        agreeing=(objective < objective.min(axis=0) + AGREEMENT).mean(axis=0),
+        converged=best.converged,
+    )
+
+
+def reach(posterior: Posterior, z: Array, target: Array, *, last: bool = False) -> State:
+    """To the minimum from each start, and after that with the lowest ends alone to the last digit.
+
+    A fixed noise level may lie far below the residuals: then steps that reweight them crawl, and BFGS has to finish.
+    """
+    if posterior.criterion.noise is None:
+        return descend(posterior, z, target, tolerance=1e-7 if last else ROUGH)
+    near = z if last else descend(posterior, z, target, steps=STEPS_BEFORE_FINISH).z
+    return finish(posterior, near, target)
 
 
 def settle_noise(posterior: Posterior, z: Array) -> Array:
@@ -162,47 +145,32 @@ def settle_noise(posterior: Posterior, z: Array) -> Array:
 def estimate_noise(posterior: Posterior, z: Array, target: Array) -> tuple[Array, Array]:
     """Noise in nats/token and how many parameters the rows decide, (batch,) each, at optima z (batch, n_params)."""
     _, curvature, squares = posterior.model(z, target)
-    used = posterior.space.size - np.trace(np.linalg.inv(curvature), axis1=1, axis2=2)
+    precision = posterior.space.precision[target]
+    left = np.linalg.pinv(curvature, hermitian=True)[:, np.arange(z.shape[1]), np.arange(z.shape[1])]
+    used = z.shape[1] - (left * precision).sum(axis=1)
     share, weight = NOISE_PRIOR
     prior = (share * posterior.spread[target]) ** 2
-    free = np.maximum(posterior.rows.known[target].sum(axis=-1) - used, 0)
-    kept = erf(posterior.huber / sqrt(2))  # share of a normal sample's squares that Huber's weights keep
+    free = np.maximum(posterior.rows.weight[target].sum(axis=-1) - used, 0)
+    kept = erf(posterior.criterion.huber / sqrt(2))  # share of a normal sample's squares that Huber's weights keep
     return np.sqrt((squares / kept + weight * prior) / (free + weight)), used
 
 
-def fit_law(law: Law, W: Array, Y: Array, *, starts: int, huber: float, rng: np.random.Generator) -> Fit:
-    """Fits a law to every column of Y at once.
-
-    W: (n_runs, n_domains) shares of 0 or more. Y: (n_runs, n_targets) nats/token, nan where a loss is missing; every
-    target has one at least. starts: how many starts a target gets; the first is the priors' centre, the others are
-    drawn from half the priors' width. huber: residuals beyond so many noise levels count linearly; inf for
-    least squares.
-    """
-    scale = measure(W, Y)
-    rows = Rows(w=W, y=np.nan_to_num(Y.T), known=np.isfinite(Y.T).astype(float))
-    posterior = Posterior(law, rows, Space(law, scale), huber=huber, spread=scale.spread)
-    targets, size = np.arange(Y.shape[1]), posterior.space.size
-    settled = settle_noise(posterior, np.zeros((len(targets), size)))
-    drawn = 0.5 * rng.standard_normal((starts - 1, size))
-    ends = descend(
-        posterior, np.concatenate([settled, np.repeat(drawn, len(targets), axis=0)]), np.tile(targets, starts)
-    )
-    objective = ends.objective.reshape(starts, -1)
-    pick = objective.argmin(axis=0) * len(targets) + targets
-    z = ends.z[pick]
-    return Fit(
-        values=posterior.space.values(z, targets),
-        z=z,
-        objective=ends.objective[pick],
-        noise=posterior.noise,
-        used=estimate_noise(posterior, z, targets)[1],
-        agreeing=(objective < objective.min(axis=0) + AGREEMENT).mean(axis=0),
-        converged=ends.converged[pick],
-    )
-
-
-def measure(W: Array, Y: Array) -> Scale:
+def measure(Y: Array, *, domains: int) -> Scale:
     """The data's orders of magnitude, kept positive where all losses of a target are equal."""
     spread, mean = np.nanstd(Y, axis=0), np.nanmean(Y, axis=0)
     spread = np.maximum(spread, 1e-6 * np.maximum(np.abs(mean), 1e-6))
-    return Scale(domains=W.shape[1], low=np.maximum(np.nanmin(Y, axis=0), 0.1 * spread), mean=mean, spread=spread)
+    return Scale(domains=domains, low=np.maximum(np.nanmin(Y, axis=0), 0.1 * spread), mean=mean, spread=spread)
+
+
+def unit_of(name: str, values: Array) -> float:
+    """The geometric mean of a number a run. Raises ValueError where one isn't above 0."""
+    values = np.asarray(values, dtype=float)
+    if not (np.isfinite(values) & (values > 0)).all():
+        raise ValueError(f"{name}: every run needs a number above 0")
+    return float(np.exp(np.log(values).mean()))
+
+
+def in_units(law: Law, inputs: Array | Mapping[str, Array], units: Mapping[str, float]) -> list[Array]:
+    """A law's inputs in its order, those other than w in units of what the fit saw."""
+    given = {"w": inputs} if not isinstance(inputs, Mapping) else inputs
+    return [np.asarray(given[name]) / units.get(name, 1.0) for name in law.inputs]

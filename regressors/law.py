@@ -24,7 +24,11 @@ class Scale:
 
 @dataclass(frozen=True)
 class Prior:
-    """A normal prior on the unconstrained scale: on ln(value - low) where a parameter has a lower bound."""
+    """A normal prior on the unconstrained scale: on ln(value - low) where a parameter has a lower bound, on the logit
+    of its place between the bounds where it has two.
+
+    An sd of inf says nothing: the centre is then only where a descent starts.
+    """
 
     centre: float | Callable[[Scale], Array]
     sd: float | Callable[[Scale], Array]
@@ -39,7 +43,10 @@ class Param:
     prior: Prior
     per_domain: bool = False
     low: float | None = None  # None: any real number; else value = low + exp(unconstrained)
+    high: float | None = None  # with low: value = low + (high - low) / (1 + exp(-unconstrained))
     copies: int | None = None  # None: no such axis
+    amplitude: bool = False  # the loss is linear in all amplitudes together, none of which is below 0: see `starts`
+    grid: tuple[float, float] | None = None  # range over which starts of a shape parameter are laid, in logs
 
     def shape(self, domains: int) -> tuple[int, ...]:
         """The parameter's own axes."""
@@ -49,13 +56,17 @@ class Param:
 
 @dataclass(frozen=True)
 class Law:
-    """Loss as a function of the mixture.
+    """Loss as a function of what a run was: its mixture, its size, its tokens.
 
-    formula(w, **values): w (n_runs, n_domains) shares; each value has any leading axes before its own; returns
-    the leading axes with n_runs last, nats/token. It is written with analytic functions only, so that it takes
-    complex numbers: derivatives come from the complex step, exact to rounding.
-    jacobian(w, **values) -> (loss, {name: d loss / d value, (..., n_runs, *own axes)}): optional, the same
+    inputs: what the formula takes, in order. "w" is (n_runs, n_domains) shares; every other input is a number a run,
+    (n_runs,), that the fit gives in units of its geometric mean over the fitted runs, so that amplitudes are nats/token
+    at a typical run.
+    formula(*inputs, **values): each value has any leading axes before its own; returns the leading axes with n_runs
+    last, nats/token. It is written with analytic functions only, so that it takes complex numbers: derivatives come
+    from the complex step, exact to rounding.
+    jacobian(*inputs, **values) -> (loss, {name: d loss / d value, (..., n_runs, *own axes)}): optional, the same
     derivatives by hand, for speed. A test compares it with the complex step.
+    published(values, units): optional, the values as the source writes them, for inputs that aren't in units.
     """
 
     name: str
@@ -64,3 +75,5 @@ class Law:
     source: str
     departs: str
     jacobian: Callable[..., tuple[Array, dict[str, Array]]] | None = None
+    inputs: tuple[str, ...] = ("w",)
+    published: Callable[[Values, Mapping[str, float]], dict[str, Array]] | None = None

@@ -7,8 +7,9 @@ import pytest
 from scipy.optimize import least_squares
 
 from regressors import LAWS, LawRegressor
-from regressors.fit import Posterior, Rows, fit_law, measure
+from regressors.fit import fit_law, measure, pose
 from regressors.laws import make_effective_data
+from regressors.posterior import Criterion
 from regressors.space import Space, complex_step
 
 every_law = pytest.mark.parametrize("law", [*LAWS.values(), make_effective_data(skills=3)], ids=lambda law: law.name)
@@ -25,7 +26,7 @@ def made_by(law, *, domains=4, runs=60, targets=2, noise=0.0, seed=0):
     """Runs whose losses follow the law, at parameters near its own priors."""
     rng = np.random.default_rng(seed)
     W = rng.dirichlet(np.ones(domains), size=runs)
-    guess = measure(W, 3 + rng.random((runs, targets)))  # losses between 3 and 4 nats
+    guess = measure(3 + rng.random((runs, targets)), domains=W.shape[1])  # losses between 3 and 4 nats
     space = Space(law, guess)
     values = space.values(0.4 * rng.standard_normal((targets, space.size)), np.arange(targets))
     loss = law.formula(W, **values).T
@@ -59,10 +60,8 @@ def test_a_law_without_hand_written_derivatives_fits_the_same(law):
 @pytest.mark.parametrize("huber", [2.0, np.inf])
 def test_the_optimum_is_the_one_that_scipy_finds(law, huber):
     W, _, Y = made_by(law, runs=30, targets=1, noise=0.02)
-    found = fit_law(law, W, Y, starts=2, huber=huber, rng=np.random.default_rng(0))
-    scale = measure(W, Y)
-    rows = Rows(w=W, y=Y.T, known=np.ones_like(Y.T))
-    posterior = Posterior(law, rows, Space(law, scale), huber=huber, spread=scale.spread)
+    found = fit_law(law, W, Y, starts=2, rng=np.random.default_rng(0), criterion=Criterion(huber=huber))
+    posterior, _ = pose(law, W, Y, criterion=Criterion(huber=huber))
     posterior.noise = found.noise
 
     def residuals(z):
@@ -117,7 +116,7 @@ def test_targets_and_batches_do_not_touch_each_other(monkeypatch):
     law = LAWS["effective-data"]
     W, _, Y = made_by(law, targets=3, noise=0.01)
     together = LawRegressor(law, random_state=0).fit(W, Y).predict(W)
-    monkeypatch.setattr("regressors.fit.CHUNK_BYTES", 1)  # one vector at a time
+    monkeypatch.setattr("regressors.descent.CHUNK_BYTES", 1)  # one vector at a time
     apart = LawRegressor(law, random_state=0).fit(W, Y).predict(W)
     alone = np.column_stack([LawRegressor(law, random_state=0).fit(W, y).predict(W) for y in Y.T])
     np.testing.assert_allclose(apart, together, atol=1e-4)  # optima are found to 1e-7 of the objective
