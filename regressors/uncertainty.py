@@ -119,10 +119,12 @@ def bootstrap_z(posterior: Posterior, fit: Fit, counts: Array) -> Array:
     start = np.repeat(fit.z, draws, axis=0)
     every = np.arange(targets * draws)
     if posterior.criterion.noise is None:
-        return descend(again, start, every, tolerance=1e-4).z.reshape(targets, draws, -1)
+        return descend(again, start, every, tolerance=1e-3).z.reshape(targets, draws, start.shape[1])
     _, curvature, _ = posterior.model(fit.z, np.arange(targets))
     first = np.linalg.pinv(curvature, hermitian=True)
-    return finish(again, start, every, inverse=np.repeat(first, draws, axis=0)).z.reshape(targets, draws, -1)
+    return finish(again, start, every, inverse=np.repeat(first, draws, axis=0)).z.reshape(
+        fit.z.shape[0], draws, start.shape[1]
+    )
 
 
 @dataclass(frozen=True)
