@@ -7,39 +7,46 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from regressors.base import MixtureRegressor, plain_seed
+from regressors.blend import Ensemble, ResidualProcess
 from regressors.fit import pose, solve
+from regressors.gaussian_process import GaussianProcess
 from regressors.law import Array, Law
 from regressors.laws import LAWS
 from regressors.posterior import Criterion
 from regressors.questions import Questions
 from regressors.regmix import RegMixLightGBM, RegMixLinear
 from regressors.repetition import R_STAR, effective_shares, unique_shares
+from regressors.scheffe import Scheffe
 
 
 class LawRegressor(Questions, MixtureRegressor):
     """Fits one law to finished runs: maximum a posteriori, robust, best of several starts.
 
     law: a name in `LAWS`, or a Law. starts: how many starts each target gets. huber: residuals beyond so many noise
-    levels count linearly. random_state: draws the starts after the first.
+    levels count linearly. shared: runs that went wrong for many targets at once count less for all of them
+    (`regressors.scatter`). random_state: draws the starts after the first.
     unique: each domain's unique tokens over a run's tokens (n_domains,), None for an unlimited one: the law then sees
     effective tokens, worth less and less once text is repeated (`regressors.repetition`). r_star: how fast.
     After fit: values_ {parameter: (n_targets, ...)}, noise_ (n_targets,) nats/token, objective_, used_, agreeing_
     (share of starts that reached the optimum) and converged_, each (n_targets,).
     """
 
-    def __init__(self, law="effective-data", *, unique=None, r_star=R_STAR, starts=3, huber=2.0, random_state=None):
+    def __init__(
+        self, law="effective-data", *, unique=None, r_star=R_STAR, starts=2, huber=2.0, shared=True, random_state=None
+    ):
         self.law = law
         self.unique = unique
         self.r_star = r_star  # epochs
         self.starts = starts
         self.huber = huber  # in noise levels, so that nats/token and bits/byte give one answer
+        self.shared = shared
         self.random_state = random_state
 
     def _fit(self, W: Array, Y: Array) -> None:
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
         criterion = Criterion(huber=self.huber)
         self._posterior, units = pose(self._law(), self._seen(W), Y, criterion=criterion)
-        self._found = found = solve(self._posterior, units, starts=self.starts, rng=rng)
+        self._found = found = solve(self._posterior, units, starts=self.starts, rng=rng, shared=self.shared)
         self.values_ = found.values
         self.noise_, self.objective_, self.used_ = found.noise, found.objective, found.used
         self.agreeing_, self.converged_ = found.agreeing, found.converged
@@ -100,7 +107,38 @@ class LawRegressor(Questions, MixtureRegressor):
 
 FIT_NUMBERS = ("noise", "objective", "used", "agreeing", "converged")
 
-ESTIMATORS = {kind.__name__: kind for kind in (LawRegressor, RegMixLinear, RegMixLightGBM)}
+
+class EpochLawRegressor(LawRegressor):
+    """Fits a law that sees epochs, passes over each domain's text, in place of shares.
+
+    unique: each domain's unique tokens over a run's tokens (n_domains,); a domain with None counts as one that holds a
+    whole run's tokens. Without unique, all domains count as holding as much, and one run's tokens together.
+    """
+
+    def __init__(self, law="epoch-aware", *, unique=None, starts=2, huber=2.0, shared=True, random_state=None):
+        super().__init__(law, unique=unique, starts=starts, huber=huber, shared=shared, random_state=random_state)
+
+    def _seen(self, W: Array) -> Array:
+        domains = W.shape[1]
+        if self.unique is None:
+            return W * domains
+        unique = unique_shares(self.unique, domains)[self.order_]
+        return W / np.where(np.isfinite(unique), unique, 1.0)
+
+
+ESTIMATORS = {
+    kind.__name__: kind
+    for kind in (
+        LawRegressor,
+        EpochLawRegressor,
+        Scheffe,
+        GaussianProcess,
+        ResidualProcess,
+        Ensemble,
+        RegMixLinear,
+        RegMixLightGBM,
+    )
+}
 
 
 def from_dict(stored: dict[str, Any]) -> MixtureRegressor:

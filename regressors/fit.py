@@ -15,6 +15,7 @@ import numpy as np
 from regressors.descent import State, descend, finish
 from regressors.law import Array, Law, Scale
 from regressors.posterior import Criterion, Posterior, Rows
+from regressors.scatter import shared_scatter
 from regressors.space import Space
 from regressors.starts import can_lay_out, drawn, laid_out
 
@@ -90,8 +91,13 @@ def pose(
     return Posterior(law, rows, Space(law, scale), criterion, spread=spread), units
 
 
-def solve(posterior: Posterior, units: dict[str, float], *, starts: int, rng: np.random.Generator) -> Fit:
-    """The lowest of what all starts reach, per target."""
+def solve(
+    posterior: Posterior, units: dict[str, float], *, starts: int, rng: np.random.Generator, shared: bool = False
+) -> Fit:
+    """The lowest of what all starts reach, per target.
+
+    shared: tell runs apart by their scatter over all targets (`regressors.scatter`), where the noise is estimated.
+    """
     targets, size = np.arange(len(posterior.noise)), posterior.space.size
     if can_lay_out(posterior.law):
         begin = laid_out(posterior, starts)
@@ -100,6 +106,9 @@ def solve(posterior: Posterior, units: dict[str, float], *, starts: int, rng: np
         begin[0] = 0
     if posterior.criterion.noise is None:
         begin[0] = settle_noise(posterior, begin[0])
+        if shared:
+            posterior.scatter = np.tile(shared_scatter(posterior, begin[0]), (len(targets), 1))
+            begin[0] = settle_noise(posterior, begin[0])
     tried = len(begin)
     ends = reach(posterior, begin.reshape(-1, size), np.tile(targets, tried))
     objective = ends.objective.reshape(tried, -1)

@@ -52,13 +52,17 @@ class Rows:
 
 
 class Posterior:
-    """The objective of every target, its slope and its Gauss-Newton model, at one noise level a target."""
+    """The objective of every target, its slope and its Gauss-Newton model, at one noise level a target.
+
+    scatter: (n_targets, n_runs), a run's own noise level over its target's; 1 unless the runs are told apart.
+    """
 
     def __init__(self, law: Law, rows: Rows, space: Space, criterion: Criterion, *, spread: Array):
         self.law, self.space, self.criterion, self.spread = law, space, criterion, spread
         self.rows = replace(rows, y=np.log(rows.y)) if criterion.log else rows
         fixed = criterion.noise
         self.noise = FIRST_NOISE * spread if fixed is None else np.full(len(spread), float(fixed))
+        self.scatter = np.ones(rows.y.shape)
 
     def resampled(self, counts: Array) -> "Posterior":
         """The same targets with weights multiplied by counts (n_draws, n_runs): (n_targets * n_draws) targets, the
@@ -70,7 +74,12 @@ class Posterior:
         out.rows = replace(self.rows, y=np.repeat(self.rows.y, draws, axis=0), weight=weight)
         out.space = self.space.repeat(draws)
         out.noise, out.spread = np.repeat(self.noise, draws), np.repeat(self.spread, draws)
+        out.scatter = np.repeat(self.scatter, draws, axis=0)
         return out
+
+    def level(self, target: Array) -> Array:
+        """Noise of every run, (batch, n_runs)."""
+        return self.noise[target, None] * self.scatter[target]
 
     def objective(self, z: Array, target: Array) -> Array:
         """(batch,), inf where a step has left the numbers that a float can hold."""
@@ -82,26 +91,25 @@ class Posterior:
         """The objective (batch,) and its gradient by z (batch, n_params)."""
         residual, jacobian = self.linearised(z, target)
         knee = self.criterion.huber
-        pull = self.rows.weight[target] * np.clip(residual, -knee, knee) / self.noise[target, None]
+        pull = self.rows.weight[target] * np.clip(residual, -knee, knee) / self.level(target)
         with np.errstate(over="ignore", invalid="ignore"):
             gradient = self.space.precision[target] * z - np.matmul(pull[:, None, :], jacobian)[:, 0]
             return self._total(z, target, residual), gradient
 
     def model(self, z: Array, target: Array) -> tuple[Array, Array, Array]:
         """Downhill direction (batch, p), curvature (batch, p, p), weighted squared residuals times noise^2 (batch,)."""
-        noise = self.noise[target, None]
         residual, jacobian = self.linearised(z, target)
         weight = self.rows.weight[target] * np.minimum(1, self.criterion.huber / np.maximum(np.abs(residual), TINY))
-        jacobian *= (np.sqrt(weight) / noise)[..., None]
+        jacobian *= (np.sqrt(weight) / self.level(target))[..., None]
         precision = self.space.precision[target]
         with np.errstate(over="ignore", invalid="ignore"):
             downhill = np.matmul((np.sqrt(weight) * residual)[:, None, :], jacobian)[:, 0] - precision * z
             curvature = np.matmul(jacobian.transpose(0, 2, 1), jacobian)
             curvature[:, np.arange(self.space.size), np.arange(self.space.size)] += precision
-            return downhill, curvature, (weight * residual**2).sum(axis=-1) * noise[:, 0] ** 2
+            return downhill, curvature, (weight * residual**2).sum(axis=-1) * self.noise[target] ** 2
 
     def _residual(self, loss: Array, target: Array) -> Array:
-        return (self.rows.y[target] - (np.log(loss) if self.criterion.log else loss)) / self.noise[target, None]
+        return (self.rows.y[target] - (np.log(loss) if self.criterion.log else loss)) / self.level(target)
 
     def _total(self, z: Array, target: Array, residual: Array) -> Array:
         size = np.abs(residual)

@@ -107,20 +107,22 @@ def test_a_wild_run_hardly_moves_a_robust_fit():
     Y[7] += 3.0  # nats: a run that blew up
     errors = {}
     for huber in (2.0, np.inf):
-        predicted = LawRegressor(law, huber=huber, random_state=0).fit(W, Y).predict(W)
+        predicted = LawRegressor(law, huber=huber, shared=False, random_state=0).fit(W, Y).predict(W)
         errors[huber] = np.sqrt(np.mean((predicted - loss) ** 2))
     assert errors[2.0] < 0.5 * errors[np.inf]
 
 
-def test_targets_and_batches_do_not_touch_each_other(monkeypatch):
+def test_batches_do_not_touch_each_other_nor_targets_whose_runs_are_not_told_apart(monkeypatch):
     law = LAWS["effective-data"]
     W, _, Y = made_by(law, targets=3, noise=0.01)
-    together = LawRegressor(law, random_state=0).fit(W, Y).predict(W)
+
+    def predicted(Y):
+        return LawRegressor(law, shared=False, random_state=0).fit(W, Y).predict(W)
+
+    together = predicted(Y)
     monkeypatch.setattr("regressors.descent.CHUNK_BYTES", 1)  # one vector at a time
-    apart = LawRegressor(law, random_state=0).fit(W, Y).predict(W)
-    alone = np.column_stack([LawRegressor(law, random_state=0).fit(W, y).predict(W) for y in Y.T])
-    np.testing.assert_allclose(apart, together, atol=1e-4)  # optima are found to 1e-7 of the objective
-    np.testing.assert_allclose(alone, together, atol=1e-4)
+    np.testing.assert_allclose(predicted(Y), together, atol=1e-4)  # optima are found to 1e-7 of the objective
+    np.testing.assert_allclose(np.column_stack([predicted(y) for y in Y.T]), together, atol=1e-4)
 
 
 def test_losses_in_other_orders_of_magnitude_are_fitted():
