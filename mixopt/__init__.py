@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from mixopt.errors import MixoptError
     from mixopt.importing import read_runs
     from mixopt.pipeline import recommend_for as recommend
+    from mixopt.ranking import leaderboard
     from mixopt.runtable import RunTable
     from mixopt.simplex import feasible
+    from mixopt.storedfit import StoredFit, load_fit
     from mixopt.studyfile import load_study
+    from mixopt.tablefit import fit_table
     from regressors import PREDICTORS, LawRegressor, RegMixLightGBM, RegMixLinear, cross_validate
 
 _HOME = {
@@ -27,9 +30,13 @@ _HOME = {
     "RegMixLightGBM": ("regressors", "RegMixLightGBM"),
     "RegMixLinear": ("regressors", "RegMixLinear"),
     "RunTable": ("mixopt.runtable", "RunTable"),
+    "StoredFit": ("mixopt.storedfit", "StoredFit"),
     "Study": ("mixopt.config", "Study"),
     "cross_validate": ("regressors", "cross_validate"),
     "feasible": ("mixopt.simplex", "feasible"),
+    "fit_table": ("mixopt.tablefit", "fit_table"),
+    "leaderboard": ("mixopt.ranking", "leaderboard"),
+    "load_fit": ("mixopt.storedfit", "load_fit"),
     "load_study": ("mixopt.studyfile", "load_study"),
     "read_runs": ("mixopt.importing", "read_runs"),
     "recommend": ("mixopt.pipeline", "recommend_for"),
@@ -42,9 +49,13 @@ __all__ = [
     "RegMixLightGBM",
     "RegMixLinear",
     "RunTable",
+    "StoredFit",
     "Study",
     "cross_validate",
     "feasible",
+    "fit_table",
+    "leaderboard",
+    "load_fit",
     "load_study",
     "read_runs",
     "recommend",

@@ -32,6 +32,7 @@ class Evidence:
 
     domains: rows of recommendation.json. measured, predicted: (n_runs,), the latter held-out.
     losses: predicted, by mixture. gains: {"loss", "low", "high"} of the recommended mixture over others.
+    optimism: expected at the recommended mixture, {"loss"}; None where unknown.
     best_measured, best_run, best_allowed: the best trained mixture's loss, run, and whether the limits allow it.
     """
 
@@ -50,6 +51,7 @@ class Evidence:
     noise: Sequence[Mapping[str, Any]]
     proxy_params: int | None
     level: float
+    optimism: Mapping[str, Any]
 
 
 def cautions(evidence: Evidence) -> list[str]:
@@ -158,6 +160,8 @@ def _best_measured(evidence: Evidence) -> list[str]:
 
 
 def _optimism(evidence: Evidence) -> list[str]:
+    if evidence.optimism.get("loss") is not None:
+        return []  # told beside the prediction, whose interval takes it into account
     residual = evidence.measured - evidence.predicted
     known = np.flatnonzero(np.isfinite(residual))
     favourites = known[np.argsort(evidence.predicted[known], kind="stable")][: max(3, len(known) // 10)]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mixopt import __version__
+from mixopt import __version__, options
 from mixopt.errors import MixoptError
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app = typer.Typer(
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="the study file")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="study folder (default: studies/<name>)")]
+TABLES = "a .csv, .tsv or .parquet file with a run a row, or two: mixtures, then losses"
+RUNS_OR_STUDY = f"{TABLES}; or a study file"
 
 
 def show_version(wanted: bool) -> None:
@@ -30,7 +32,7 @@ def show_version(wanted: bool) -> None:
 
 
 @app.callback()
-def options(
+def every_command(
     version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and stop.")
     ] = False,
@@ -115,14 +117,101 @@ def train(study: StudyFile, out: Out = None) -> None:
 
 
 @app.command()
-def fit(study: StudyFile, out: Out = None) -> None:
-    """Judge every predictor on held-out mixtures and fit the best."""
-    from mixopt import pipeline
-    from mixopt.terminal import show_scores
+def fit(
+    files: Annotated[list[Path], typer.Argument(metavar="RUNS.csv | STUDY.yaml", help=RUNS_OR_STUDY)],
+    target: Annotated[
+        str | None, typer.Option("--target", "-t", metavar="LOSS", help="the loss to minimise, a=0.7,b=0.3 or all")
+    ] = None,
+    also: Annotated[
+        str | None, typer.Option(metavar="A,B", help="losses to fit beside the target's own, or all")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="the fit (default: RUNS.fit.json); of a study its folder"),
+    ] = None,
+    predictors: options.Predictors = None,
+    folds: options.Folds = None,
+    seed: options.Seed = 0,
+    weights: options.Weights = None,
+    losses: options.Losses = None,
+    where: options.Where = None,
+    on: options.On = None,
+    params: options.Params = None,
+    tokens: options.Tokens = None,
+    last_step: options.LastStep = False,
+    renormalise: options.Renormalise = False,
+    html: options.Html = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Judge every predictor on held-out mixtures and fit the best: of a study, or of a table of runs."""
+    from mixopt import pipeline, tablecommands
+    from mixopt.boards import show_scores
+    from mixopt.reading import Reading
 
-    session, console = start(study, out)
-    fitted = pipeline.fitted(session, pipeline.table_of(session))
-    show_scores(console, fitted.selection)
+    reading = Reading(files, weights, losses, on, tuple(where or ()), params, tokens, last_step, renormalise)
+    given = {"target": target, "also": also, "predictors": predictors, "folds": folds, "seed": seed, "html": html}
+    if not reading.of_tables:
+        study = tablecommands.only_a_study(reading, given | {"json": as_json})
+        session, console = start(study, out)
+        show_scores(console, pipeline.fitted(session, pipeline.table_of(session)).selection)
+        return
+    tablecommands.fit(reading, **given, out=out, as_json=as_json)
+
+
+@app.command()
+def leaderboard(
+    files: Annotated[list[Path], typer.Argument(metavar="RUNS.csv [METRICS.csv]", help=TABLES)],
+    target: Annotated[
+        str | None, typer.Option("--target", "-t", metavar="LOSS", help="also score a loss, a=0.7,b=0.3 or all alone")
+    ] = None,
+    predictors: options.Predictors = None,
+    folds: options.Folds = None,
+    seed: options.Seed = 0,
+    weights: options.Weights = None,
+    losses: options.Losses = None,
+    where: options.Where = None,
+    on: options.On = None,
+    params: options.Params = None,
+    tokens: options.Tokens = None,
+    last_step: options.LastStep = False,
+    renormalise: options.Renormalise = False,
+    html: options.Html = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Judge every predictor on every loss of a table of runs."""
+    from mixopt import tablecommands
+    from mixopt.reading import Reading
+
+    reading = Reading(files, weights, losses, on, tuple(where or ()), params, tokens, last_step, renormalise)
+    tablecommands.leaderboard(
+        reading, target=target, predictors=predictors, folds=folds, seed=seed, html=html, as_json=as_json
+    )
+
+
+@app.command()
+def predict(
+    fitted: Annotated[Path, typer.Argument(metavar="FIT.json", help="what `mixopt fit RUNS.csv` wrote")],
+    mixtures: Annotated[Path, typer.Argument(metavar="MIXTURES.csv", help="a mixture a row, a column a domain")],
+    level: Annotated[float, typer.Option(min=0.01, max=0.99, help="of the intervals")] = 0.8,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE.csv", help="write the predictions")] = None,
+    weights: options.Weights = None,
+    where: options.Where = None,
+    renormalise: options.Renormalise = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Predict the target loss of mixtures from a fit, with intervals."""
+    from mixopt import tablecommands
+
+    tablecommands.predict(
+        fitted,
+        mixtures,
+        level=level,
+        out=out,
+        weights=weights,
+        where=where or (),
+        renormalise=renormalise,
+        as_json=as_json,
+    )
 
 
 @app.command()

@@ -67,7 +67,8 @@ def weight_columns(columns: Sequence[str], choice: Choice, *, where: str) -> dic
     """{column: domain}; {} when no choice is given and no pattern is followed."""
     if choice is not None:
         return _chosen(columns, choice, WEIGHT_PATTERNS, key="weights", where=where)
-    return by_pattern([c for c in columns if not c.lower().endswith(("loss", "ppl", "bpb"))], WEIGHT_PATTERNS)
+    free = [column for column in columns if not column.lower().endswith(("loss", "ppl", "bpb"))]
+    return _apart(by_pattern(free, WEIGHT_PATTERNS), key="weights", where=where)
 
 
 def loss_columns(columns: Sequence[str], choice: Choice, *, where: str) -> dict[str, str]:
@@ -76,6 +77,7 @@ def loss_columns(columns: Sequence[str], choice: Choice, *, where: str) -> dict[
         return _chosen(columns, choice, LOSS_PATTERNS, key="losses", where=where)
     one = next((column for column in columns if column.lower() in ONE_LOSS), None)
     found = by_pattern([column for column in columns if column.lower() not in ONE_LOSS], LOSS_PATTERNS)
+    found = _apart(found, key="losses", where=where)
     return found or ({one: "validation"} if one else {})
 
 
@@ -84,6 +86,8 @@ def _chosen(columns: Sequence[str], choice: Choice, patterns: Patterns, *, key: 
     if isinstance(choice, str):
         found = {column: column[len(choice) :] for column in columns if column.startswith(choice)}
         found = {column: name for column, name in found.items() if name}
+        if not found and choice in columns:  # one column, named in full
+            return {choice: choice}
         if not found:
             raise MixoptError(f"{where}: no column starts with {choice!r} ({key}): it has {listed(columns)}")
         return found
@@ -100,6 +104,19 @@ def _chosen(columns: Sequence[str], choice: Choice, patterns: Patterns, *, key: 
             raise MixoptError(f"{where}: no column {column!r} ({key}): it has {listed(columns)}")
     if not named:
         raise MixoptError(f"{where}: {key} names no column: it has {listed(columns)}")
+    return _apart(named, key=key, where=where)
+
+
+def _apart(named: dict[str, str], *, key: str, where: str) -> dict[str, str]:
+    """The same names; refused where two columns have one, as w_a and W_a would."""
+    seen: dict[str, str] = {}
+    for column, name in named.items():
+        if name in seen:
+            raise MixoptError(
+                f"{where}: columns {seen[name]!r} and {column!r} both stand for {name!r} ({key}): map each to a name "
+                "of its own"
+            )
+        seen[name] = column
     return named
 
 

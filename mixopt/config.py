@@ -1,13 +1,17 @@
 """Study files as frozen records: unknown keys and wrong types are refused, every default has its reason."""
 
+import difflib
 import math
 import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from regressors import PREDICTORS
+
 SUFFIXES = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
-PREDICTORS = ("effective-data", "effective-data-epochs", "exponential-mixing", "regmix-lightgbm", "regmix-linear")
+# Tried when a study or a command names none: each good on some published table and quick enough for all.
+TRIED = ("effective-data", "effective-data-epochs", "exponential-mixing", "regmix-lightgbm", "regmix-linear")
 SUM_TOLERANCE = 1e-6  # of weights typed by hand into a study file; 0.333 x 3 is close enough to be a mistake
 
 
@@ -39,11 +43,20 @@ def name_of_domain(value: str) -> str:
     return value
 
 
+def name_of_predictor(value: str) -> str:
+    if value not in PREDICTORS:
+        near = difflib.get_close_matches(value, PREDICTORS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(PREDICTORS)}"
+        raise ValueError(f"no predictor is called {value!r}: {hint}")
+    return value
+
+
 Count = Annotated[float, BeforeValidator(parse_count), Field(gt=0, allow_inf_nan=False)]
 WholeCount = Annotated[int, BeforeValidator(parse_whole), Field(gt=0, le=10**15)]
 Share = Annotated[float, BeforeValidator(parse_count), Field(ge=0, le=1)]
 Number = Annotated[float, BeforeValidator(parse_count), Field(allow_inf_nan=False)]
 DomainName = Annotated[str, AfterValidator(name_of_domain)]
+PredictorName = Annotated[str, AfterValidator(name_of_predictor), Field(json_schema_extra={"enum": list(PREDICTORS)})]
 
 
 class Record(BaseModel):
@@ -204,6 +217,9 @@ class RunsFile(Record):
     losses: str | list[str] | dict[str, str] | None = Field(
         default=None, description="prefix of the loss columns, their list, or a map text: column"
     )
+    where: str | list[str] = Field(
+        default=[], description="conditions on columns, such as model_size=122M: only rows that keep them are read"
+    )
     last_step: bool = Field(default=False, description="of a run with rows for several steps keep the last")
     params: Count | str | None = Field(default=None, description="a column, or one number for all runs")
     tokens: Count | str | None = Field(default=None, description="a column, or one number for all runs")
@@ -233,10 +249,8 @@ class Study(Record):
     prepare: Prepare = Prepare()
     proxy: Proxy = Proxy()
     design: Design = Design()
-    predictors: list[
-        Literal["effective-data", "effective-data-epochs", "exponential-mixing", "regmix-lightgbm", "regmix-linear"]
-    ] = Field(
-        default=list(PREDICTORS), min_length=1, description="fitted and judged by cross-validation; the best is used"
+    predictors: list[PredictorName] = Field(
+        default=list(TRIED), min_length=1, description="fitted and judged by cross-validation; the best is used"
     )
     search: Search = Search()
     verify: Verify = Verify()

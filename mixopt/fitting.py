@@ -1,7 +1,8 @@
 """Stage fit: every predictor judged on mixtures that it hasn't seen, the best one kept with its evidence."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from mixopt.config import Study
 from mixopt.errors import MixoptError
 from mixopt.folder import Folder, digest, read_json, stamp_of, write_json
 from mixopt.progress import Progress
-from mixopt.target import Target, target_of
+from mixopt.selection import TARGET, plain, select
+from mixopt.target import target_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,10 +22,23 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-TARGET = "target"  # stands for the study's weighted target beside the texts' names
 FOLDS = 16  # or one a mixture: tiny designs can spare few
-NO_POOLS = "effective-data-epochs alone can't be used: the runs tell no pools, or different ones"
 MANY = 150  # mixtures from which on 5 folds tell as much
+REHEARSALS = 8  # fits to half of the runs, to see how far favourites fall short
+REHEARSALS_OF_MANY = 4  # each has more runs to pick from, and costs more
+STORED = 2  # of what fits/ holds; rises when older files no longer do
+NEED_POOLS = "needs every domain's pool, and the runs tell no pools, or different ones"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All predictors' held-out predictions of one table, and what follows from them."""
+
+    table: "RunTable"  # the runs that were fitted: repeats that measure noise alone are left out
+    makers: dict[str, Callable[[], Any]]  # gives unfitted estimators, by predictor
+    judged: "dict[str, HeldOut]"  # by predictor
+    groups: Any  # (n_runs,) the same for runs that are as good as one mixture
+    selection: dict[str, Any]  # what selection.json holds, but for the stamp
 
 
 @dataclass(frozen=True)
@@ -62,38 +77,96 @@ def fit(table: "RunTable", study: Study, folder: Folder, progress: Progress) -> 
         progress.stage("fit")
         progress.finish(f"{kept.name}, as before")
         return kept
-    W, Y, groups = fitted_on.weights, fitted_on.losses, fitted_on.groups
+    found = fit_runs(table, study.target_weights, study.predictors, seed=study.seed, progress=progress)
+    found = replace(found, selection=found.selection | {"stamp": stamp})
+    save(found, folder, study)
+    best = next(s for s in found.selection["scores"] if s["predictor"] == found.name and s["target"] == TARGET)
+    told = (f"{best[key]:.3f}" if best[key] is not None else "unknown" for key in ("spearman", "rmse"))
+    progress.finish("{}: held-out Spearman {}, RMSE {} nats/token".format(found.name, *told))
+    return found
+
+
+def fit_runs(
+    table: "RunTable",
+    target: Mapping[str, float],
+    predictors: Sequence[str],
+    *,
+    folds: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Fitted:
+    """The predictor that `judge_all` chooses, fitted to all runs; its choice of a mixture is rehearsed besides.
+
+    Arguments and what is raised as there. Writes nothing; the caller ends the progress.
+    """
+    from regressors.judge import rehearse
+
+    progress = progress or Progress()
+    all_of_it = judge_all(table, target, predictors, folds=folds, seed=seed, progress=progress)
+    chosen, fitted_on = all_of_it.selection["chosen"], all_of_it.table
+    progress.update(len(all_of_it.judged), f"{chosen} on all runs")
+    make, W, Y = all_of_it.makers[chosen], fitted_on.weights, fitted_on.losses
+    rehearsals = REHEARSALS_OF_MANY if all_of_it.selection["mixtures"] > MANY else REHEARSALS
+    try:
+        estimator = make().fit(W, Y)
+        rehearsal = rehearse(make, W, Y, all_of_it.groups, rehearsals=rehearsals, seed=seed)
+    except ValueError as error:
+        raise MixoptError(f"{chosen}: {error}") from None
+    held_out = replace(all_of_it.judged[chosen], rehearsal=rehearsal)
+    return Fitted(chosen, estimator, held_out, fitted_on, all_of_it.selection)
+
+
+def judge_all(
+    table: "RunTable",
+    target: Mapping[str, float],
+    predictors: Sequence[str],
+    *,
+    folds: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Judgement:
+    """Every predictor's held-out predictions, their scores, and the one to use.
+
+    target: weight by text. predictors: names in `regressors.PREDICTORS`; those that need pools are passed over where
+    the runs tell none. folds: None: as many as the runs bear. Repeats and near-duplicates of a mixture share a fold.
+    Writes nothing; the caller ends the progress.
+    Raises MixoptError for too few mixtures, a target that the runs don't have, a predictor that refuses the runs, and
+    when all predictors need pools.
+    """
+    from regressors.judge import near_groups
+
+    progress = progress or Progress()
+    fitted_on = without_repeats(table)
+    aim = target_of(target, fitted_on)
+    W, Y = fitted_on.weights, fitted_on.losses
+    groups = near_groups(W)
     mixtures = len(np.unique(groups))
     if mixtures < 4:
         raise MixoptError(f"{mixtures} mixtures without divergence are too few to judge a predictor by: train more")
-    folds = 5 if mixtures > MANY else min(mixtures, FOLDS)
-    progress.stage("fit", total=len(study.predictors) + 1)
-    judged: dict[str, HeldOut] = {}
-    makers = {name: make for name in study.predictors if (make := maker(name, fitted_on, seed=study.seed))}
+    folds = folds or (5 if mixtures > MANY else min(mixtures, FOLDS))
+    makers = {name: make for name in predictors if (make := maker(name, fitted_on, seed=seed))}
     if not makers:
-        raise MixoptError(f"predictors: {NO_POOLS}")
+        raise MixoptError(f"predictors: {', '.join(predictors)} alone can't be used: it {NEED_POOLS}")
+    progress.stage("fit", total=len(makers) + 1)
+    judged: dict[str, HeldOut] = {}
+    seconds: dict[str, float] = {}
     for i, (name, make) in enumerate(makers.items()):
         progress.update(i, name)
-        judged[name] = judge(name, make, W, Y, groups, folds=folds, seed=study.seed)
-    selection = select(judged, fitted_on, table, study, folds=folds)
-    chosen = selection["chosen"]
-    progress.update(len(judged), f"{chosen} on all runs")
+        started = time.perf_counter()
+        judged[name] = judge(name, make, W, Y, groups, folds=folds, seed=seed)
+        seconds[name] = (time.perf_counter() - started) / folds
     try:
-        estimator = makers[chosen]().fit(W, Y)
+        selection = select(judged, fitted_on, table, aim, groups, seconds=seconds)
     except ValueError as error:
-        raise MixoptError(f"{chosen}: {error}") from None
-    found = Fitted(chosen, estimator, judged[chosen], fitted_on, selection | {"stamp": stamp})
-    save(found, folder, study)
-    best = next(s for s in selection["scores"] if s["predictor"] == chosen and s["target"] == TARGET)
-    progress.finish(f"{chosen}: held-out Spearman {best['spearman']:.3f}, RMSE {best['rmse']:.3f} nats/token")
-    return found
+        raise MixoptError(str(error)) from None
+    return Judgement(fitted_on, makers, judged, groups, selection)
 
 
 def maker(name: str, table: "RunTable", *, seed: int) -> Callable[[], Any] | None:
     """Gives unfitted estimators of a predictor; None: it needs pools and the runs tell none."""
-    from regressors import EPOCH_AWARE, PREDICTORS
+    from regressors import PREDICTORS, SEES_EPOCHS
 
-    if name != EPOCH_AWARE:
+    if name not in SEES_EPOCHS:
         return lambda: PREDICTORS[name](seed)
     unique = unique_of(table)
     return None if unique is None else lambda: PREDICTORS[name](seed).set_params(unique=unique)
@@ -127,8 +200,6 @@ def without_repeats(table: "RunTable") -> "RunTable":
     All other runs share initialisation and data order, so that their differences are the mixtures'; a repeat
     doesn't, and would look like an effect of its mixture.
     """
-    from dataclasses import replace
-
     if "role" not in table.frame:
         return table
     return replace(table, frame=table.frame[table.frame["role"] != "repeat"].reset_index(drop=True))
@@ -141,6 +212,7 @@ def stamp_for(fitted_on: "RunTable", table: "RunTable", study: Study) -> str:
     return digest(
         [
             __version__,
+            STORED,
             list(fitted_on.domains),
             list(table.targets),
             np.round(table.weights, 12).tolist(),
@@ -154,100 +226,6 @@ def stamp_for(fitted_on: "RunTable", table: "RunTable", study: Study) -> str:
     )
 
 
-def select(
-    judged: Mapping[str, "HeldOut"], fitted_on: "RunTable", table: "RunTable", study: Study, *, folds: int
-) -> dict[str, Any]:
-    """fits/selection.json: scores of all predictors, the chosen one, held-out predictions, noise."""
-    texts, Y = list(fitted_on.targets), fitted_on.losses
-    aim = target_of(study.target_weights, fitted_on)
-    groups = fitted_on.groups
-    measured = columns(Y, texts, aim)
-    predicted = {name: columns(held_out.predicted, texts, aim) for name, held_out in judged.items()}
-    rows = [
-        {"predictor": name, "target": text, **score(predicted[name][text], measured[text], groups)}
-        for name in judged
-        for text in measured
-    ]
-    # Lowest error on the target; ranks alone would not tell a predictor that exaggerates.
-    chosen = min(judged, key=lambda name: error_on_target(rows, name))
-    kept = fitted_on.kept
-    roles = kept["role"] if "role" in kept else [""] * len(kept)
-    return {
-        "folds": folds,
-        "mixtures": len(np.unique(groups)),
-        "runs": len(kept),
-        "chosen": chosen,
-        "scores": rows,
-        "held_out": {
-            "run_id": list(map(str, kept["run_id"])),
-            "role": list(map(str, roles)),
-            "measured": {text: plain(values) for text, values in measured.items()},
-            "predicted": {
-                name: {text: plain(values) for text, values in by_text.items()} for name, by_text in predicted.items()
-            },
-        },
-        "noise": noise(table, study),
-        "left_out": table.left_out,
-        "notes": list(table.notes),
-    }
-
-
-def columns(losses: "Floats", texts: Sequence[str], aim: Target) -> dict[str, "Floats"]:
-    """The weighted target first, then every text: name -> (n,)."""
-    return {TARGET: aim.of(losses)} | {text: losses[:, i] for i, text in enumerate(texts)}
-
-
-def error_on_target(rows: Sequence[Mapping[str, Any]], name: str) -> float:
-    error = next(row["rmse"] for row in rows if row["predictor"] == name and row["target"] == TARGET)
-    return float("inf") if error is None else error
-
-
-def score(predicted: "Floats", measured: "Floats", groups: Any) -> dict[str, float | None]:
-    """Held-out scores over mixtures: runs of one mixture count once, by their mean. None where there are too few."""
-    from regressors import regret, rmse, spearman
-
-    known = np.isfinite(predicted) & np.isfinite(measured)
-    labels = np.unique(groups[known])
-    if len(labels) < 3:
-        return {"spearman": None, "rmse": None, "regret": None}
-    p, m = (np.array([x[known & (groups == g)].mean() for g in labels]) for x in (predicted, measured))
-    return {"spearman": number(spearman(p, m)), "rmse": number(rmse(p, m)), "regret": number(regret(p, m))}
-
-
-def noise(table: "RunTable", study: Study) -> list[dict[str, Any]]:
-    """Scatter of repeats of one mixture against scatter across mixtures, for the target and every text."""
-    groups, aim = table.groups, target_of(study.target_weights, table)
-    rows = []
-    for text, losses in columns(table.losses, list(table.targets), aim).items():
-        known = np.isfinite(losses)
-        # Pooled over all mixtures that were trained more than once.
-        within = [losses[known & (groups == g)] for g in np.unique(groups[known])]
-        spare = sum(len(x) - 1 for x in within)
-        square = sum(float(((x - x.mean()) ** 2).sum()) for x in within)
-        means = np.array([x.mean() for x in within])
-        sd = (square / spare) ** 0.5 if spare else None
-        signal = float(means.std(ddof=1)) if len(means) > 1 else None
-        ratio = signal / sd if sd and signal is not None else None
-        rows.append(
-            {
-                "target": text,
-                "sd": sd,
-                "signal_sd": signal,
-                "signal_to_noise": ratio,
-                "repeats": spare + 1 if spare else 0,
-            }
-        )
-    return rows
-
-
-def number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def plain(values: "Floats") -> list[float | None]:
-    return [number(value) for value in values]
-
-
 def save(found: Fitted, folder: Folder, study: Study) -> None:
     """fits/<predictor>.json, then fits/selection.json, whose stamp makes the fit valid."""
     import scipy
@@ -255,6 +233,7 @@ def save(found: Fitted, folder: Folder, study: Study) -> None:
 
     from mixopt import __version__
 
+    rehearsal = found.held_out.rehearsal
     write_json(
         folder.fits / f"{found.name}.json",
         {
@@ -269,6 +248,7 @@ def save(found: Fitted, folder: Folder, study: Study) -> None:
             "fold": found.held_out.fold.tolist(),
             "fold_models": [estimator.to_dict() for estimator in found.held_out.estimators],
             "held_out": [plain(row) for row in found.held_out.predicted],
+            "rehearsal": rehearsal.to_dict() if rehearsal else None,
         },
     )  # fmt: skip
     write_json(folder.selection, found.selection)
@@ -277,6 +257,7 @@ def save(found: Fitted, folder: Folder, study: Study) -> None:
 def load(folder: Folder, fitted_on: "RunTable") -> Fitted:
     """What `save` wrote. Raises MixoptError when it is absent, or of other domains than the runs."""
     from regressors import HeldOut, from_dict
+    from regressors.judge import Rehearsal
 
     selection = read_json(folder.selection, made_by="fit")
     path = folder.fits / f"{selection['chosen']}.json"
@@ -287,5 +268,6 @@ def load(folder: Folder, fitted_on: "RunTable") -> Fitted:
         predicted=np.array([[np.nan if x is None else x for x in row] for row in kept["held_out"]]),
         fold=np.array(kept["fold"]),
         estimators=[from_dict(model) for model in kept["fold_models"]],
+        rehearsal=Rehearsal.from_dict(kept["rehearsal"]) if kept["rehearsal"] else None,
     )
     return Fitted(kept["predictor"], from_dict(kept["model"]), held_out, fitted_on, selection)

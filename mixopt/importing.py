@@ -7,7 +7,6 @@ and olmix (arXiv:2602.12237) publish theirs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,9 @@ import numpy as np
 
 from mixopt.columns import NEITHER, Choice, about, listed, loss_columns, weight_columns
 from mixopt.errors import MixoptError
+from mixopt.rows import Source, as_number, last_of_each, open_runs, short, step_column, told_values
 from mixopt.runtable import SAME_MIXTURE, RunTable
-from mixopt.tables import Table, is_empty, read_table
+from mixopt.tables import Door, Table, is_empty
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,6 +34,7 @@ def read_runs(
     weights: Choice = None,
     losses: Choice = None,
     on: str | None = None,
+    where: str | Sequence[str] | None = None,
     params: str | float | None = None,
     tokens: str | float | None = None,
     seed: str | float | None = None,
@@ -41,6 +42,7 @@ def read_runs(
     last_step: bool = False,
     tolerance: float = SUM_TOLERANCE,
     fewest: int = FEWEST_MIXTURES,
+    door: Door = "study",
 ) -> RunTable:
     """The runs of a .csv, .tsv or .parquet file, or of two: mixtures and losses.
 
@@ -48,28 +50,34 @@ def read_runs(
     x_weight ...; loss/x, loss_x, x_loss, valid_x ...). In a pair, if the mixtures' columns are named otherwise, all
     other numeric columns of the first file are weights when they sum to 1, and those of the second are losses.
     on: the id column (of both files). params, tokens, seed: a column, or one number for all runs.
-    renormalise: divide each row's weights by their sum. last_step: of a run with several steps keep the last row.
+    where: conditions on columns that a row must keep to be read, such as "model_size=122M" (see `parse_condition`).
+    renormalise: divide each row's weights by their sum. last_step: of a run with several steps keep the last row; runs
+    without ids are told apart by their weights, params and seed.
     tolerance: how far from 1 a row's weights may sum; within it they are used as written, and a note says so.
-    fewest: different mixtures below which a table is refused.
+    fewest: different mixtures below which a table is refused. door: how messages write these settings.
 
     Raises MixoptError, naming file, line and column, for anything that can't be read as runs.
     """
     import pandas as pd
 
-    source = _open(path, on=on, last_step=last_step)
+    source = open_runs(path, on=on, where=where, last_step=last_step, door=door)
     notes = list(source.notes)
-    facts, fact_columns = _facts(source, {"params": params, "tokens": tokens, "seed": seed})
-    spoken_for = {source.key or "", *fact_columns}
+    settings = {"params": params, "tokens": tokens, "seed": seed}
+    if last_step and source.key is None:
+        source = _last_of_unnamed(source, weights, settings)
+    facts, fact_columns = _facts(source, settings)
+    spoken_for = {source.key or "", *fact_columns.values()}
     domains = _weight_columns(source, weights, spoken_for)
     targets = _loss_columns(source, losses, spoken_for if source.pair else {*spoken_for, *domains})
-    shares = _shares(source.mixtures, domains, renormalise=renormalise, tolerance=tolerance, notes=notes)
+    shares = read_shares(source.mixtures, domains, renormalise=renormalise, tolerance=tolerance, notes=notes)
     diverged = facts.get("diverged", np.zeros(len(shares), dtype=bool))
+    notes += _what_can_be_learned(domains, shares[~diverged])
     measured = _losses(source.metrics, targets, diverged, notes)
     pools = _by_name(source.mixtures, "pool", domains.values())
     bits = _by_name(source.metrics, "bpb", targets.values())
     notes += _unused(source, {*spoken_for, *domains, *targets, *pools.values(), *bits.values()})
     _enough(source.mixtures, shares[~diverged], fewest, notes)
-    _one_setting(facts, diverged, notes)
+    notes += _settings_that_differ(source, facts, fact_columns, shares, diverged)
     frame = pd.DataFrame(
         {
             "run_id": source.run_ids,
@@ -83,106 +91,25 @@ def read_runs(
     return RunTable(frame, domains=tuple(domains.values()), targets=tuple(targets.values()), notes=tuple(notes))
 
 
-# Which rows
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """Two views of the same runs, row by row: their mixtures and their losses, perhaps of one file."""
-
-    mixtures: Table
-    metrics: Table
-    key: str | None  # the id column, if there is one
-    notes: tuple[str, ...] = ()
-
-    @property
-    def pair(self) -> bool:
-        return self.mixtures.path != self.metrics.path
-
-    @property
-    def run_ids(self) -> list[str]:
-        if self.key is None:
-            return [f"{self.mixtures.unit}{row}" for row in self.mixtures.frame.index]
-        return [str(cell) for cell in self.mixtures.cells(self.key)]
-
-
-def _open(path: str | Path | Sequence[str | Path], *, on: str | None, last_step: bool) -> Source:
-    paths = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
-    if len(paths) not in (1, 2) or len(set(paths)) < len(paths):
-        raise MixoptError(f"runs come from one file, or from two different ones (mixtures, losses), not {len(paths)}")
-    tables = [read_table(one) for one in paths]
-    key = _id_column(tables, on)
-    if last_step:
-        tables = [_last_steps(table, key) for table in tables]
-    if key is not None:
-        for table in tables:
-            _check_ids(table, key)
-        if len(tables) == 2:
-            return _joined(tables[0], tables[1], key)
-    return Source(mixtures=tables[0], metrics=tables[-1], key=key)
-
-
-def _id_column(tables: Sequence[Table], on: str | None) -> str | None:
-    for table in tables:
-        if on is not None and on not in table.columns:
-            raise MixoptError(f"{table.path}: no column {on!r} (on): it has {listed(table.columns)}")
-    shared = [column for column in tables[0].columns if column in tables[-1].columns]
-    found = on or about(shared, "run_id")
-    if found is None and len(tables) == 2:
-        raise MixoptError(
-            f"{tables[0].path} and {tables[1].path} share no id column such as run or index: name it with `on:` "
-            f"(both have {listed(shared) if shared else 'nothing'})"
-        )
-    return found
-
-
-def _last_steps(table: Table, key: str | None) -> Table:
-    step = about(table.columns, "step")
-    if key is None or step is None:
-        raise MixoptError(f"{table.path}: last_step needs a run column (`on:`) and a step column")
-    steps, last = table.numbers(step), {}
-    for row, run in enumerate(table.cells(key)):
-        if run not in last or steps[row] >= steps[last[run]]:
-            last[run] = row
-    return table.rows(sorted(last.values()))
-
-
-def _check_ids(table: Table, key: str) -> None:
-    seen: dict[object, int] = {}
-    for row, run in enumerate(table.cells(key)):
-        if is_empty(run):
-            raise MixoptError(f"{table.at(row, key)}: every run needs an id, or name another id column with `on:`")
-        if run in seen:
-            steps = about(table.columns, "step") is not None
-            way_out = "keep each run's last step with `last_step: true`" if steps else "keep one row a run"
-            raise MixoptError(
-                f"{table.at(row, key)} stands on {table.unit} {table.frame.index[seen[run]]} already: {way_out}, "
-                "or name another id column with `on:`"
-            )
-        seen[run] = row
-
-
-def _joined(first: Table, second: Table, key: str) -> Source:
-    """Both tables' rows of the runs that both have, in the first one's order."""
-    theirs = {str(run): row for row, run in enumerate(second.cells(key))}
-    mine = {row: str(run) for row, run in enumerate(first.cells(key)) if str(run) in theirs}
-    if not mine:
-        raise MixoptError(f"{first.path} and {second.path} share no value of {key!r}: name the id column with `on:`")
-    notes = [
-        f"{len(table) - len(mine)} of {len(table)} rows of {table.path.name} have no partner by {key!r} and are out."
-        for table in (first, second)
-        if len(table) > len(mine)
-    ]
-    return Source(first.rows(list(mine)), second.rows([theirs[run] for run in mine.values()]), key, tuple(notes))
+def _last_of_unnamed(source: Source, weights: Choice, settings: Mapping[str, str | float | None]) -> Source:
+    """The last rows of runs that have no id: rows of one mixture, size and seed are one run along its training."""
+    _, columns = _facts(source, settings)
+    step = about(source.mixtures.columns, "step") or columns.get("tokens") or step_column(source.mixtures)
+    if step is None:
+        table = source.mixtures
+        raise MixoptError(f"{table.path}: {table.setting('last_step')} needs a step column or a tokens column")
+    alike = _weight_columns(source, weights, set(columns.values()))
+    same = [*alike, *(columns[name] for name in ("params", "seed") if name in columns)]
+    return source.rows(last_of_each(source.mixtures, same, step))
 
 
 # Which columns
 
 
-def _facts(source: Source, settings: Mapping[str, str | float | None]) -> tuple[dict[str, Any], list[str]]:
+def _facts(source: Source, settings: Mapping[str, str | float | None]) -> tuple[dict[str, Any], dict[str, str]]:
     """params, tokens, seed, and where a file has them step, role, diverged, reason; and the columns they are in."""
     facts: dict[str, Any] = {}
-    columns = []
+    columns: dict[str, str] = {}
     for name in ("role", "params", "tokens", "seed", "step", "diverged", "reason"):
         setting = settings.get(name)
         if setting is not None and not isinstance(setting, str):
@@ -190,11 +117,13 @@ def _facts(source: Source, settings: Mapping[str, str | float | None]) -> tuple[
             continue
         table, column = _find(source, name, setting)
         if column is not None:
-            columns.append(column)
+            columns[name] = column
             if name == "diverged":
                 facts[name] = _flags(table, column)
             elif name in ("role", "reason"):
                 facts[name] = [None if is_empty(cell) else str(cell) for cell in table.cells(column)]
+            elif name in ("params", "tokens"):
+                facts[name] = _counts(table, column)
             else:
                 facts[name] = table.numbers(column)
         elif name in settings:
@@ -210,6 +139,12 @@ def _find(source: Source, name: str, setting: str | None) -> tuple[Table, str | 
     if setting is not None:
         raise MixoptError(f"{source.mixtures.path}: no column {setting!r} ({name}): it has {listed(table.columns)}")
     return source.mixtures, None
+
+
+def _counts(table: Table, column: str) -> Floats:
+    """A column of counts, which may be written as 70M or 20B."""
+    counts = [as_number(cell) for cell in table.cells(column)]
+    return table.numbers(column) if None in counts else np.array(counts, dtype=float)
 
 
 def _flags(table: Table, column: str) -> NDArray[np.bool_]:
@@ -230,9 +165,15 @@ def _weight_columns(source: Source, choice: Choice, spoken_for: set[str]) -> dic
         if others and (np.abs(sums - 1) <= SUM_TOLERANCE).all():
             found = {column: column for column in others}
     if not found:
+        order = "the file with the mixtures comes first, the one with the losses second; else " if source.pair else ""
         raise MixoptError(
-            f"{table.path}: no column looks like a weight (w_x, weight_x, train_x, x_weight): say which are with "
-            f"`weights:`, a prefix or a list; it has {listed(table.columns)}"
+            f"{table.path}: no column looks like a weight (w_x, weight_x, train_x, x_weight): {order}say which are "
+            f"with {table.setting('weights')}, a prefix, a list or a map; it has {listed(table.columns)}"
+        )
+    if len(found) < 2:
+        raise MixoptError(
+            f"{table.path}: {listed(list(found))} is the only weight column: a mixture needs the shares of two domains "
+            f"or more, so add a column for the rest, or say which are the weights with {table.setting('weights')}"
         )
     return found
 
@@ -245,8 +186,8 @@ def _loss_columns(source: Source, choice: Choice, spoken_for: set[str]) -> dict[
         found = {column: column for column in _others(table, spoken_for)}
     if not found:
         raise MixoptError(
-            f"{table.path}: no column looks like a loss (loss_x, x_loss, valid_x): say which are with `losses:`, "
-            f"a prefix or a list; it has {listed(table.columns)}"
+            f"{table.path}: no column looks like a loss (loss_x, x_loss, valid_x): say which are with "
+            f"{table.setting('losses')}, a prefix, a list or a map; it has {listed(table.columns)}"
         )
     return found
 
@@ -275,12 +216,15 @@ def _unused(source: Source, used: set[str]) -> list[str]:
 # What they hold
 
 
-def _shares(
+def read_shares(
     table: Table, columns: Mapping[str, str], *, renormalise: bool, tolerance: float, notes: list[str]
 ) -> Floats:
+    """The weights in `columns` {column: domain}, (n_rows, n_domains); what a reader should know goes to `notes`.
+
+    Nothing is repaired unless that is asked for. Raises MixoptError at the first row that is no mixture.
+    """
     shares = np.column_stack([table.numbers(column) for column in columns])
-    most = np.finfo(float).max if renormalise else 1 + EXACT
-    _check_shares(table, list(columns), shares, most)
+    _check_shares(table, list(columns), shares, renormalise=renormalise)
     sums = shares.sum(axis=1)
     off = np.abs(sums - 1)
     inexact = int((off > EXACT).sum())
@@ -289,39 +233,68 @@ def _shares(
             raise MixoptError(f"{table.at(int(sums.argmin()))}: all weights are 0: a run needs one above 0")
         shares = shares / sums[:, None]
         if inexact:
-            notes.append(f"The weights of {inexact} of {len(sums)} rows were divided by their sum.")
+            notes.append(
+                f"The weights of {inexact} of {len(sums)} rows, which sum to between {sums.min():.4g} and "
+                f"{sums.max():.4g}, were divided by their sum."
+            )
     elif off.max() > tolerance:
         row = int(off.argmax())
         raise MixoptError(
             f"{table.at(row)}: the weights {listed(list(columns), 3)} sum to {sums[row]:.4g}, not 1 "
             f"({int((off > tolerance).sum())} of {len(sums)} rows are off by more than {tolerance:g}): "
-            "set `renormalise: true`, or say with `weights:` which columns are the weights"
+            f"divide them by their sum with {table.setting('renormalise')}, or say with {table.setting('weights')} "
+            "which columns are the weights"
         )
     elif inexact:
         notes.append(
             f"The weights of {inexact} of {len(sums)} rows do not sum to 1 but to between {sums.min():.4g} and "
             f"{sums.max():.4g}, as in tables printed with rounding: they are used as written."
         )
-    still = [name for i, name in enumerate(columns.values()) if np.ptp(shares[:, i]) <= EXACT]
-    if still:
-        notes.append(f"{listed(still)}: the same weight in every run, so nothing can be learned about it.")
     return shares
 
 
-def _check_shares(table: Table, columns: list[str], shares: Floats, most: float) -> None:
+def _check_shares(table: Table, columns: list[str], shares: Floats, *, renormalise: bool) -> None:
+    most = np.finfo(float).max if renormalise else 1 + EXACT
     wrong = np.argwhere(~((shares >= 0) & (shares <= most)))
     if not len(wrong):
         return
     row, i = (int(index) for index in wrong[0])
     way_out = "give a share of training tokens"
     if np.isnan(shares[row, i]):
-        way_out = "write 0 where a domain is not used"
+        way_out = f"write 0 where a domain is not used, or leave the row out with {table.setting('where')}"
     elif shares[row, i] > 1:
-        way_out = "if these are percents or token counts, set `renormalise: true`"
+        sums = shares.sum(axis=1)
+        percents = abs(np.median(sums) - 100) <= 100 * SUM_TOLERANCE
+        told = f"this row's sum to {sums[row]:.4g}, so these are percents" if percents else "percents or token counts"
+        way_out = f"{told}: divide each row by its sum with {table.setting('renormalise')}"
     raise MixoptError(f"{table.at(row, columns[i])}: a weight is a number between 0 and 1: {way_out}")
 
 
+def _what_can_be_learned(columns: Mapping[str, str], shares: Floats) -> list[str]:
+    """Notes on domains that never vary, and on those that always vary together."""
+    names = list(columns.values())
+    if not len(shares):
+        return []
+    still = np.ptp(shares, axis=0) <= EXACT
+    unused = [name for i, name in enumerate(names) if still[i] and shares[0, i] <= EXACT]
+    fixed = [name for i, name in enumerate(names) if still[i] and name not in unused]
+    notes = []
+    if fixed:
+        notes.append(f"{listed(fixed)}: the same weight in every run, so nothing can be learned about it.")
+    if unused:
+        notes.append(f"{listed(unused)}: no run has any of it, so nothing can be learned about it.")
+    told: set[str] = set()
+    for i, name in enumerate(names):
+        alike = np.flatnonzero(np.abs(shares - shares[:, [i]]).max(axis=0) <= EXACT)
+        if len(alike) > 1 and not still[i] and name not in told:
+            told |= {names[j] for j in alike}
+            twins = listed([names[j] for j in alike])
+            notes.append(f"{twins} have the same weights as each other: their effects can't be told apart.")
+    return notes
+
+
 def _losses(table: Table, columns: Mapping[str, str], diverged: NDArray[np.bool_], notes: list[str]) -> Floats:
+    """The losses, (n_rows, n_targets), NaN where missing."""
     losses = np.column_stack([table.numbers(column) for column in columns])
     losses[diverged[:, None] & ~np.isfinite(losses)] = np.nan
     wrong = np.argwhere(~diverged[:, None] & ((losses <= 0) | np.isinf(losses)))
@@ -329,15 +302,25 @@ def _losses(table: Table, columns: Mapping[str, str], diverged: NDArray[np.bool_
         row, i = (int(index) for index in wrong[0])
         raise MixoptError(
             f"{table.at(row, list(columns)[i])}: a loss is a finite number above 0: leave it empty if it is missing, "
-            "mark the run in a column `diverged`, or choose the columns with `losses:`"
+            f"mark the run in a column `diverged`, or choose the columns with {table.setting('losses')}"
         )
-    missing = np.isnan(losses[~diverged])
+    counted = losses[~diverged]
+    missing = np.isnan(counted)
     for i, column in enumerate(columns):
-        if missing[:, i].all():
-            raise MixoptError(f"{table.path}, column {column!r}: no run has a loss there: leave it out with `losses:`")
+        if len(missing) and missing[:, i].all():
+            raise MixoptError(
+                f"{table.path}, column {column!r}: no run has a loss there: leave it out with {table.setting('losses')}"
+            )
     if missing.any():
-        short = [name for i, name in enumerate(columns.values()) if missing[:, i].any()]
-        notes.append(f"{int(missing.sum())} losses are missing (of {listed(short)}); those runs count for the others.")
+        short = {name: int(n) for name, n in zip(columns.values(), missing.sum(axis=0), strict=True) if n}
+        told = ", ".join(f"{name!r} in {n}" for name, n in list(short.items())[:8])
+        more = f" and {len(short) - 8} more losses" if len(short) > 8 else ""
+        notes.append(
+            f"Losses are missing, of {len(counted)} runs: {told}{more}. Those runs count for their other losses."
+        )
+    flat = [name for i, name in enumerate(columns.values()) if len(counted) > 1 and np.nanstd(counted[:, i]) == 0]
+    if flat:
+        notes.append(f"{listed(flat)}: the same loss in every run, so there is nothing to predict.")
     return losses
 
 
@@ -352,11 +335,24 @@ def _enough(table: Table, shares: Floats, fewest: int, notes: list[str]) -> None
         notes.append(f"{mixtures} different mixtures cannot tell the effects of {shares.shape[1]} domains apart.")
 
 
-def _one_setting(facts: Mapping[str, Any], diverged: NDArray[np.bool_], notes: list[str]) -> None:
+def _settings_that_differ(
+    source: Source, facts: Mapping[str, Any], columns: Mapping[str, str], shares: Floats, diverged: NDArray[np.bool_]
+) -> list[str]:
+    """Notes on runs of several sizes or lengths, and how to keep those of one."""
+    table, notes = source.mixtures, []
     for name, what in (("params", "model sizes"), ("tokens", "training lengths")):
-        values = np.unique(facts[name][~diverged & np.isfinite(facts[name])])
-        if len(values) > 1:
-            notes.append(
-                f"The runs have {len(values)} {what} ({name} {values[0]:.4g} to {values[-1]:.4g}), which a fit on "
-                "weights alone takes for noise: keep the rows of one."
-            )
+        known = ~diverged & np.isfinite(facts[name])
+        values = np.unique(facts[name][known])
+        if len(values) < 2:
+            continue
+        column = columns[name]
+        # Rows that agree in all but this: one run's checkpoints, or a mixture trained for several lengths.
+        mixtures = len(np.unique(np.round(shares[known], SAME_MIXTURE), axis=0))
+        keep = f"those of one with {table.setting('where', f'{column}={short(values[-1])}')}"
+        if name == "tokens" and mixtures < known.sum():
+            keep = f"each run's last row with {table.setting('last_step')}, or {keep}"
+        notes.append(
+            f"The runs have {len(values)} {what}, {column} {told_values(facts[name][known].tolist())}, which a fit on "
+            f"weights alone takes for noise: keep {keep}."
+        )
+    return notes

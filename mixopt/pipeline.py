@@ -107,6 +107,7 @@ def import_runs(session: Session) -> "RunTable":
         weights=file.weights,
         losses=file.losses,
         on=file.on,
+        where=file.where,
         params=file.params,
         tokens=file.tokens,
         seed=file.seed,

@@ -9,13 +9,18 @@ import numpy as np
 
 from mixopt.runtable import RunTable
 from mixopt.simplex import Feasible
+from mixopt.summary import told_optimism as told_optimism
 from mixopt.target import Target
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from regressors.optimism import Optimism
+
     Floats = NDArray[np.float64]
 
+CHOSEN = "recommended"  # the mixture that was searched for, and is predicted too low for that
+PAIRED = 1000  # runs of which all pairs are looked at; more would tell nothing more
 EFFECT_POINTS = 41  # of a domain's curve: steps of 2.5% of the tokens where it may move freely
 
 
@@ -27,7 +32,10 @@ class Estimator(Protocol):
 
 
 class HeldOut(Protocol):
-    """Predictions of runs by estimators that never saw their mixtures: `regressors.HeldOut`."""
+    """Predictions of runs by estimators that never saw their mixtures: `regressors.HeldOut`.
+
+    It may have a `rehearsal` too, a `regressors.judge.Rehearsal`: without one, optimism stays unknown.
+    """
 
     @property
     def predicted(self) -> Any: ...  # (n_runs, n_targets)
@@ -37,7 +45,7 @@ class HeldOut(Protocol):
 
 
 class Judged:
-    """Predictions and CV+ intervals at a few named mixtures."""
+    """Predictions at a few named mixtures, their intervals, and the optimism at the one that was searched for."""
 
     def __init__(
         self,
@@ -56,43 +64,67 @@ class Judged:
         self._losses = np.asarray(estimator.predict(points), dtype=float)  # (n_points, n_targets)
         self._target = aim.of(self._losses)
         self._by_fold = aim.of(held_out.at(points))  # (n_folds, n_points)
-        self._residual = aim.of(table.losses) - aim.of(held_out.predicted)  # (n_runs,)
+        self._held_out = aim.of(held_out.predicted)  # (n_runs,)
+        self._residual = aim.of(table.losses) - self._held_out
         self._fold, self._groups = np.asarray(held_out.fold), table.groups
+        self._optimism = _expected_optimism(table, held_out, aim, self._residual)
 
     @property
     def method(self) -> str:
-        return f"CV+ over {len(self._by_fold)} folds of distinct mixtures (Barber et al. 2021, arXiv:1905.02928)"
+        ordinary = (
+            f"CV+ over {len(self._by_fold)} folds of distinct mixtures (Barber et al. 2021, arXiv:1905.02928), errors "
+            "in units of those usual where as much loss is predicted"
+        )
+        if self._optimism is None:
+            return ordinary
+        return f"{ordinary}; at the recommended mixture, errors of favourites in rehearsed choices"
+
+    @property
+    def optimism(self) -> dict[str, Any]:
+        """How much higher than predicted the loss of the recommended mixture is to be expected; None: not known."""
+        found = self._optimism
+        return {
+            "loss": None if found is None else found.loss,
+            "standard_error": None if found is None else found.standard_error,
+            "method": "fitted to half of the mixtures, asked for the other half, the favourite's error looked at, over "
+            "and over; drawn towards the errors of all held-out runs",
+        }
 
     def at(self, name: str) -> dict[str, float]:
         """Predicted target loss of a mixture, with the interval that a run of it should fall in."""
-        from regressors import cv_plus
+        from regressors.interval import scaled_cv_plus
 
         i = self.names.index(name)
-        low, high = cv_plus(self._residual, self._fold, self._by_fold[:, [i]], self._level)
-        return {"loss": float(self._target[i]), "low": float(low[0]), "high": float(high[0])}
+        bounds = scaled_cv_plus(self._residual, self._held_out, self._fold, self._by_fold[:, [i]], self._level)
+        low, high = (float(bound[0]) for bound in bounds)
+        if name == CHOSEN and self._optimism is not None and np.isfinite([low, high]).all():
+            low, high = (float(self._target[i]) + bound for bound in self._optimism.bounds(self._level))
+        return {"loss": float(self._target[i]), "low": low, "high": high}
 
     def gain_over(self, name: str) -> dict[str, float]:
         """How much lower the recommended mixture's loss is predicted than this one's, with an interval.
 
         The interval is CV+ again, with pairs of runs in the place of runs: an error that both runs of a pair share
-        cancels, as it does in a gain. Pairs share runs, so its level is approximate, and there is no interval where
-        there is none for a loss.
+        cancels, as it does in a gain. It is moved by the expected optimism, which lessens the gain. Pairs share runs,
+        so its level is approximate, and there is no interval where there is none for a loss.
         """
         from regressors import cv_plus
 
-        i, best = self.names.index(name), self.names.index("recommended")
+        i, best = self.names.index(name), self.names.index(CHOSEN)
         gain = float(self._target[i] - self._target[best])
-        alone = self.at("recommended")
+        alone = self.at(CHOSEN)
         if not np.isfinite([alone["low"], alone["high"]]).all():
             return {"loss": gain, "low": -np.inf, "high": np.inf}
         residual, fold, at_new = self._pairs(self._by_fold[:, i] - self._by_fold[:, best])
         low, high = cv_plus(residual, fold, at_new[:, None], self._level)
-        return {"loss": gain, "low": float(low[0]), "high": float(high[0])}
+        less = 0.0 if self._optimism is None else self._optimism.loss
+        return {"loss": gain, "low": float(low[0]) - less, "high": float(high[0]) - less}
 
     def _pairs(self, gains: Floats) -> tuple[Floats, NDArray[np.int64], Floats]:
         """Errors of predicted differences between runs of different mixtures, (n_pairs,); which pair of folds
         predicted each; and what each pair of folds says of the gain, from gains (n_folds,)."""
-        one, other = np.triu_indices(len(self._fold), k=1)
+        runs = np.unique(np.linspace(0, len(self._fold) - 1, min(len(self._fold), PAIRED)).astype(int))
+        one, other = (runs[i] for i in np.triu_indices(len(runs), k=1))
         apart = self._groups[one] != self._groups[other]
         one, other = one[apart], other[apart]
         folds = len(gains)
@@ -108,6 +140,18 @@ class Judged:
             }
             for j, text in enumerate(self.texts)
         }
+
+
+def _expected_optimism(table: RunTable, held_out: HeldOut, aim: Target, residual: Floats) -> Optimism | None:
+    """From the rehearsed choices, the target's own beside those for every text; None where there are none."""
+    from regressors.optimism import expected_optimism
+
+    rehearsal = getattr(held_out, "rehearsal", None)
+    if rehearsal is None:
+        return None
+    guesses = [np.column_stack([aim.of(half), half]) for half in rehearsal.predicted]
+    measured = np.column_stack([aim.of(table.losses), table.losses])
+    return expected_optimism(rehearsal.rows, guesses, measured, residual)
 
 
 def effects(

@@ -86,6 +86,7 @@ def recommend(
         noise=noise,
         proxy_params=_usual(table, "params"),
         level=level,
+        optimism=judged.optimism,
     )
     baseline = "uniform" if natural is None else "natural"
     return _plain(
@@ -103,6 +104,7 @@ def recommend(
             "gain": {"over": baseline, **evidence.gains[baseline]},
             "by_text": judged.by_text(),
             "interval": {"level": level, "method": judged.method},
+            "optimism": judged.optimism,
             "search": _search_record(found, table),
             "effects": effects(estimator, aim, feasible, found.weights, fallback=named["natural"]),
             "warnings": cautions(evidence),

@@ -24,6 +24,24 @@ def summary_rows(recommendation: Mapping[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
+def told_optimism(recommendation: Mapping[str, Any]) -> str:
+    """A sentence on the expected optimism, for a reader of the recommendation; empty where it isn't known."""
+    expected = recommendation.get("optimism") or {}
+    loss, error = expected.get("loss"), expected.get("standard_error")
+    if loss is None or error is None:
+        return ""
+    told = f"{abs(loss):.3f} ± {error:.3f} nats/token"
+    if loss <= 0:
+        return (
+            f"Rehearsed choices measured no worse than predicted ({told} better): no optimism is to be expected at the "
+            "recommended mixture."
+        )
+    return (
+        f"Expected optimism {told}: a mixture chosen for its low prediction measures so much higher on average. The "
+        "interval of the recommended mixture takes it into account."
+    )
+
+
 def count(value: float | None) -> str:
     """1234567 as 1.23M."""
     if value is None:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+Door = Literal["study", "command"]  # where a user writes settings: runs: of a study file, or a command's options
+SWITCHES = frozenset({"renormalise", "last_step"})  # settings that are on or off
+
+
+def setting(name: str, door: Door, value: str = "") -> str:
+    """A setting as it is written at this door, for a message's way out."""
+    if door == "command":
+        return f"`--{name.replace('_', '-')}{value and ' ' + value}`"
+    value = value or ("true" if name in SWITCHES else "")
+    return f"`{name}:{value and ' ' + value}`"
+
 
 @dataclass(frozen=True, eq=False)
 class Table:
@@ -27,6 +38,7 @@ class Table:
     path: Path
     frame: pd.DataFrame
     unit: str = "line"  # what the index counts: lines of a text file, from 1; "row" for parquet
+    door: Door = "study"
 
     @property
     def columns(self) -> list[str]:
@@ -46,6 +58,10 @@ class Table:
             return place
         cell = self.cells(column)[row]
         return f"{place}, column {column!r}: {'empty' if is_empty(cell) else repr(cell)}"
+
+    def setting(self, name: str, value: str = "") -> str:
+        """A setting as the reader of a message would write it."""
+        return setting(name, self.door, value)
 
     def rows(self, keep: Sequence[int]) -> Table:
         """The same file with only these rows, in this order."""
@@ -80,14 +96,20 @@ def to_float(cell: object) -> float | None:
         return None
 
 
-def read_table(path: Path) -> Table:
+def is_table(path: Path) -> bool:
+    """Whether a path's ending is that of a table of runs."""
+    return path.suffix.lower() in (".csv", ".tsv", ".parquet")
+
+
+def read_table(path: Path, *, door: Door = "study") -> Table:
     """A .csv, .tsv or .parquet file. Raises MixoptError when there is none or it isn't one."""
     if not path.is_file():
-        raise MixoptError(f"{path}: no such file: check runs.path, which counts from the study file's folder")
-    table = _parquet(path) if path.suffix == ".parquet" else _text(path)
+        counts = ": check runs.path, which counts from the study file's folder" if door == "study" else ""
+        raise MixoptError(f"{path}: {'a folder, not a table' if path.is_dir() else 'no such file'}{counts}")
+    table = _parquet(path) if path.suffix.lower() == ".parquet" else _text(path)
     if table.frame.empty:
         raise MixoptError(f"{path}: no rows under the header: a table needs one row a run")
-    return table
+    return replace(table, door=door)
 
 
 def _parquet(path: Path) -> Table:
@@ -105,7 +127,7 @@ def _parquet(path: Path) -> Table:
 def _text(path: Path) -> Table:
     import pandas as pd
 
-    separator = "\t" if path.suffix == ".tsv" else ","
+    separator = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header = next(csv.reader(file, delimiter=separator), [])

@@ -69,9 +69,10 @@ class TerminalProgress(Progress):
         self.bar = None
 
 
-def standard_console() -> Console:
-    """For results and progress: standard output, wide enough for a table when it is a file."""
-    return Console(width=None if sys.stdout.isatty() else 110)
+def standard_console(*, error: bool = False) -> Console:
+    """For results and progress: standard output (or error), wide enough for a table when it is a file."""
+    terminal = (sys.stderr if error else sys.stdout).isatty()
+    return Console(width=None if terminal else 110, stderr=error)
 
 
 def show_recommendation(console: Console, recommendation: Mapping[str, Any]) -> None:
@@ -106,24 +107,6 @@ def prediction_table(recommendation: Mapping[str, Any]) -> Table:
             bounds = "" if row["low"] is None or row["high"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
             table.add_row(name.replace("_", " "), f"{row['loss']:.3f}", bounds)
     return table
-
-
-def show_scores(console: Console, selection: Mapping[str, Any]) -> None:
-    """Held-out scores of every predictor on the target, and averaged over the texts."""
-    table = Table(title=f"Held-out scores over {selection['mixtures']} mixtures", title_justify="left")
-    table.add_column("predictor")
-    for heading in ("Spearman", "RMSE", "regret", "mean Spearman of the texts"):
-        table.add_column(heading, justify="right")
-    names = dict.fromkeys(row["predictor"] for row in selection["scores"])
-    for name in names:
-        rows = {row["target"]: row for row in selection["scores"] if row["predictor"] == name}
-        target = rows.pop("target")
-        ranks = [row["spearman"] for row in rows.values() if row["spearman"] is not None]
-        mean = f"{sum(ranks) / len(ranks):.3f}" if ranks else ""
-        cells = ["" if target[key] is None else f"{target[key]:.3f}" for key in ("spearman", "rmse", "regret")]
-        mark = " (used)" if name == selection["chosen"] else ""
-        table.add_row(escape(name) + mark, *cells, mean)
-    console.print(table)
 
 
 def show_verification(console: Console, verified: Mapping[str, Any]) -> None:

@@ -3,23 +3,35 @@
 Importing this package imports none of it: names below are looked up when they are first used.
 """
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from regressors.predictors import DEFAULT, EPOCH_AWARE, PREDICTORS, SEES_EPOCHS, SIMPLICITY
+
 if TYPE_CHECKING:
-    from regressors.estimators import ESTIMATORS, LawRegressor, from_dict
+    from regressors.blend import Ensemble, ResidualProcess
+    from regressors.effective import EffectiveDataRegressor
+    from regressors.estimators import ESTIMATORS, from_dict
+    from regressors.gaussian_process import GaussianProcess
     from regressors.interval import cv_plus
     from regressors.judge import HeldOut, cross_validate
     from regressors.law import Law, Param, Prior
+    from regressors.lawregressor import EpochLawRegressor, LawRegressor
     from regressors.laws import LAWS
     from regressors.metrics import regret, rmse, spearman
     from regressors.regmix import RegMixLightGBM, RegMixLinear
+    from regressors.scheffe import Scheffe
 
 _HOME = {
     "ESTIMATORS": "estimators",
-    "LawRegressor": "estimators",
+    "Ensemble": "blend",
+    "EpochLawRegressor": "lawregressor",
+    "GaussianProcess": "gaussian_process",
+    "EffectiveDataRegressor": "effective",
+    "LawRegressor": "lawregressor",
     "RegMixLightGBM": "regmix",
     "RegMixLinear": "regmix",
+    "ResidualProcess": "blend",
+    "Scheffe": "scheffe",
     "from_dict": "estimators",
     "HeldOut": "judge",
     "cross_validate": "judge",
@@ -39,6 +51,12 @@ __all__ = [
     "ESTIMATORS",
     "LAWS",
     "PREDICTORS",
+    "SEES_EPOCHS",
+    "SIMPLICITY",
+    "EffectiveDataRegressor",
+    "Ensemble",
+    "EpochLawRegressor",
+    "GaussianProcess",
     "HeldOut",
     "Law",
     "LawRegressor",
@@ -46,6 +64,8 @@ __all__ = [
     "Prior",
     "RegMixLightGBM",
     "RegMixLinear",
+    "ResidualProcess",
+    "Scheffe",
     "cross_validate",
     "cv_plus",
     "from_dict",
@@ -53,43 +73,6 @@ __all__ = [
     "rmse",
     "spearman",
 ]
-
-
-def _effective_data(seed: int) -> Any:
-    from regressors.estimators import LawRegressor
-
-    return LawRegressor("effective-data", random_state=seed)
-
-
-def _exponential(seed: int) -> Any:
-    from regressors.estimators import LawRegressor
-
-    return LawRegressor("exponential-mixing", random_state=seed)
-
-
-def _lightgbm(seed: int) -> Any:
-    from regressors.regmix import RegMixLightGBM
-
-    return RegMixLightGBM(random_state=seed)
-
-
-def _linear(seed: int) -> Any:  # there's nothing random in least squares
-    from regressors.regmix import RegMixLinear
-
-    return RegMixLinear()
-
-
-DEFAULT = "effective-data"  # what is used when nobody chooses
-EPOCH_AWARE = "effective-data-epochs"  # with its `unique` set, sees effective tokens; without, it is the default
-
-# name -> factory(seed) of an unfitted estimator
-PREDICTORS: dict[str, Callable[[int], Any]] = {
-    "effective-data": _effective_data,
-    EPOCH_AWARE: _effective_data,
-    "exponential-mixing": _exponential,
-    "regmix-lightgbm": _lightgbm,
-    "regmix-linear": _linear,
-}
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,8 @@ from regressors.space import Space
 from regressors.starts import can_lay_out, drawn, laid_out
 
 NOISE_PRIOR = (0.05, 2.0)  # noise is about this share of the spread of losses, said with the weight of so many rows
-NOISE_ROUNDS = 10  # noise and parameters settle each other in a few rounds
+NOISE_ROUNDS = 20  # noise and parameters settle each other in a few rounds ...
+ROUND_STEPS = 12  # ... of so many steps: parameters needn't arrive before the noise is known
 NOISE_CHANGE = 0.01  # relative; less than that moves no prediction that matters
 AGREEMENT = 1e-2  # objectives this close, in units of log posterior, are one optimum
 ROUGH = 1e-4  # how far starts are followed, in units of the objective: enough to tell which one ends lowest
@@ -92,21 +93,28 @@ def pose(
 
 
 def solve(
-    posterior: Posterior, units: dict[str, float], *, starts: int, rng: np.random.Generator, shared: bool = False
+    posterior: Posterior,
+    units: dict[str, float],
+    *,
+    starts: int,
+    rng: np.random.Generator,
+    shared: bool = False,
+    first: Array | None = None,
 ) -> Fit:
     """The lowest of what all starts reach, per target.
 
     shared: tell runs apart by their scatter over all targets (`regressors.scatter`), where the noise is estimated.
+    first: (n_targets, n_params), where the first start begins, at a noise and scatter that the posterior has already.
     """
     targets, size = np.arange(len(posterior.noise)), posterior.space.size
     if can_lay_out(posterior.law):
         begin = laid_out(posterior, starts)
     else:
         begin = np.repeat(drawn(posterior, starts, rng)[:, None], len(targets), axis=1)
-        begin[0] = 0
+        begin[0] = 0 if first is None else first
     if posterior.criterion.noise is None:
         begin[0] = settle_noise(posterior, begin[0])
-        if shared:
+        if shared and first is None:
             posterior.scatter = np.tile(shared_scatter(posterior, begin[0]), (len(targets), 1))
             begin[0] = settle_noise(posterior, begin[0])
     tried = len(begin)
@@ -143,7 +151,7 @@ def settle_noise(posterior: Posterior, z: Array) -> Array:
     for _ in range(NOISE_ROUNDS):
         if not len(moving):
             break
-        z[moving] = descend(posterior, z[moving], moving, tolerance=1e-3).z
+        z[moving] = descend(posterior, z[moving], moving, steps=ROUND_STEPS, tolerance=1e-3).z
         noise, _ = estimate_noise(posterior, z[moving], moving)
         change = np.abs(np.log(noise / posterior.noise[moving]))
         posterior.noise[moving] = noise

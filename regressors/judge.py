@@ -1,12 +1,38 @@
 """How well a predictor does on mixtures that it hasn't seen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from regressors.law import Array
+
+NEAR = 0.01  # of the tokens; two printings of one mixture with 3 decimals and 20 domains can differ by so much
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """The choice of a mixture, rehearsed: fitted to one half of the mixtures, over and over, and asked for the other.
+
+    `regressors.optimism` reads from it how far the favourites of a fit fall short of what it predicts.
+    """
+
+    rows: list[Array]  # one a rehearsal: (n_asked,) the runs of the other half
+    predicted: list[Array]  # (n_asked, n_targets) nats/token; nan where the fitted half had too few losses
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able numbers."""
+        predicted = [[[x if np.isfinite(x) else None for x in row] for row in half.tolist()] for half in self.predicted]
+        return {"rows": [rows.tolist() for rows in self.rows], "predicted": predicted}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """Rebuilds what `to_dict` gave."""
+        return cls(
+            rows=[np.array(rows, dtype=int) for rows in stored["rows"]],
+            predicted=[np.array(half, dtype=float) for half in stored["predicted"]],  # None becomes nan
+        )
 
 
 @dataclass(frozen=True)
@@ -16,6 +42,7 @@ class HeldOut:
     predicted: Array  # (n_runs, n_targets) nats/token
     fold: Array  # (n_runs,) which estimator predicted the run
     estimators: list[Any]  # one a fold, fitted to the other folds' runs
+    rehearsal: Rehearsal | None = None
 
     def at(self, W: Array) -> Array:
         """Every fold's prediction at new points W (n_points, n_domains): (n_folds, n_points, n_targets)."""
@@ -28,7 +55,38 @@ def as_columns(Y: Array) -> Array:
     return Y[:, None] if Y.ndim == 1 else Y
 
 
-def assign_folds(groups: Array, *, folds: int, seed: int) -> Array:
+def near_groups(W: Array, *, tolerance: float = NEAR) -> Array:
+    """A label for every run, (n_runs,) from 0: mixtures that are as good as one share it.
+
+    W (n_runs, n_domains), each row scaled to sum to 1 first; tolerance: a share of the tokens (total variation). Runs
+    go in order to the first group whose first run is no further than that. So runs within `tolerance` of each other
+    that are apart from all others share a label, and a fine grid of mixtures is cut up, not chained into one group.
+    """
+    W = np.asarray(W, dtype=float)
+    W = W / W.sum(axis=1, keepdims=True)
+    label = np.full(len(W), -1)
+    for group in range(len(W)):
+        left = np.flatnonzero(label < 0)
+        if not len(left):
+            break
+        apart = 0.5 * np.abs(W[left] - W[left[0]]).sum(axis=1)
+        label[left[apart <= tolerance + 1e-9]] = group
+    return label
+
+
+def ordered_splits(values: Array, *, least: int = 1) -> list[tuple[Array, Array]]:
+    """Rolling origin: (rows to fit, rows to predict) for every size, from all that are smaller.
+
+    values: (n_runs,) what is extrapolated, parameters or training tokens; equal ones are predicted together.
+    least: how many distinct values a fit needs. Raises ValueError for a value that isn't finite.
+    """
+    values = np.asarray(values, dtype=float)
+    if not np.isfinite(values).all():
+        raise ValueError("a run's size isn't known: leave the run out")
+    return [(np.flatnonzero(values < v), np.flatnonzero(values == v)) for v in np.unique(values)[least:]]
+
+
+def assign_folds(groups: Array, *, folds: int, seed: int | Sequence[int]) -> Array:
     """A fold for every run, (n_runs,) from 0: a group's runs share one, and folds are as even as groups allow.
 
     groups: (n_runs,) labels, the same for repeats of one mixture. seed decides who meets whom.
@@ -66,3 +124,25 @@ def cross_validate(
         estimators.append(make().fit(W[~out], Y[~out]))
         predicted[out] = as_columns(estimators[-1].predict(W[out]))
     return HeldOut(predicted=predicted, fold=fold, estimators=estimators)
+
+
+def rehearse(
+    make: Callable[[], Any], W: Array, Y: Array, groups: Array, *, rehearsals: int = 8, seed: int = 0
+) -> Rehearsal:
+    """Fits a fresh estimator to half of the mixtures and predicts the other half, `rehearsals` times.
+
+    Arguments as `cross_validate`. Without 8 distinct mixtures there is nothing to rehearse, and it is empty.
+    """
+    W, Y = np.asarray(W, dtype=float), as_columns(np.asarray(Y, dtype=float))
+    found = Rehearsal(rows=[], predicted=[])
+    if len(np.unique(groups)) < 8:
+        return found
+    for i in range(rehearsals):
+        asked = assign_folds(groups, folds=2, seed=[seed, i]) == 1
+        fitted = np.isfinite(Y[~asked]).sum(axis=0) >= 2
+        predicted = np.full((asked.sum(), Y.shape[1]), np.nan)
+        if fitted.any():
+            predicted[:, fitted] = as_columns(make().fit(W[~asked], Y[~asked][:, fitted]).predict(W[asked]))
+        found.rows.append(np.flatnonzero(asked))
+        found.predicted.append(predicted)
+    return found

@@ -37,13 +37,33 @@ def rmse(predicted: Array, measured: Array) -> float:
     return float(np.sqrt(np.mean((predicted - measured) ** 2)))
 
 
-def regret(predicted: Array, measured: Array) -> float:
-    """Loss given up by training the run that the predictor likes best.
+def regret(predicted: Array, measured: Array, *, tried: int = 1) -> float:
+    """Loss given up by training the `tried` runs that the predictor likes best and keeping the best of them.
 
-    Returns nats/token; 0.0 when the favourite is truly the best run. Runs that share the best prediction count by their
-    mean: a predictor that can't tell runs apart earns no luck.
-    Raises ValueError when shapes differ, a value isn't finite, or there is no run.
+    Returns nats/token; 0.0 when the best run is among the favourites. Where runs share a prediction, any of them may
+    be tried: the mean over all ways to do so counts, as a predictor that can't tell runs apart earns no luck.
+    Raises ValueError when shapes differ, a value isn't finite, there is no run, or tried is below 1.
     """
     predicted, measured = _pair(predicted, measured, least=1)
+    if tried < 1:
+        raise ValueError(f"tried = {tried} must be 1 or more")
     given_up = measured - measured.min()
-    return float(given_up[predicted == predicted.min()].mean())
+    last = np.sort(predicted)[min(tried, len(predicted)) - 1]
+    sure, tied = given_up[predicted < last], np.sort(given_up[predicted == last])
+    drawn = min(tried, len(predicted)) - len(sure)
+    best = np.minimum(tied, sure.min(initial=np.inf))
+    # The j-th best of the tied runs is the best of `drawn` of them in C(worse, drawn - 1) of the ways to draw.
+    worse = np.arange(len(tied) - 1, 0, -1)
+    ways = np.cumprod(np.append(1.0, np.maximum(worse - (drawn - 1), 0) / worse))
+    return float(best @ ways / ways.sum())
+
+
+def coverage(measured: Array, low: Array, high: Array) -> float:
+    """Share of runs whose loss lies between its bounds, 0 to 1; runs without a loss don't count.
+
+    low, high: (n_runs,) nats/token, infinite where there is no bound. nan where no run has a loss.
+    """
+    measured, low, high = (np.asarray(x, dtype=float) for x in (measured, low, high))
+    known = np.isfinite(measured)
+    held = (low[known] <= measured[known]) & (measured[known] <= high[known])
+    return float(held.mean()) if known.any() else float("nan")

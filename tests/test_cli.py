@@ -20,7 +20,8 @@ def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("home")
     mixopt("init", "mine", "--example", "your-runs", cwd=folder)
     path = folder / "mine" / "your-runs.yaml"
-    path.write_text(path.read_text().replace("seed: 0", "seed: 0\npredictors: [effective-data, regmix-linear]"))
+    text = path.read_text().replace("seed: 0", "seed: 0\npredictors: [exponential-mixing, regmix-linear]")
+    path.write_text(text.replace("max_epochs: 10", "max_epochs: 10, trials: 80"))
     return folder
 
 
@@ -44,7 +45,7 @@ def test_schema_is_a_json_schema(tmp_path):
 
 def test_fit_shows_every_predictor_and_marks_the_one_used(home):
     told = mixopt("fit", "mine/your-runs.yaml", "--out", "out", cwd=home)
-    assert "effective-data (used)" in told and "regmix-linear" in told
+    assert "exponential-mixing (used)" in told and "regmix-linear" in told
 
 
 def test_recommend_report_and_export_go_on_from_the_fit(home):

@@ -1,7 +1,7 @@
 """Facts about the recommendation, on a made-up law whose best mixture is known."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,8 @@ from mixopt.errors import MixoptError
 from mixopt.recommend import domain_rows, recommend
 from mixopt.runtable import RunTable
 from mixopt.simplex import feasible
-from mixopt.summary import HEADER, summary_rows
+from mixopt.summary import HEADER, summary_rows, told_optimism
+from regressors.judge import Rehearsal
 
 DOMAINS = ("books", "code", "news")
 TEXTS = ("quotes", "spanish")
@@ -46,6 +47,7 @@ class Held:
     predicted: np.ndarray
     fold: np.ndarray
     estimators: list = field(default_factory=lambda: [SmoothBowl() for _ in range(5)])
+    rehearsal: Rehearsal | None = None
 
     def at(self, W):
         return np.stack([estimator.predict(W) for estimator in self.estimators])
@@ -110,7 +112,7 @@ def test_it_says_all_that_other_stages_read_and_survives_json(tmp_path):
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert set(found) == {
         "mixopt", "study", "seed", "target", "full", "proxy", "predictor", "domains", "predicted", "gain",
-        "by_text", "interval", "search", "effects", "warnings",
+        "by_text", "interval", "optimism", "search", "effects", "warnings",
     }  # fmt: skip
     assert (found["mixopt"], found["study"], found["seed"]) == (mixopt.__version__, "made", 4)
     assert found["full"] == {"params": 1e9, "tokens": 10e9}
@@ -177,6 +179,57 @@ def test_an_error_that_all_runs_share_leaves_the_gain_certain():
     found = made(table, Held(held.predicted + 0.1, held.fold))
     assert found["gain"]["high"] - found["gain"]["low"] == pytest.approx(0.0, abs=1e-9)
     assert found["predicted"]["natural"]["high"] - found["predicted"]["natural"]["low"] > 0.15
+
+
+def rehearsed(too_low, *, noise=0.01, n=40):
+    """A table, and a held-out view whose rehearsed favourites measure `too_low` worse than predicted."""
+    table, held = made_runs(n)
+    rng = np.random.default_rng(0)
+    losses = table.losses
+    rows = [np.sort(rng.permutation(n)[: n // 2]) for _ in range(8)]
+    predicted = [losses[some] + rng.normal(0, noise, (len(some), 2)) for some in rows]
+    for some, guess in zip(rows, predicted, strict=True):
+        lowest = losses[some].argmin(axis=0)
+        guess[lowest, [0, 1]] = losses[some[lowest], [0, 1]] - too_low
+    held = Held(losses + rng.normal(0, noise, losses.shape), held.fold)
+    return table, held, replace(held, rehearsal=Rehearsal(rows, predicted))
+
+
+def test_optimism_is_unknown_where_nothing_was_rehearsed():
+    found = made()
+    assert found["optimism"]["loss"] is None and found["optimism"]["standard_error"] is None
+    assert told_optimism(found) == ""
+
+
+def test_rehearsed_optimism_is_told_and_moves_the_interval_of_the_recommendation_alone():
+    table, plain, held = rehearsed(0.05)
+    found, without = made(table, held), made(table, plain)
+    assert 0.005 < found["optimism"]["loss"] < 0.05
+    assert 0 < found["optimism"]["standard_error"] < found["optimism"]["loss"]
+    assert told_optimism(found).startswith(f"Expected optimism {found['optimism']['loss']:.3f} ± ")
+    best, before = found["predicted"]["recommended"], without["predicted"]["recommended"]
+    assert best["loss"] == before["loss"]
+    assert best["high"] > before["high"] + 0.01
+    assert found["predicted"]["uniform"] == without["predicted"]["uniform"]
+    assert "rehearsed choices" in found["interval"]["method"]
+
+
+def test_optimism_lessens_the_gain():
+    table, plain, held = rehearsed(0.05)
+    found, without = made(table, held), made(table, plain)
+    for end in ("low", "high"):
+        assert found["gain"][end] == pytest.approx(without["gain"][end] - found["optimism"]["loss"])
+    assert found["gain"]["loss"] == without["gain"]["loss"]
+
+
+def test_a_predictor_that_keeps_its_promises_is_said_to():
+    table, _ = made_runs(noise=0.01)
+    rows = [np.arange(i, 40, 2) for i in (0, 1)]
+    losses = table.losses
+    held = Held(losses + 0.01, np.arange(40) % 5, rehearsal=Rehearsal(rows, [losses[some] + 0.01 for some in rows]))
+    found = made(table, held)
+    assert found["optimism"]["loss"] == pytest.approx(-0.01)  # every run was better than predicted
+    assert "no optimism is to be expected" in told_optimism(found)
 
 
 def test_few_runs_give_open_intervals_as_null():

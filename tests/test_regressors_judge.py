@@ -1,5 +1,7 @@
 """Metrics, held-out judgement and intervals."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from regressors import RegMixLinear, cross_validate, cv_plus, regret, rmse, spearman
-from regressors.judge import assign_folds
+from regressors.interval import held_out_bounds, local_error, scaled_cv_plus
+from regressors.judge import assign_folds, near_groups, ordered_splits
+from regressors.metrics import coverage
 
 losses = st.lists(st.floats(0.5, 12).map(lambda x: round(x, 2)), min_size=2, max_size=30)
 
@@ -41,6 +45,30 @@ def test_a_predictor_that_cannot_tell_runs_apart_regrets_the_average_run():
     assert regret([1.0, 1.0, 2.0], [3.0, 4.0, 3.0]) == 0.5
 
 
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), min_size=1, max_size=6), st.integers(1, 7))
+def test_regret_of_several_is_the_mean_over_all_ways_to_break_ties(runs, tried):
+    predicted, measured = (np.array(x, dtype=float) for x in zip(*runs, strict=True))
+    orders = [sorted(order, key=lambda i: predicted[i]) for order in permutations(range(len(runs)))]
+    best = [measured[order[:tried]].min() - measured.min() for order in orders]
+    assert regret(predicted, measured, tried=tried) == pytest.approx(np.mean(best))
+
+
+def test_more_tries_never_regret_more_and_none_regrets_nothing():
+    rng = np.random.default_rng(0)
+    predicted, measured = rng.random(30), rng.random(30)
+    regrets = [regret(predicted, measured, tried=k) for k in (1, 2, 5, 29, 30, 99)]
+    assert regrets == sorted(regrets, reverse=True) and regrets[-1] == regrets[-2] == 0
+    assert regret(np.ones(3000), np.arange(3000.0), tried=1500) == pytest.approx(1500 / 1501)  # (n - k) / (k + 1)
+    with pytest.raises(ValueError, match="tried"):
+        regret(predicted, measured, tried=0)
+
+
+def test_coverage_counts_the_runs_between_their_bounds():
+    measured = np.array([1.0, 2.0, 3.0, np.nan])
+    assert coverage(measured, np.array([1.0, 2.5, -np.inf, 0]), np.array([1.0, 3.0, np.inf, 9])) == pytest.approx(2 / 3)
+    assert np.isnan(coverage(measured[3:], measured[3:], measured[3:]))
+
+
 def test_rmse_is_the_root_of_the_mean_square():
     assert rmse([1.0, 2.0], [4.0, -2.0]) == pytest.approx(np.sqrt(12.5))
 
@@ -68,6 +96,52 @@ def test_folds_of_single_runs_are_even_and_depend_on_the_seed():
     first, second = (assign_folds(np.arange(23), folds=5, seed=s) for s in (0, 1))
     assert sorted(np.bincount(first)) == [4, 4, 5, 5, 5]
     assert (first != second).any()
+
+
+# Groups and splits
+
+
+def mixtures(n, domains=5, seed=0):
+    return np.random.default_rng(seed).dirichlet(np.ones(domains), size=n)
+
+
+@given(st.integers(0, 500), st.integers(1, 12), st.integers(1, 4), st.floats(0, 0.9))
+def test_repeats_and_near_duplicates_share_a_group_and_others_do_not(seed, centres, copies, jitter):
+    rng = np.random.default_rng(seed)
+    W = mixtures(centres, seed=seed)
+    apart = 0.5 * np.abs(W[:, None] - W).sum(axis=2) + np.eye(centres)
+    W = W[apart.min(axis=1) > 0.05]
+    near = np.repeat(W, copies, axis=0)
+    step = rng.standard_normal(near.shape)
+    step -= step.mean(axis=1, keepdims=True)
+    step /= np.abs(step).sum(axis=1, keepdims=True)  # two such steps move tokens by a share of 1 at most
+    near = np.abs(near + jitter * 0.01 * step)
+    order = rng.permutation(len(near))
+    label = near_groups(near[order])
+    centre = np.repeat(np.arange(len(W)), copies)[order]
+    assert len(set(zip(label, centre, strict=True))) == len(set(label)) == len(W)
+
+
+def test_groups_look_at_shares_and_not_at_sums():
+    W = mixtures(6)
+    np.testing.assert_array_equal(near_groups(np.vstack([W, 1.02 * W])), np.tile(np.arange(6), 2))
+
+
+def test_a_fine_grid_of_mixtures_is_not_one_group():
+    share = np.linspace(0, 1, 201)  # neighbours are half the tolerance apart
+    label = near_groups(np.column_stack([share, 1 - share]))
+    assert len(set(label)) >= 60
+    assert max(np.ptp(share[label == k]) for k in set(label)) <= 0.021
+
+
+def test_every_size_is_predicted_from_all_smaller_ones():
+    params = np.array([3e8, 1e8, 1e9, 1e8, 3e8])
+    splits = [(fit.tolist(), asked.tolist()) for fit, asked in ordered_splits(params)]
+    assert splits == [([1, 3], [0, 4]), ([0, 1, 3, 4], [2])]
+    assert [(a.tolist(), b.tolist()) for a, b in ordered_splits(params, least=2)] == splits[1:]
+    assert ordered_splits(np.ones(4)) == []
+    with pytest.raises(ValueError, match="size isn't known"):
+        ordered_splits(np.array([1.0, np.nan]))
 
 
 class Memory:
@@ -148,3 +222,91 @@ def test_cv_plus_refuses_a_level_that_is_no_chance(level):
 def test_cv_plus_refuses_shapes_that_do_not_fit():
     with pytest.raises(ValueError, match="fold"):
         cv_plus(np.ones(3), np.zeros(2, dtype=int), np.ones((1, 2)), 0.8)
+
+
+# Intervals where errors differ in size
+
+
+def uneven(n=150, seed=0):
+    """Predictions whose errors grow fivefold from the lowest loss to the highest, as made by 5 like folds."""
+    rng = np.random.default_rng(seed)
+    predicted = rng.random(n)
+    measured = predicted + (0.1 + 0.4 * predicted) * rng.standard_normal(n)
+    return predicted, measured, np.arange(n) % 5
+
+
+def test_scaled_intervals_hold_their_share_at_low_and_at_high_losses_alike():
+    held = {cv_plus: [], scaled_cv_plus: []}
+    for seed in range(30):
+        predicted, measured, fold = uneven(seed=seed)
+        new, truth, _ = uneven(n=400, seed=1000 + seed)
+        at, residual = np.tile(new, (5, 1)), measured - predicted
+        for method, bounds in (
+            (cv_plus, cv_plus(residual, fold, at, 0.8)),
+            (scaled_cv_plus, scaled_cv_plus(residual, predicted, fold, at, 0.8)),
+        ):
+            inside = (bounds[0] <= truth) & (truth <= bounds[1])
+            held[method].append([inside[new < 0.25].mean(), inside[new > 0.75].mean()])
+    low, high = np.mean(held[scaled_cv_plus], axis=0)
+    assert 0.75 < high < low < 0.90  # the quarter that is looked at is drawn towards all a little
+    plain_low, plain_high = np.mean(held[cv_plus], axis=0)
+    assert plain_low > 0.93 and plain_high < 0.70
+
+
+def test_scaled_intervals_are_plain_ones_where_all_errors_are_alike():
+    rng = np.random.default_rng(0)
+    residual, predicted, fold, at = (
+        0.1 * np.tile([1.0, -1.0], 20),
+        rng.random(40),
+        np.arange(40) % 4,
+        rng.random((4, 3)),
+    )
+    for one, other in zip(
+        cv_plus(residual, fold, at, 0.8), scaled_cv_plus(residual, predicted, fold, at, 0.8), strict=True
+    ):
+        np.testing.assert_allclose(one, other)
+
+
+@given(st.integers(0, 100), st.floats(0.1, 10), st.floats(-5, 5))
+def test_scaled_intervals_move_and_stretch_with_the_losses(seed, scale, shift):
+    predicted, measured, fold = uneven(40, seed)
+    at = np.random.default_rng(seed).random((5, 3))
+    one = scaled_cv_plus(measured - predicted, predicted, fold, at, 0.8)
+    other = scaled_cv_plus(scale * (measured - predicted), scale * predicted + shift, fold, scale * at + shift, 0.8)
+    np.testing.assert_allclose(other, scale * np.array(one) + shift, rtol=1e-7, atol=1e-7)
+
+
+def test_too_few_runs_support_no_scaled_interval():
+    residual, fold = np.array([0.1, np.nan, 0.2]), np.array([0, 0, 1])
+    for bounds in (
+        scaled_cv_plus(residual, np.ones(3), fold, np.ones((2, 2)), 0.9),
+        held_out_bounds(residual, np.ones(3), fold, 0.9),
+    ):
+        assert np.isneginf(bounds[0]).all() and np.isposinf(bounds[1]).all()
+
+
+def test_held_out_bounds_hold_their_share_and_know_nothing_of_the_run():
+    held = []
+    for seed in range(20):
+        predicted, measured, fold = uneven(seed=seed)
+        low, high = held_out_bounds(measured - predicted, predicted, fold, 0.8)
+        held.append(coverage(measured, low, high))
+    assert 0.77 < np.mean(held) < 0.84  # 3,000 runs: standard error .008
+    changed = measured.copy()
+    changed[fold == 2] += 5
+    again = held_out_bounds(changed - predicted, predicted, fold, 0.8)
+    np.testing.assert_array_equal(again[0][fold == 2], low[fold == 2])
+    assert (again[1][fold != 2] > high[fold != 2]).any()
+
+
+@given(st.integers(2, 60), st.integers(0, 50))
+def test_the_error_usual_somewhere_is_a_mean_over_the_runs_next_in_rank(n, seed):
+    rng = np.random.default_rng(seed)
+    size, predicted = rng.random(n), rng.permutation(n).astype(float)
+    for i, error in enumerate(local_error(size, predicted)):
+        others = np.delete(np.arange(n), i)
+        assert min(size[others].min(), size.mean()) - 1e-9 <= error <= max(size[others].max(), size.mean()) + 1e-9
+    count = min(max(10, round(0.25 * n)), n)
+    lowest = size[np.argsort(predicted)[:count]]
+    expected = (lowest.sum() + 5 * size.mean()) / (count + 5)
+    assert local_error(size, predicted, at=np.array([-1.0]))[0] == pytest.approx(expected)

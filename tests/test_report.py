@@ -110,6 +110,22 @@ def test_the_headline_says_the_mixture_its_loss_and_its_rivals(study):
     assert "to 3.10), 0.21 below uniform, 0.02 above natural." in text
 
 
+def test_how_the_predictor_was_chosen_and_what_the_choice_is_worth_is_said(page):
+    text = Page(without_plotly(page)).text
+    assert "Chosen: effective-data: the lowest held-out error." in text
+    assert (
+        "Chosen anew without each fold, it scores Spearman 0.967, RMSE 0.0083 "
+        "(effective-data in 4 folds and exponential-mixing in 1 fold)." in text
+    )
+    assert "0.0080 ± 0.0011" in text and "79%" in text  # RMSE with its standard error, and coverage
+
+
+def test_optimism_is_told_beside_the_predicted_losses(study, page):
+    assert "Expected optimism 0.006 ± 0.002 nats/token" in Page(without_plotly(page)).text
+    unknown = {**study["recommendation"], "optimism": {"loss": None, "standard_error": None, "method": ""}}
+    assert "ptimism" not in Page(without_plotly(shown(study, recommendation=unknown))).text
+
+
 def test_without_scripts_headline_warnings_shares_and_bars_are_there(study, page):
     ours = without_plotly(page)
     text = Page(ours).text

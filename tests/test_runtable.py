@@ -237,7 +237,7 @@ def test_percents_are_renormalised_on_request(table):
 def test_a_missing_loss_is_allowed_and_noted(table):
     found = read_runs(table(rows=["run9,0.3,0.7,,2.0", "run8,0.2,0.8,nan,2.0", *ROWS]))
     assert np.isnan(found.losses[:2, 0]).all()
-    assert found.notes == ("2 losses are missing (of 'news'); those runs count for the others.",)
+    assert found.notes == ("Losses are missing, of 7 runs: 'news' in 2. Those runs count for their other losses.",)
 
 
 def test_a_run_marked_as_diverged_may_have_any_loss(table):
@@ -245,6 +245,82 @@ def test_a_run_marked_as_diverged_may_have_any_loss(table):
     found = read_runs(table(HEADER + ",diverged", ["run9,0.3,0.7,inf,2.0,true", *rows]))
     assert [row["run_id"] for row in found.left_out] == ["run9"]
     assert len(found.losses) == 5
+
+
+def test_percents_are_called_percents(table):
+    path = table(rows=[f"r{i},{100 * a},{100 * b},2.0,2.0" for i, (a, b) in enumerate(MIXTURES)])
+    with pytest.raises(MixoptError, match="sum to 100, so these are percents"):
+        read_runs(path)
+
+
+def test_a_domain_that_no_run_has_is_noted(table):
+    found = read_runs(table("run,w_a,w_b,w_c,loss_a", [f"r{i},0,{a},{b},{2 + a}" for i, (a, b) in enumerate(MIXTURES)]))
+    assert any(note.startswith("'a': no run has any of it") for note in found.notes)
+
+
+def test_domains_that_always_go_together_are_noted_once(table):
+    header = "run,w_a,w_b,w_c,w_d,loss_a"
+    rows = [f"r{i},{a / 4},{a / 4},{a / 2},{b},{2 + a}" for i, (a, b) in enumerate(MIXTURES)]
+    told = [note for note in read_runs(table(header, rows)).notes if "told apart" in note]
+    assert told == ["'a', 'b' have the same weights as each other: their effects can't be told apart."]
+
+
+def test_a_loss_that_never_varies_is_noted(table):
+    found = read_runs(table(rows=[",".join([*row.split(",")[:4], "2.5"]) for row in ROWS]))
+    assert any(note.startswith("'code': the same loss in every run") for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("where", "kept"),
+    [
+        ("size=70M", [0, 1, 2]),
+        ("size=70M,160M", [0, 1, 2, 3, 4]),
+        ("size != 70000000", [3, 4, 5, 6]),
+        ("size>100M", [3, 4, 5, 6]),
+        (["size>=160M", "split=train"], [3, 5]),
+        ("split!=test", [0, 1, 2, 3, 5]),
+    ],
+)
+def test_where_keeps_the_rows_that_meet_every_condition(table, where, kept):
+    sizes = ["70e6", "70000000.0", "70M", "160M", "160M", "1.2B", "1.2B"]
+    splits = ["train", "", "train", "train", "test", "train", "test"]
+    mixtures = [*MIXTURES, (0.3, 0.7), (0.2, 0.8)]
+    rows = [f"r{i},{a},{b},2,{2 + a},{sizes[i]},{splits[i]}" for i, (a, b) in enumerate(mixtures)]
+    found = read_runs(table(HEADER + ",size,split", rows), where=where, params="size", fewest=1)
+    assert [int(name[1:]) for name in found.frame["run_id"]] == kept
+
+
+def test_where_reads_the_column_of_either_file(table):
+    mixtures = table("run,w_news,w_code", [row.rsplit(",", 2)[0] for row in ROWS], "a.csv")
+    metrics = table("run,loss_x,step", [f"run{i},{2 + i},{i}" for i in range(5)], "b.csv")
+    found = read_runs((mixtures, metrics), where="step>=2", fewest=3)
+    assert found.frame["run_id"].tolist() == ["run2", "run3", "run4"]
+
+
+def test_runs_of_several_sizes_are_noted_with_the_way_to_keep_one(table):
+    rows = [f"{row.split(',', 1)[1]},{size}" for row in ROWS for size in ("122e6", "310000000")]
+    path = table("w_news,w_code,loss_news,loss_code,model_size", rows)
+    (note,) = read_runs(path, door="command").notes
+    assert "2 model sizes, model_size 122M (5 rows), 310M (5 rows)" in note
+    assert "`--where model_size=310M`" in note
+    assert "`where: model_size=310M`" in read_runs(path).notes[0]
+    assert read_runs(path, where="model_size=310M").notes == ()
+
+
+def test_the_last_step_of_runs_without_ids_is_that_of_each_mixture_and_size(table):
+    rows = [f"{row.split(',', 1)[1]},{size},{n}" for row in ROWS for size in (1, 2) for n in (10, 30, 20)]
+    path = table("w_news,w_code,loss_news,loss_code,params,tokens", rows)
+    assert "`last_step: true`" in read_runs(path).notes[1]
+    found = read_runs(path, last_step=True)
+    assert len(found.frame) == 10 and set(found.frame["tokens"]) == {30.0}
+
+
+def test_a_message_names_settings_as_its_reader_writes_them(table):
+    path = table(rows=[f"r{i},{2 * a},{2 * b},2,2" for i, (a, b) in enumerate(MIXTURES)])
+    with pytest.raises(MixoptError, match="`renormalise: true`"):
+        read_runs(path)
+    with pytest.raises(MixoptError, match="`--renormalise`"):
+        read_runs(path, door="command")
 
 
 def test_a_domain_that_never_varies_is_noted(table):
@@ -285,6 +361,7 @@ def test_a_bad_row_is_refused_by_line_and_column(table, row, said):
     [
         ("run,a,b,loss_a,loss_b", ROWS, {}, "no column looks like a weight.*'run', 'a', 'b'"),
         ("run,w_a,w_b,a,b", ROWS, {}, "no column looks like a loss.*`losses:`"),
+        ("run,w_a,a,loss_a,loss_b", ROWS, {}, "'w_a' is the only weight column"),
         (HEADER, ROWS, {"weights": "mix_"}, r"no column starts with 'mix_' \(weights\)"),
         (HEADER, ROWS, {"losses": ["loss_law"]}, r"no column 'loss_law' \(losses\)"),
         (HEADER, ROWS, {"weights": {"a": "w_news", "b": "w_news"}}, "one column to two names"),
@@ -297,7 +374,13 @@ def test_a_bad_row_is_refused_by_line_and_column(table, row, said):
         ("run,w_a,w_a,loss_a,loss_b", ROWS, {}, "two columns are called 'w_a'"),
         ("run;w_a;w_b;loss", ["r;1;0;2"], {}, "separate the columns by commas"),
         ("", [""], {}, "no header"),
-        (HEADER, ROWS, {"last_step": True}, "needs a run column .* and a step column"),
+        ("run,w_a,W_a,loss_a,loss_b", ROWS, {}, "'w_a' and 'W_a' both stand for 'a'"),
+        (HEADER, ROWS, {"where": "size=1"}, r"no column 'size' \(`where:`\)"),
+        (HEADER, ROWS, {"where": "w_new=1"}, "no column 'w_new'.*did you mean 'w_news'"),
+        (HEADER, ROWS, {"where": "run=x"}, r"no row has run=x.*'run' holds run0 \(1 row\)"),
+        (HEADER, ROWS, {"where": "run"}, "write a column, one of = != < <= > >= and a value"),
+        (HEADER, ROWS, {"where": "run>much"}, "write a column, one of"),
+        (HEADER, ROWS, {"last_step": True}, "`last_step: true` needs a step column or a tokens column"),
         (HEADER + ",diverged", [f"{row},perhaps" for row in ROWS], {}, "'perhaps': write true or false"),
         (HEADER, [",".join([*row.split(",")[:4], ""]) for row in ROWS], {}, "'loss_code': no run has a loss"),
     ],

@@ -8,7 +8,7 @@ import pytest
 
 from mixopt import examples
 from mixopt.errors import MixoptError
-from mixopt.pipeline import open_session, run
+from mixopt.pipeline import import_runs, open_session, run
 
 
 def test_the_example_recommends_from_its_table(tmp_path):
@@ -76,3 +76,10 @@ def test_regmix_s_published_table_gives_a_recommendation_for_pile_cc(tmp_path, s
     selection = json.loads((tmp_path / "out/fits/selection.json").read_text())
     best = next(s for s in selection["scores"] if s["predictor"] == found["predictor"] and s["target"] == "target")
     assert found["predictor"] == "effective-data" and best["spearman"] > 0.98
+
+
+def test_a_study_s_where_keeps_the_rows_that_meet_it(tmp_path):
+    rows = "".join(f"{line},{size}\n" for line in ROWS.splitlines() for size in ("70M", "160M"))
+    path = made(tmp_path, "w_a,w_b,loss_x,params\n" + rows, "runs: {path: runs.csv, where: params=70M}\ntarget: x\n")
+    found = import_runs(open_session(path, tmp_path / "out"))
+    assert len(found.frame) == 11 and set(found.frame["params"]) == {70e6}

@@ -21,6 +21,7 @@ from mixopt.report.words import (
     share,
     share_cell,
 )
+from mixopt.summary import told_optimism
 
 SHOWN = 30  # bars before the rest are folded away
 
@@ -242,5 +243,6 @@ def _losses_table(study: Study) -> Safe:
                 + (f"Intervals: {method}." if method else ""),
                 class_="note",
             ),
+            paragraph(told, class_="optimism") if (told := told_optimism(study.recommendation)) else Safe(""),
         )
     )

@@ -55,8 +55,13 @@ def render(
         verified=verified,
     )
     body, figures = _sections(study)
+    return page(f"{study.name}: recommended mixture", body, figures)
+
+
+def page(title: str, body: Safe, figures: Mapping[str, Any]) -> str:
+    """A whole page: its style, its body, and its figures by name with all that draws them."""
     return Template(_text("page.html")).substitute(
-        title=tag("title", f"{study.name}: recommended mixture"),
+        title=tag("title", title),
         style=_text("page.css"),
         body=body,
         figures=script_json(figures),

@@ -45,7 +45,20 @@ def _how_scored(study: Study) -> str:
     over = f" of {' with '.join(parts)}" if parts else ""
     folds = f"in {counted(chosen['folds'], 'fold')}" if known(chosen.get("folds")) else "with mixtures left out"
     text = f"Every predictor was fitted {folds}{over} and judged on the mixtures left out."
-    return text + (f" Chosen: {study.predictor}." if study.predictor else "")
+    why = chosen.get("why") or (f"{study.predictor}." if study.predictor else "")
+    return text + (f" Chosen: {why}" if why else "") + _nested(chosen.get("nested") or {})
+
+
+def _nested(scores: dict[str, Any]) -> str:
+    """What choosing by the same rule scores on mixtures that had no part in the choice."""
+    if not known(scores.get("rmse")):
+        return ""
+    times = {str(name): int(folds) for name, folds in (scores.get("chosen") or {}).items() if known(folds)}
+    told = f" Chosen anew without each fold, it scores Spearman {loss(scores.get('spearman'))}, "
+    told += f"RMSE {loss(scores['rmse'], 4)}"
+    ranked = sorted(times.items(), key=lambda pair: (-pair[1], pair[0]))
+    names = listed([f"{name} in {counted(folds, 'fold')}" for name, folds in ranked])
+    return f"{told} ({names})." if names else f"{told}."
 
 
 def _scores(study: Study) -> Safe:
@@ -53,8 +66,10 @@ def _scores(study: Study) -> Safe:
     if not rows:
         return paragraph("No predictor has been scored.")
     meaning = paragraph(
-        "Spearman: agreement of the two rankings, 1 is perfect. RMSE: typical error of a prediction. "
-        "Regret: loss given up by training the predictor's favourite instead of the best run; lower is better.",
+        "Spearman: agreement of the two rankings, 1 is perfect. RMSE: typical error of a prediction, with its standard "
+        "error. Regret: loss given up by training the predictor's favourite instead of the best run, and by training "
+        "its 5 favourites and keeping the best; lower is better. 80% hold: the share of held-out runs inside intervals "
+        "of 80% that come from the other folds' errors.",
         class_="note",
     )
     main = _score_table(
@@ -68,7 +83,7 @@ def _scores(study: Study) -> Safe:
 
 
 def _score_table(caption: str, study: Study, rows: list[dict[str, Any]], *, by_text: bool = False) -> Safe:
-    names = ("Spearman", "RMSE, nats/token", "Regret, nats/token")
+    names = ("Spearman", "RMSE, nats/token", "Regret of 1", "of 5", "80% hold", "Seconds a fit")
     columns = [
         Column("Predictor", numeric=False),
         *([Column("Text", numeric=False)] if by_text else []),
@@ -79,7 +94,14 @@ def _score_table(caption: str, study: Study, rows: list[dict[str, Any]], *, by_t
     body = []
     for row in rows:
         name = row["predictor"] + (" (chosen)" if row["predictor"] == chosen else "")
-        scores = (loss(row.get("spearman")), loss(row.get("rmse"), 4), loss(row.get("regret"), 4))
+        scores = (
+            loss(row.get("spearman")),
+            loss(row.get("rmse"), 4) + (f" ± {loss(row['rmse_se'], 4)}" if known(row.get("rmse_se")) else ""),
+            loss(row.get("regret"), 4),
+            loss(row.get("regret5"), 4),
+            share(row.get("coverage80")),
+            loss(row.get("seconds"), 2),
+        )
         body.append((name, *([row["target"]] if by_text else []), *scores))
     marked = next((n for n, row in enumerate(rows) if row["predictor"] == chosen), None)
     return table(caption, columns, body, marked=None if by_text else marked)

@@ -49,6 +49,11 @@ FLOOR = 0.9  # centre of the prior on the irreducible loss, as a share of the lo
 SURPLUS = 1.0  # ln C starts so far above what a uniform mixture of like domains needs
 
 
+def _floor(scale: Scale) -> Array:
+    """ln E."""
+    return np.log(FLOOR * scale.low)
+
+
 def _unit_data(scale: Scale) -> Array:
     """ln C at which a uniform mixture of like domains would have the mean loss, and SURPLUS more."""
     removable = np.maximum(scale.mean - FLOOR * scale.low, 1e-3 * scale.spread)
@@ -63,7 +68,7 @@ def make_effective_data(*, skills: int = 1) -> Law:
         formula=effective_data,
         jacobian=effective_data_jacobian,
         params=(
-            Param("E", unit="nats/token", low=0.0, prior=Prior(lambda s: np.log(FLOOR * s.low), 0.5)),
+            Param("E", unit="nats/token", low=0.0, prior=Prior(_floor, 0.5)),
             Param("C", unit="1", per_domain=True, low=0.0, copies=skills, prior=Prior(_unit_data, 2.5)),
             # what a domain gains from the others' text, as if it had this share more of its own
             Param("e", unit="1", per_domain=True, low=0.0, copies=skills, prior=Prior(np.log(0.01), 1.5)),
@@ -77,3 +82,4 @@ def make_effective_data(*, skills: int = 1) -> Law:
 
 
 EFFECTIVE_DATA = make_effective_data()
+EFFECTIVE_DATA_2 = make_effective_data(skills=2)

@@ -1,0 +1,84 @@
+"""Held-out scores on olmix's published table: 127 proxies of 30M parameters, 24 web topics, 110 metrics.
+
+Grouped 5-fold cross-validation: runs of one mixture stay together. Metrics are noisy downstream scores in bits/byte,
+lower is better. Prints CSV, each value a mean over the metrics:
+
+    benchmark,case,method,metric,value
+
+rmse_sd: root mean squared error in standard deviations of the metric over runs; regret_sd: what the run that a method
+likes best gives up, in the same unit. method `default` is what mixopt chooses by itself, `log-linear` is olmix's own
+form. Usage: python benchmarks/olmix.py [--quick] [--data DIR]
+"""
+
+import argparse
+import csv
+import os
+import sys
+from pathlib import Path
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")  # before NumPy is loaded: the tables are small, threads only wait for each other
+
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+
+REPO = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPO))  # runs from a checkout that isn't installed
+
+from regressors import DEFAULT, PREDICTORS, cross_validate, regret, rmse, spearman  # noqa: E402
+
+FOLDS = 5
+SEED = 0  # of the folds and of the fits
+KEYS = ("run", "name", "index")  # columns that are neither topics nor metrics
+QUICK_EVERY = 12  # metrics
+QUICK = (DEFAULT, "log-linear", "exponential-mixing", "bimix", "gp-log", "scheffe", "regmix-linear")
+
+
+def read(folder: Path, every: int) -> tuple[np.ndarray, np.ndarray]:
+    """Shares (n_runs, n_topics) and every so many-th metric (n_runs, n_metrics), nan where one is missing."""
+    ratios, metrics = (pd.read_csv(folder / f"{name}.csv", index_col=0) for name in ("ratios", "metrics"))
+    topics = [name for name in ratios.columns if name not in KEYS]
+    wanted = [name for name in metrics.columns if name not in KEYS][::every]
+    table = ratios[["run", *topics]].merge(metrics[["run", *wanted]], on="run", validate="one_to_one")
+    return table[topics].to_numpy(float), table[wanted].to_numpy(float)
+
+
+def judge(method: str, W: np.ndarray, Y: np.ndarray) -> dict[str, float]:
+    """metric -> mean over the columns of Y."""
+    _, mixture = np.unique(W, axis=0, return_inverse=True)
+    found = cross_validate(lambda: PREDICTORS[method](SEED), W, Y, mixture.reshape(-1), folds=FOLDS, seed=SEED)
+    scores = []
+    for predicted, measured in zip(found.predicted.T, Y.T, strict=True):
+        known = np.isfinite(measured)
+        pair = predicted[known], measured[known]
+        spread = measured[known].std()
+        scores.append((spearman(*pair), rmse(*pair) / spread, regret(*pair) / spread))
+    names = ("spearman", "rmse_sd", "regret_sd")
+    return dict(zip(names, np.mean(scores, axis=0), strict=True))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help=f"every {QUICK_EVERY}th metric, only {', '.join(QUICK)}")
+    parser.add_argument(
+        "--data", type=Path, default=REPO.parent / "shared" / "data", help="folder with olmix_dclm/ratios.csv"
+    )
+    options = parser.parse_args()
+    folder = options.data / "olmix_dclm"
+    if not (folder / "ratios.csv").exists():
+        print(f"olmix: no {folder / 'ratios.csv'}: give the tables' folder by --data", file=sys.stderr)
+        return 2
+    W, Y = read(folder, QUICK_EVERY if options.quick else 1)
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    out.writerow(["benchmark", "case", "method", "metric", "value"])
+    for method in QUICK if options.quick else PREDICTORS:
+        scores = judge(method, W, Y)
+        for name in (method, "default") if method == DEFAULT else (method,):
+            for metric, value in scores.items():
+                out.writerow(["olmix", f"mean of {Y.shape[1]} metrics", name, metric, f"{value:.4f}"])
+        sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

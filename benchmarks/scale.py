@@ -1,0 +1,198 @@
+"""Larger models and later checkpoints, predicted from smaller and earlier ones: joint laws on published tables.
+
+Prints CSV:
+
+    benchmark,case,method,metric,value
+
+case: what is fitted -> what is predicted. mre: mean relative error of the predicted losses, percent; mre_late: of those
+after a quarter of the longest run or more; bias: mean relative error with its sign, percent, above 0 where losses are
+predicted too high; spearman: over mixtures, at each size's last checkpoint, mean over losses. For methods with
+exponents also their values, how wide they are after the fit as a share of before (sd_ratio; 1: the runs say nothing),
+and the strength of the priors that was chosen. Methods: every joint law with its priors; the same with `free` without
+priors on exponents and irreducible loss; `persistence`, the loss of the same mixture at the largest size fitted, and
+its nearest checkpoint; `default`, what mixopt chooses by itself. Cases of plain tables have no mixtures.
+
+Usage: python benchmarks/scale.py [--quick] [--data DIR]. --quick fits fewer checkpoints and losses.
+"""
+
+import argparse
+import csv
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")  # before NumPy is loaded: the tables are small, threads only wait for each other
+
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+
+REPO = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPO))  # runs from a checkout that isn't installed
+
+from regressors.joint import JOINT_LAWS, JointRegressor  # noqa: E402
+from regressors.metrics import spearman  # noqa: E402
+
+QUICK_CHECKPOINTS = 5  # of every run, the last among them
+QUICK_LOSSES = 3
+LATE = 0.25  # of the most tokens predicted
+
+
+@dataclass(frozen=True)
+class Case:
+    """X (n_rows, n_domains + 2): shares, parameters, tokens; Y (n_rows, n_losses); which rows are fitted and judged."""
+
+    name: str
+    X: np.ndarray
+    Y: np.ndarray
+    fitted: np.ndarray
+    judged: np.ndarray
+
+
+def read(path: Path, weights: str, params: str, tokens: str, losses: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """X and Y of a table; rounded shares are made to sum to 1."""
+    table = pd.read_csv(path)
+    W = table[[name for name in table.columns if name.startswith(weights)]].to_numpy(float)
+    rest = table[[params, tokens]].to_numpy(float)
+    return np.column_stack([W / W.sum(axis=1, keepdims=True), rest]), table[losses].to_numpy(float)
+
+
+def mixed_cases(data: Path, quick: bool) -> Iterator[Case]:
+    path = data / "mixing_scale" / "dmsl_122m_310m.csv"
+    losses = [name for name in pd.read_csv(path, nrows=0).columns if name.endswith("_loss")]
+    X, Y = read(path, "weight_", "model_size", "n_tokens", losses[:QUICK_LOSSES] if quick else losses)
+    X, Y = thinned(X, Y, quick)
+    params, tokens = X[:, -2], X[:, -1]
+    small, late = params < 2e8, tokens > 1e10
+    yield Case("dmsl 122m->310m", X, Y, small, ~small)
+    yield Case("dmsl 122m+310m to 10B->310m to 20B", X, Y, small | ~late, ~small & late)
+
+    path = data / "mixing_scale" / "mixinglaws_5mix_70m_305m.csv"
+    # Means of other columns are left out.
+    means = {f"loss_{name}" for name in ("full", "academic", "prose", "dialogue", "symbolic", "internet")}
+    names = [name for name in pd.read_csv(path, nrows=0).columns if name.startswith("loss_")]
+    losses = [name for name in names if name not in means and not name.startswith("loss_subset_")]
+    X, Y = read(path, "w_", "N_nonemb", "tokens", losses[:QUICK_LOSSES] if quick else losses)
+    X, Y = thinned(X, Y, quick)
+    params = X[:, -2]
+    yield Case("mixinglaws 70m->160m", X, Y, params < 5e7, (params > 5e7) & (params < 1e8))
+    yield Case("mixinglaws 70m+160m->305m", X, Y, params < 1e8, params > 1e8)
+
+
+def thinned(X: np.ndarray, Y: np.ndarray, quick: bool) -> tuple[np.ndarray, np.ndarray]:
+    """A few checkpoints of every run, if quick."""
+    if not quick:
+        return X, Y
+    _, run = np.unique(X[:, :-1], axis=0, return_inverse=True)
+    kept = []
+    for k in range(run.max() + 1):
+        rows = np.flatnonzero(run.reshape(-1) == k)
+        rows = rows[X[rows, -1].argsort()]
+        kept += rows[np.unique(np.linspace(0, len(rows) - 1, QUICK_CHECKPOINTS).round().astype(int))].tolist()
+    return X[kept], Y[kept]
+
+
+def plain_cases(data: Path) -> Iterator[Case]:
+    """Sizes and tokens alone; a table's losses are columns where all runs have all of them, else a case each."""
+    table = pd.read_csv(data / "scaling" / "gadre_overtraining.csv")
+    place = table.groupby(["train", "val", "N", "mult"]).cumcount().astype(str)  # file names are cut off in the table
+    wide = table.assign(loss_of=table.train + table.val + place).pivot_table(
+        index=["N", "D"], columns="loss_of", values="loss"
+    )
+    yield plain("gadre 79m+154m->larger", wide, 7e7, 2e8)
+    yield plain("gadre 79m-412m->larger", wide, 7e7, 5e8)
+    table = pd.read_csv(data / "scaling" / "gemstones_val.csv")
+    wide = table.pivot_table(index=["N", "D", "run_name"], columns="val", values="loss").reset_index(
+        "run_name", drop=True
+    )
+    yield plain("gemstones 48m-117m->larger", wide, 0, 1.3e8)
+    yield plain("gemstones 48m-543m->larger", wide, 0, 6e8)
+    table = pd.read_csv(data / "scaling" / "chinchilla_epoch.csv")
+    wide = table[table.kept240].set_index(["N", "D"])[["loss"]]
+    yield plain("chinchilla 57m-180m->larger", wide, 0, 1.8e8)
+    yield plain("chinchilla 57m-320m->larger", wide, 0, 3.2e8)
+
+
+def plain(name: str, wide: Any, low: float, high: float) -> Case:
+    X = np.array(wide.index.to_list(), dtype=float)
+    return Case(name, X, wide.to_numpy(float), (X[:, 0] > low) & (X[:, 0] < high), X[:, 0] > high)
+
+
+def persistence(case: Case) -> np.ndarray:
+    """The loss of the same mixture at the largest size fitted, at its nearest checkpoint: (n_judged, n_losses)."""
+    known, Y = case.X[case.fitted], case.Y[case.fitted]
+    out = np.full((case.judged.sum(), Y.shape[1]), np.nan)
+    for i, x in enumerate(case.X[case.judged]):
+        same = np.flatnonzero((known[:, :-2] == x[:-2]).all(axis=1))
+        same = same[known[same, -2] == known[same, -2].max()] if len(same) else same
+        for k in range(Y.shape[1]):
+            rows = same[np.isfinite(Y[same, k])]
+            if len(rows):
+                out[i, k] = Y[rows[np.abs(np.log(known[rows, -1] / x[-1])).argmin()], k]
+    return out
+
+
+def scores(case: Case, predicted: np.ndarray) -> dict[str, float]:
+    X, Y = case.X[case.judged], case.Y[case.judged]
+    off = 100 * (predicted / Y - 1)
+    late = X[:, -1] >= LATE * X[:, -1].max()
+    found = {
+        "mre": float(np.nanmean(np.abs(off))),
+        "mre_late": float(np.nanmean(np.abs(off[late]))),
+        "bias": float(np.nanmean(off)),
+    }
+    last = X[:, -1] >= 0.98 * X[:, -1].max()  # the last checkpoints of one recipe, some a step apart
+    if X.shape[1] > 2:
+        known = [last & np.isfinite(Y[:, k] + predicted[:, k]) for k in range(Y.shape[1])]
+        ranks = [spearman(predicted[rows, k], Y[rows, k]) for k, rows in enumerate(known)]
+        found["spearman"] = float(np.mean(ranks))
+    return found
+
+
+def told(joint: JointRegressor) -> dict[str, float]:
+    """What the fit says of its exponents."""
+    found = {f"strength_{kind}": strength for kind, strength in joint.strength_.items()}
+    for exponent in joint.exponents_:
+        found[exponent.name] = float(np.mean(exponent.value))
+        if np.isfinite(exponent.prior_sd):
+            found[f"{exponent.name}_sd_ratio"] = float(np.mean(exponent.sd)) / exponent.prior_sd
+    return found
+
+
+def methods(case: Case) -> Iterator[tuple[str, JointRegressor]]:
+    yield "default", JointRegressor()
+    for name in JOINT_LAWS if case.X.shape[1] > 2 else list(JOINT_LAWS)[:1]:
+        yield name, JointRegressor(name, strength=1)
+        yield f"{name} free", JointRegressor(name, strength=0)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer checkpoints and losses")
+    parser.add_argument(
+        "--data", type=Path, default=REPO.parent / "shared" / "data", help="folder with mixing_scale/ and scaling/"
+    )
+    options = parser.parse_args()
+    if not (options.data / "mixing_scale").is_dir():
+        print(f"scale: no {options.data / 'mixing_scale'}: give the tables' folder by --data", file=sys.stderr)
+        return 2
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    out.writerow(["benchmark", "case", "method", "metric", "value"])
+    for case in (*mixed_cases(options.data, options.quick), *plain_cases(options.data)):
+        if case.X.shape[1] > 2:
+            for metric, value in scores(case, persistence(case)).items():
+                out.writerow(["scale", case.name, "persistence", metric, f"{value:.4f}"])
+        for method, joint in methods(case):
+            joint.fit(case.X[case.fitted], case.Y[case.fitted])
+            predicted = joint.predict(case.X[case.judged])
+            for metric, value in (scores(case, predicted) | told(joint)).items():
+                out.writerow(["scale", case.name, method, metric, f"{value:.4f}"])
+            sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

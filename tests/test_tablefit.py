@@ -1,0 +1,369 @@
+"""Facts about fits to a table of runs: the commands, the file, and what can be asked of it."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mixopt
+from mixopt.cli import main
+from mixopt.errors import MixoptError
+from mixopt.folder import digest
+from mixopt.importing import read_runs
+from mixopt.mixtures import as_shares
+from mixopt.reading import choice, column_or_count, target_weights
+from mixopt.storedfit import write_fit
+from mixopt.tablefit import fit_table, searched
+
+DOMAINS = ("code", "news", "web")
+TARGET = {"x": 0.7, "y": 0.3}
+
+
+def made_runs(n=24, seed=0):
+    """Weights (n, 3) and losses {x, y} that fall with a domain's own share, with a little noise."""
+    rng = np.random.default_rng(seed)
+    w = rng.dirichlet(np.ones(3), n).round(3)
+    w[:, 2] = (1 - w[:, 0] - w[:, 1]).round(3)
+    noise = rng.normal(0, 0.005, (n, 2))
+    return w, {"x": 3 + np.exp(-2 * w[:, 0]) + noise[:, 0], "y": 2.5 + np.exp(-w[:, 1]) + noise[:, 1]}
+
+
+def write_table(path, w, losses, domains=DOMAINS):
+    frame = pd.DataFrame({"run": [f"r{i}" for i in range(len(w))]})
+    for name, column in zip(domains, w.T, strict=True):
+        frame[f"w_{name}"] = column
+    for name, column in losses.items():
+        frame[f"loss_{name}"] = column
+    frame.to_csv(path, index=False)
+    return path
+
+
+class Ran:
+    """A command's exit status and what it wrote."""
+
+    def __init__(self, capsys, monkeypatch, cwd):
+        self.capsys, self.monkeypatch, self.cwd = capsys, monkeypatch, cwd
+
+    def __call__(self, *words, code=0):
+        self.monkeypatch.chdir(self.cwd)
+        self.monkeypatch.setattr(sys, "argv", ["mixopt", *map(str, words)])
+        self.monkeypatch.setattr("signal.signal", lambda *_: None)  # the tests' own Ctrl-C stays
+        self.capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        said = self.capsys.readouterr()
+        assert (stopped.value.code or 0) == code, said.out + said.err
+        return said.out if code == 0 else said.err
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    return Ran(capsys, monkeypatch, tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def short_search(monkeypatch):
+    """Searches are tested elsewhere: here a few trials will do, the local search does the rest."""
+    monkeypatch.setattr("mixopt.tablefit.TRIALS", 70)
+
+
+QUICK = ("--predictors", "regmix-linear,exponential-mixing", "--folds", "4")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with a table and its fit."""
+    folder = tmp_path_factory.mktemp("tables")
+    write_table(folder / "runs.csv", *made_runs())
+    table = read_runs(folder / "runs.csv")
+    fit_table(table, TARGET, ["exponential-mixing", "regmix-linear"], folds=4).save(folder / "fit.json")
+    return folder
+
+
+# The file
+
+
+def test_a_stored_fit_predicts_as_the_one_it_was_made_from(home):
+    from regressors import PREDICTORS
+
+    table, fit = read_runs(home / "runs.csv"), mixopt.load_fit(home / "fit.json")
+    assert fit.predictor == "exponential-mixing"
+    estimator = PREDICTORS[fit.predictor](0).fit(table.weights, table.losses)
+    np.testing.assert_allclose(fit.losses(table), estimator.predict(table.weights), rtol=1e-9)
+    np.testing.assert_allclose(fit.predict(table), estimator.predict(table.weights) @ [0.7, 0.3], rtol=1e-9)
+
+
+def test_an_interval_holds_its_prediction_and_widens_with_its_level(home):
+    fit, w = mixopt.load_fit(home / "fit.json"), made_runs(8, seed=1)[0]
+    low, high = fit.interval(w)
+    assert (low < fit.predict(w)).all() and (fit.predict(w) < high).all()
+    wider = fit.interval(w, level=0.9)
+    assert (wider[0] <= low).all() and (wider[1] >= high).all()
+
+
+def test_mixtures_may_be_given_by_name_in_any_order(home):
+    fit, w = mixopt.load_fit(home / "fit.json"), np.array([[0.2, 0.3, 0.5], [0.6, 0.1, 0.3]])
+    rows = [dict(zip(reversed(DOMAINS), reversed(row), strict=True)) for row in w]
+    frame = pd.DataFrame(rows)
+    told = fit.predict(w)
+    for named in (rows, frame, frame.add_prefix("w/"), {name: w[:, i] for i, name in enumerate(DOMAINS)}):
+        np.testing.assert_array_equal(fit.predict(named), told)
+    np.testing.assert_array_equal(fit.predict(rows[0]), told[:1])
+    np.testing.assert_array_equal(fit.predict(w[0]), told[:1])
+
+
+@pytest.mark.parametrize(
+    ("mixtures", "said"),
+    [
+        ({"code": 0.5, "news": 0.5}, "lack 'web'"),
+        ({"code": 0.5, "news": 0.2, "web": 0.2, "law": 0.1}, "have 'law', which it does not know"),
+        ([{"code": 0.5, "news": 0.5, "web": 0}, {"code": 1}], "lack 'news', 'web'"),
+        ([[0.5, 0.5]], r"\(n, 3\)"),
+        ([[0.5, 0.5, 0.5]], "sum to 1"),
+        ([[1.5, -0.5, 0.0]], "0 or more"),
+        ([[np.nan, 0.5, 0.5]], "0 or more"),
+    ],
+)
+def test_mixtures_of_other_domains_are_refused(home, mixtures, said):
+    with pytest.raises(MixoptError, match=said):
+        mixopt.load_fit(home / "fit.json").predict(mixtures)
+
+
+def test_a_table_of_other_domains_is_refused(home, tmp_path):
+    w, losses = made_runs()
+    other = read_runs(write_table(tmp_path / "other.csv", w, losses, domains=("code", "law", "web")))
+    with pytest.raises(MixoptError, match="lack 'news' and have 'law'"):
+        mixopt.load_fit(home / "fit.json").predict(other)
+
+
+def changed(home, tmp_path, change):
+    """The fit's file with its content changed, and a checksum that fits."""
+    content = json.loads((home / "fit.json").read_text())
+    content.pop("checksum")
+    change(content)
+    path = tmp_path / "changed.json"
+    write_fit(path, content)
+    return path
+
+
+def test_a_fit_that_was_changed_is_refused(home, tmp_path):
+    path = tmp_path / "fit.json"
+    text = (home / "fit.json").read_text()
+    path.write_text(text.replace('"flat": false', '"flat": true'))
+    with pytest.raises(MixoptError, match="not as it was written"):
+        mixopt.load_fit(path)
+    path.write_text(text[: len(text) // 2])
+    with pytest.raises(MixoptError, match="not JSON"):
+        mixopt.load_fit(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c["model"].update(estimator="os.system"), "no estimator is called 'os.system'"),
+        (lambda c: c["model"]["options"].update(law="no-such-law"), "can't be restored"),
+        (lambda c: c["model"].pop("learned"), "lacks"),
+        (lambda c: c["probes"].update(losses=[[9.0, 9.0]] * 5), "predicts otherwise in this version: fit again"),
+        (lambda c: c.update(format=99), "format 99"),
+        (lambda c: c.update(kind="recipe"), "not a fit"),
+    ],
+)
+def test_a_fit_that_this_version_would_read_otherwise_is_refused(home, tmp_path, change, said):
+    with pytest.raises(MixoptError, match=said):
+        mixopt.load_fit(changed(home, tmp_path, change))
+
+
+def test_a_missing_fit_names_the_command_that_writes_one(tmp_path):
+    with pytest.raises(MixoptError, match=r"mixopt fit RUNS\.csv"):
+        mixopt.load_fit(tmp_path / "fit.json")
+
+
+def test_a_fit_records_what_it_was_made_from(home):
+    made = mixopt.load_fit(home / "fit.json").record["made"]
+    table = read_runs(home / "runs.csv")
+    assert made["seed"] == 0 and made["folds"] == 4 and "mixopt" in made["versions"]
+    rows = [table.run_ids, list(table.domains), table.weights.tolist(), list(table.targets), table.losses.tolist()]
+    assert made["table_sha256"] == digest(rows)
+    assert made["objective"].endswith(".")
+
+
+@given(st.permutations(range(3)), st.lists(st.floats(0.01, 1), min_size=3, max_size=3))
+def test_shares_by_name_don_t_depend_on_their_order(order, parts):
+    w = np.array(parts) / sum(parts)
+    named = {DOMAINS[i]: w[i] for i in order}
+    np.testing.assert_array_equal(as_shares(named, DOMAINS), w[None])
+
+
+def test_a_domain_that_never_varied_keeps_its_share_in_the_search(tmp_path):
+    w, losses = made_runs()
+    w = np.column_stack([0.8 * w, np.full(len(w), 0.2)])
+    allowed = searched(read_runs(write_table(tmp_path / "r.csv", w, losses, domains=(*DOMAINS, "same"))))
+    assert allowed.low[3] == pytest.approx(0.2, abs=1e-3) and allowed.high[3] == allowed.low[3]
+    assert (allowed.high[:3] > 0.7).all() and (allowed.low[:3] == 0).all()
+
+
+# The commands
+
+
+def test_fit_shows_the_leaderboard_and_the_best_mixtures_and_writes_the_fit(run, tmp_path):
+    write_table(tmp_path / "runs.csv", *made_runs())
+    told = run("fit", "runs.csv", "--target", "x=0.7,y=0.3", *QUICK, "--html", "fit.html")
+    assert "exponential-mixing (used)" in told and "regmix-linear" in told and "regret@1, @5" in told
+    assert "best measured" in told and "recommended" in told and "80% interval" in told
+    fit = mixopt.load_fit(tmp_path / "runs.fit.json")
+    assert fit.target == TARGET and fit.texts == ("x", "y") and fit.domains == DOMAINS
+    assert fit.record["made"]["files"][0]["name"] == "runs.csv"
+    page = (tmp_path / "fit.html").read_text(encoding="utf-8")
+    assert "Predicted best" in page and "mixopt fit runs.csv" in page and fit.record["made"]["table_sha256"]
+    again = run("fit", "runs.csv", "--target", "x=0.7,y=0.3", *QUICK)
+    assert "as before" in again and "exponential-mixing (used)" in again
+    told = run("fit", "runs.csv", "--target", "x", *QUICK)
+    assert "held another fit, which this one has replaced" in " ".join(told.split())
+    assert mixopt.load_fit(tmp_path / "runs.fit.json").texts == ("x",)
+
+
+def test_permuted_columns_permute_the_answer_of_fit_and_predict(run, tmp_path):
+    w, losses = made_runs()
+    write_table(tmp_path / "one.csv", w, losses)
+    order = [2, 0, 1]
+    write_table(tmp_path / "other.csv", w[:, order], losses, domains=[DOMAINS[i] for i in order])
+    told = {}
+    for name in ("one", "other"):
+        told[name] = json.loads(run("fit", f"{name}.csv", "--target", "x", *QUICK, "--json"))
+    scores = [[row["rmse"] for row in told[name]["evidence"]["selection"]["scores"]] for name in told]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-6)
+    best = [
+        {row["domain"]: row["recommended"] for row in told[name]["evidence"]["recommendation"]["domains"]}
+        for name in told
+    ]
+    # The search draws its trials domain by domain, so that two orders end near one another, not at one number.
+    assert best[0] == pytest.approx(best[1], abs=0.01)
+    one, other = (
+        json.loads(run("predict", f"{fit}.fit.json", f"{table}.csv", "--json"))["mixtures"]
+        for fit, table in (("one", "other"), ("other", "one"))
+    )
+    assert [row["loss"] for row in one] == pytest.approx([row["loss"] for row in other], rel=1e-6)
+
+
+def test_json_is_all_that_goes_to_standard_output(run, tmp_path, capsys):
+    write_table(tmp_path / "runs.csv", *made_runs())
+    told = json.loads(run("fit", "runs.csv", "--target", "x", *QUICK, "--json"))
+    assert told["predictor"] in ("exponential-mixing", "regmix-linear")
+    assert told["target"] == {"weights": {"x": 1.0}, "unit": "nats/token"}
+
+
+def test_a_file_that_is_no_fit_is_not_overwritten(run, tmp_path):
+    write_table(tmp_path / "runs.csv", *made_runs())
+    (tmp_path / "precious.json").write_text("{}")
+    assert "is there already and is no fit" in run(
+        "fit", "runs.csv", "--target", "x", *QUICK, "--out", "precious.json", code=2
+    )
+    assert (tmp_path / "precious.json").read_text() == "{}"
+
+
+def test_predict_scores_mixtures_that_the_fit_has_not_seen(run, home, tmp_path):
+    w, losses = made_runs(12, seed=5)
+    write_table(tmp_path / "new.csv", w, losses)
+    told = run("predict", home / "fit.json", "new.csv", "--out", "predicted.csv")
+    assert "12 measured losses new to the fit: Spearman" in told
+    found = pd.read_csv(tmp_path / "predicted.csv")
+    assert list(found["mixture"]) == [f"r{i}" for i in range(12)]
+    np.testing.assert_allclose(found["loss"], 0.7 * found["loss/x"] + 0.3 * found["loss/y"], rtol=1e-9)
+    assert "3 measured losses new to the fit" in run("predict", home / "fit.json", "new.csv", "--where", "run=r1,r5,r7")
+    assert "24 measured losses of the fit's own mixtures" in run("predict", home / "fit.json", home / "runs.csv")
+
+
+def test_predict_takes_columns_called_as_the_domains_and_renormalises_when_asked(run, home, tmp_path):
+    (tmp_path / "m.csv").write_text("web,code,news\n20,50,30\n")
+    assert "so these are percents" in run("predict", home / "fit.json", "m.csv", code=2)
+    told = json.loads(run("predict", home / "fit.json", "m.csv", "--renormalise", "--json"))
+    expected = mixopt.load_fit(home / "fit.json").predict({"code": 0.5, "news": 0.3, "web": 0.2})
+    assert told["mixtures"][0]["loss"] == pytest.approx(expected[0])
+
+
+HEAD = "run,w_a,w_b,loss_x,loss_y"
+ROWS = [f"r{i},{i / 10},{1 - i / 10:.1f},{3 + i / 20},{4 - i / 30:.4f}" for i in range(11)]
+
+
+@pytest.mark.parametrize(
+    ("row", "options", "said"),
+    [
+        ("r99,0.5,0.4,3,3", (), "runs.csv, line 13: the weights .* sum to 0.9, not 1 .*`--renormalise`"),
+        ("r3,0.5,0.5,3,3", (), "line 13, column 'run': 'r3' stands on line 5 already"),
+        ("r99,0.5,0.5,inf,3", (), "line 13, column 'loss_x': 'inf': a loss is a finite number.*`--losses`"),
+        ("r99,-0.5,1.5,3,3", (), "line 13, column 'w_a': '-0.5'"),
+        ("r99,50,50,3,3", (), "line 13, column 'w_a': '50'.*percents or token counts.*`--renormalise`"),
+        ("r99,,1,3,3", (), "line 13, column 'w_a': empty.*write 0 .*`--where`"),
+        ("r99,0.5,0.5,3,3", ("--target", "z"), "no loss 'z': choose from 'x', 'y'"),
+        ("r99,0.5,0.5,3,3", ("--target", "x=0.5,y=0.4"), "a sum of 1, not 0.9"),
+        ("r99,0.5,0.5,3,3", ("--target", "x=much,y=1"), "'much' in 'x=much' is not a number"),
+        ("r99,0.5,0.5,3,3", ("--target", "x,x"), "name each loss once"),
+        ("r99,0.5,0.5,3,3", (), "--target is missing: name the loss.*choose from 'x', 'y'"),
+        ("r99,0.5,0.5,3,3", ("--weights", "a=w_a,b="), "write name=column for every column"),
+        ("r99,0.5,0.5,3,3", ("--weights", "a=w_z"), r"no column 'w_z' \(weights\)"),
+        ("r99,0.5,0.5,3,3", ("--predictors", "regmix-liner"), "did you mean 'regmix-linear'"),
+        ("r99,0.5,0.5,3,3", ("--where", "run=r1,r2"), "2 usable runs of 2 different mixtures: at least 5"),
+        ("r99,0.5,0.5,3,3", ("--last-step",), "`--last-step` needs a step column or a tokens column"),
+        ("r99,0.5,0.5,3,3", ("--target", "x", "--also", "z"), "--also: the runs have no loss 'z'"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line_with_its_place_and_the_way_out(run, tmp_path, row, options, said):
+    (tmp_path / "runs.csv").write_text("\n".join([HEAD, *ROWS, row]) + "\n")
+    told = run("fit", "runs.csv", *options, code=2)
+    assert told.count("\n") == 1 and told.startswith("mixopt: ") and "Traceback" not in told
+    assert re.search(said, told), told
+
+
+def test_options_of_tables_are_refused_beside_a_study_file(run, tmp_path):
+    (tmp_path / "study.yaml").write_text("name: x\n")
+    assert "--where goes with a table of runs" in run("fit", "study.yaml", "--where", "a=1", code=2)
+    assert "give one study file" in run("fit", "study.yaml", "study.yaml", code=2)
+    assert "neither a table of runs" in run("fit", "study.txt", code=2)
+
+
+# Options
+
+
+def test_columns_are_named_by_prefix_list_or_map():
+    assert choice("w_") == "w_" and choice(None) is None
+    assert choice("a, b") == ["a", "b"]
+    assert choice("web=share_of_web,code=cd") == {"web": "share_of_web", "code": "cd"}
+
+
+def test_a_number_of_parameters_may_have_a_suffix():
+    assert (column_or_count("70M"), column_or_count("1e9"), column_or_count("size")) == (70e6, 1e9, "size")
+
+
+@pytest.mark.parametrize(
+    ("text", "weights"),
+    [
+        ("a", {"a": 1.0}),
+        ("a=0.25,b=0.75", {"a": 0.25, "b": 0.75}),
+        ("a,b", {"a": 0.5, "b": 0.5}),
+        ("all", {"a": 0.25, "b": 0.25, "c=d": 0.25, "e,f": 0.25}),
+        ("c=d", {"c=d": 1.0}),
+        ("e,f", {"e,f": 1.0}),
+        ("c=d=0.5,a=0.5", {"c=d": 0.5, "a": 0.5}),
+        ("a=1,b=0", {"a": 1.0}),
+    ],
+)
+def test_a_target_is_a_loss_several_or_all(text, weights):
+    assert target_weights(text, ["a", "b", "c=d", "e,f"]) == weights
+
+
+def test_one_loss_needs_no_target():
+    assert target_weights(None, ["only"]) == {"only": 1.0}
+
+
+def test_published_runs_are_fitted_as_they_are(run, shared_data):
+    path = Path(shared_data) / "mixing_scale" / "dmsl_122m_310m.csv"
+    rows = ("--where", "model_size=122M", "--last-step")
+    told = run("fit", path, "-t", "openhermes", *rows, "--predictors", "effective-data", "--folds", "5", "--json")
+    score = json.loads(told)["evidence"]["selection"]["scores"][0]
+    assert score["spearman"] > 0.9  # .967 in 16 folds
