@@ -41,7 +41,7 @@ from regressors.optimism import expected_optimism  # noqa: E402
 
 LEVEL = 0.8
 SUBSETS = {64: 10, 128: 6, 256: 4}  # of RegMix's runs, by their size
-QUICK_LOSSES = 4  # of each table, spread over its columns
+QUICK_LOSSES = 5  # of each table, spread over its columns
 OLMIX_LOSSES = 16
 BLENDS = 10  # random weighted means of the losses, targets too
 CANDIDATES = 6  # random halves of the runs to pick from, a target

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from mixopt.pipeline import recommend_for as recommend
     from mixopt.ranking import leaderboard
     from mixopt.runtable import RunTable
+    from mixopt.scaling import fit_scale
     from mixopt.simplex import feasible
     from mixopt.storedfit import StoredFit, load_fit
+    from mixopt.storedscale import StoredScale, load_scale
     from mixopt.studyfile import load_study
     from mixopt.tablefit import fit_table
     from regressors import PREDICTORS, LawRegressor, RegMixLightGBM, RegMixLinear, cross_validate
@@ -31,12 +33,15 @@ _HOME = {
     "RegMixLinear": ("regressors", "RegMixLinear"),
     "RunTable": ("mixopt.runtable", "RunTable"),
     "StoredFit": ("mixopt.storedfit", "StoredFit"),
+    "StoredScale": ("mixopt.storedscale", "StoredScale"),
     "Study": ("mixopt.config", "Study"),
     "cross_validate": ("regressors", "cross_validate"),
     "feasible": ("mixopt.simplex", "feasible"),
+    "fit_scale": ("mixopt.scaling", "fit_scale"),
     "fit_table": ("mixopt.tablefit", "fit_table"),
     "leaderboard": ("mixopt.ranking", "leaderboard"),
     "load_fit": ("mixopt.storedfit", "load_fit"),
+    "load_scale": ("mixopt.storedscale", "load_scale"),
     "load_study": ("mixopt.studyfile", "load_study"),
     "read_runs": ("mixopt.importing", "read_runs"),
     "recommend": ("mixopt.pipeline", "recommend_for"),
@@ -50,12 +55,15 @@ __all__ = [
     "RegMixLinear",
     "RunTable",
     "StoredFit",
+    "StoredScale",
     "Study",
     "cross_validate",
     "feasible",
+    "fit_scale",
     "fit_table",
     "leaderboard",
     "load_fit",
+    "load_scale",
     "load_study",
     "read_runs",
     "recommend",

@@ -21,7 +21,7 @@ def advise(session: "Session", fitted: Fitted) -> dict[str, Any]:
 
     Raises MixoptError for constraints that contradict each other or name no domain.
     """
-    from mixopt.recommend import recommend
+    from mixopt.recommending import recommend
     from mixopt.simplex import feasible
 
     study, folder, progress = session.study, session.folder, session.progress

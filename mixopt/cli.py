@@ -201,6 +201,12 @@ def predict(
 ) -> None:
     """Predict the target loss of mixtures from a fit, with intervals."""
     from mixopt import tablecommands
+    from mixopt.storedscale import is_scale
+
+    if is_scale(fitted):
+        raise MixoptError(
+            f"{fitted}: a fit over scales: in Python, mixopt.load_scale(...).predict(mixtures, params=...)"
+        )
 
     tablecommands.predict(
         fitted,
@@ -210,6 +216,44 @@ def predict(
         weights=weights,
         where=where or (),
         renormalise=renormalise,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def scale(
+    files: Annotated[list[Path], typer.Argument(metavar="RUNS.csv [METRICS.csv]", help=TABLES)],
+    target: Annotated[
+        str | None, typer.Option("--target", "-t", metavar="LOSS", help="the loss to minimise, a=0.7,b=0.3 or all")
+    ] = None,
+    at_params: options.AtParams = None,
+    at_tokens: options.AtTokens = None,
+    laws: options.Laws = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="the fit (default: RUNS.scale.json)")] = None,
+    seed: options.Seed = 0,
+    weights: options.Weights = None,
+    losses: options.Losses = None,
+    where: options.Where = None,
+    on: options.On = None,
+    params: options.Params = None,
+    tokens: options.Tokens = None,
+    last_step: options.LastStep = False,
+    renormalise: options.Renormalise = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Predict the best mixture, and its loss, for larger models or more tokens than a table's runs have."""
+    from mixopt import scalecommands
+    from mixopt.reading import Reading
+
+    reading = Reading(files, weights, losses, on, tuple(where or ()), params, tokens, last_step, renormalise)
+    scalecommands.scale(
+        reading,
+        target=target,
+        at_params=at_params,
+        at_tokens=at_tokens,
+        laws=laws,
+        seed=seed,
+        out=out,
         as_json=as_json,
     )
 

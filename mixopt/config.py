@@ -11,7 +11,15 @@ from regressors import PREDICTORS
 
 SUFFIXES = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 # Tried when a study or a command names none: each good on some published table and quick enough for all.
-TRIED = ("effective-data", "effective-data-epochs", "exponential-mixing", "regmix-lightgbm", "regmix-linear")
+TRIED = (
+    "effective-data",
+    "effective-data-epochs",
+    "gp-log",
+    "ensemble",
+    "exponential-mixing",
+    "regmix-lightgbm",
+    "regmix-linear",
+)
 SUM_TOLERANCE = 1e-6  # of weights typed by hand into a study file; 0.333 x 3 is close enough to be a mistake
 
 

@@ -27,6 +27,7 @@ MANY = 150  # mixtures from which on 5 folds tell as much
 REHEARSALS = 8  # fits to half of the runs, to see how far favourites fall short
 REHEARSALS_OF_MANY = 4  # each has more runs to pick from, and costs more
 STORED = 2  # of what fits/ holds; rises when older files no longer do
+MOST_FOR_CUBIC = 256  # runs up to which predictors of cubic cost are tried without being asked for: a minute beyond
 NEED_POOLS = "needs every domain's pool, and the runs tell no pools, or different ones"
 
 
@@ -144,7 +145,9 @@ def judge_all(
     if mixtures < 4:
         raise MixoptError(f"{mixtures} mixtures without divergence are too few to judge a predictor by: train more")
     folds = folds or (5 if mixtures > MANY else min(mixtures, FOLDS))
-    makers = {name: make for name in predictors if (make := maker(name, fitted_on, seed=seed))}
+    makers = {
+        name: make for name in affordable(predictors, len(W), progress) if (make := maker(name, fitted_on, seed=seed))
+    }
     if not makers:
         raise MixoptError(f"predictors: {', '.join(predictors)} alone can't be used: it {NEED_POOLS}")
     progress.stage("fit", total=len(makers) + 1)
@@ -160,6 +163,18 @@ def judge_all(
     except ValueError as error:
         raise MixoptError(str(error)) from None
     return Judgement(fitted_on, makers, judged, groups, selection)
+
+
+def affordable(predictors: Sequence[str], runs: int, progress: Progress) -> Sequence[str]:
+    """The predictors to judge: of a default choice on a large table those alone that don't take minutes."""
+    from mixopt.config import TRIED
+    from regressors import CUBIC
+
+    if list(predictors) != list(TRIED) or runs <= MOST_FOR_CUBIC:
+        return predictors
+    progress.note(f"{', '.join(n for n in TRIED if n in CUBIC)} are slow on {runs} runs and left out: name predictors "
+                  "to have them judged.")  # fmt: skip
+    return [name for name in predictors if name not in CUBIC]
 
 
 def maker(name: str, table: "RunTable", *, seed: int) -> Callable[[], Any] | None:

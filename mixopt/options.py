@@ -36,3 +36,11 @@ Renormalise = Annotated[
 ]
 Html = Annotated[Path | None, typer.Option(metavar="FILE.html", help="write a report as well")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, progress elsewhere.")]
+AtParams = Annotated[
+    str | None,
+    typer.Option(metavar="COUNT", help="parameters to predict at, such as 1B (default: the largest trained)"),
+]
+AtTokens = Annotated[
+    str | None, typer.Option(metavar="COUNT", help="tokens to predict at, such as 20B (default: the most trained)")
+]
+Laws = Annotated[str | None, typer.Option(metavar="A,B", help="joint laws to judge (default: all)")]

@@ -9,7 +9,6 @@ import numpy as np
 
 from mixopt.runtable import RunTable
 from mixopt.simplex import Feasible
-from mixopt.summary import told_optimism as told_optimism
 from mixopt.target import Target
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from mixopt.fitting import fit_runs
 from mixopt.folder import digest
 from mixopt.progress import Progress
 from mixopt.reading import versions
-from mixopt.recommend import recommend
+from mixopt.recommending import recommend
 from mixopt.selection import TARGET
 from mixopt.simplex import Feasible, feasible
 from mixopt.storedfit import StoredFit, is_fit, read_record, record_of, stored, table_digest

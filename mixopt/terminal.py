@@ -77,9 +77,13 @@ def standard_console(*, error: bool = False) -> Console:
 
 def show_recommendation(console: Console, recommendation: Mapping[str, Any]) -> None:
     """The recommended mixture, what it is predicted to gain, and what to be careful about."""
+    from mixopt.summary import told_optimism
+
     console.print()
     console.print(mixture_table(recommendation))
     console.print(prediction_table(recommendation))
+    if optimism := told_optimism(recommendation):
+        console.print(escape(optimism), highlight=False)
     for warning in recommendation["warnings"]:
         console.print(f"[yellow]![/] {escape(warning)}", highlight=False)
 

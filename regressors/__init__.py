@@ -5,7 +5,7 @@ Importing this package imports none of it: names below are looked up when they a
 
 from typing import TYPE_CHECKING, Any
 
-from regressors.predictors import DEFAULT, EPOCH_AWARE, PREDICTORS, SEES_EPOCHS, SIMPLICITY
+from regressors.predictors import CUBIC, DEFAULT, EPOCH_AWARE, PREDICTORS, SEES_EPOCHS, SIMPLICITY
 
 if TYPE_CHECKING:
     from regressors.blend import Ensemble, ResidualProcess
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from regressors.estimators import ESTIMATORS, from_dict
     from regressors.gaussian_process import GaussianProcess
     from regressors.interval import cv_plus
+    from regressors.joint import JOINT_LAWS, AtScale, JointRegressor
     from regressors.judge import HeldOut, cross_validate
     from regressors.law import Law, Param, Prior
     from regressors.lawregressor import EpochLawRegressor, LawRegressor
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
     from regressors.scheffe import Scheffe
 
 _HOME = {
+    "AtScale": "joint",
     "ESTIMATORS": "estimators",
     "Ensemble": "blend",
     "EpochLawRegressor": "lawregressor",
     "GaussianProcess": "gaussian_process",
     "EffectiveDataRegressor": "effective",
+    "JOINT_LAWS": "joint",
+    "JointRegressor": "joint",
     "LawRegressor": "lawregressor",
     "RegMixLightGBM": "regmix",
     "RegMixLinear": "regmix",
@@ -46,18 +50,22 @@ _HOME = {
 }
 
 __all__ = [
+    "CUBIC",
     "DEFAULT",
     "EPOCH_AWARE",
     "ESTIMATORS",
+    "JOINT_LAWS",
     "LAWS",
     "PREDICTORS",
     "SEES_EPOCHS",
     "SIMPLICITY",
+    "AtScale",
     "EffectiveDataRegressor",
     "Ensemble",
     "EpochLawRegressor",
     "GaussianProcess",
     "HeldOut",
+    "JointRegressor",
     "Law",
     "LawRegressor",
     "Param",

@@ -6,6 +6,7 @@ from regressors.base import MixtureRegressor
 from regressors.blend import Ensemble, ResidualProcess
 from regressors.effective import EffectiveDataRegressor
 from regressors.gaussian_process import GaussianProcess
+from regressors.joint import AtScale, JointRegressor
 from regressors.lawregressor import EpochLawRegressor, LawRegressor
 from regressors.regmix import RegMixLightGBM, RegMixLinear
 from regressors.scheffe import Scheffe
@@ -22,13 +23,18 @@ ESTIMATORS = {
         Ensemble,
         RegMixLinear,
         RegMixLightGBM,
+        JointRegressor,
     )
 }
 
 
-def from_dict(stored: dict[str, Any]) -> MixtureRegressor:
+def from_dict(stored: dict[str, Any]) -> MixtureRegressor | AtScale:
     """Rebuilds a fitted estimator from what its `to_dict` gave. Raises ValueError for an unknown or a broken one."""
     name = stored.get("estimator")
+    if name == "AtScale":
+        if missing := {"params", "tokens", "joint"} - stored.keys():
+            raise ValueError(f"a stored {name} lacks {sorted(missing)}: fit it again")
+        return AtScale.from_dict(stored)
     if name not in ESTIMATORS:
         raise ValueError(f"no estimator is called {name!r}: choose from {sorted(ESTIMATORS)}")
     missing = {"options", "domains", "order", "flat", "learned"} - stored.keys()

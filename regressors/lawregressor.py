@@ -4,18 +4,18 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
-from regressors.base import MixtureRegressor, plain_seed
+from regressors.base import plain_seed
 from regressors.fit import Fit, pose, solve
 from regressors.law import Array, Law
 from regressors.laws import LAWS
 from regressors.posterior import Criterion, Posterior
 from regressors.questions import Questions
 from regressors.repetition import R_STAR, effective_shares, unique_shares
+from regressors.slopes import SlopedRegressor
 
 
-class LawRegressor(Questions, MixtureRegressor):
+class LawRegressor(Questions, SlopedRegressor):
     """Fits one law to finished runs: maximum a posteriori, robust, best of several starts.
 
     law: a name in `LAWS`, or a Law. starts: how many starts each target gets. huber: residuals beyond so many noise
@@ -60,18 +60,14 @@ class LawRegressor(Questions, MixtureRegressor):
         unique = unique_shares(self.unique, W.shape[1])[self.order_]
         return effective_shares(W, unique, self.r_star)
 
-    def gradient(self, W: Array) -> Array:
-        """Exact d loss / d share at W (n_points, n_domains): (n_points, n_domains), or (n_points, n_targets, n_domains)
-        after a fit to 2-D Y. nats/token per unit of share, each domain by itself, not along the simplex."""
-        check_is_fitted(self)
-        W = self._checked_shares(W, reset=False)[:, self.order_]
+    def _slopes(self, W: Array) -> Array:
         formula = self._law().formula
-        slopes = np.empty((len(W), W.shape[1], len(self.noise_)))
+        slopes = np.empty((len(W), len(self.noise_), W.shape[1]))
         for k in range(W.shape[1]):
             moved = W.astype(complex)
             moved[:, k] += 1e-30j
-            slopes[:, self.order_[k]] = np.imag(formula(self._seen(moved), **self.values_)).T / 1e-30
-        return slopes[..., 0] if self.flat_ else slopes.transpose(0, 2, 1)
+            slopes[..., k] = np.imag(formula(self._seen(moved), **self.values_)).T / 1e-30
+        return slopes
 
     def _law(self) -> Law:
         if isinstance(self.law, Law):

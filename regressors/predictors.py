@@ -98,8 +98,8 @@ SIMPLICITY: tuple[str, ...] = (
     "additive-offset",
     "additive-power-factor",
     "additive-offset-factor",
+    EPOCH_AWARE,  # as many parameters as the next; a tie goes to what knows of repetition
     "effective-data",
-    EPOCH_AWARE,
     "scheffe",
     "gp-sqrt",
     "gp-log",
@@ -108,6 +108,9 @@ SIMPLICITY: tuple[str, ...] = (
     "ensemble",
     "stacked",
 )
+
+# Those whose fit grows with the cube of the runs: tried only on tables of moderate size unless somebody asks for them.
+CUBIC: tuple[str, ...] = ("gp-log", "gp-sqrt", "effective-data-gp", "ensemble", "stacked")
 
 # Those that are worth judging only where pools are known: they are told each domain's `unique` tokens.
 SEES_EPOCHS: tuple[str, ...] = (EPOCH_AWARE, "epoch-aware")

@@ -68,6 +68,13 @@ def test_the_public_door_opens_on_every_name_it_promises():
         _ = mixopt.nothing
 
 
+def test_no_module_takes_the_place_of_a_public_name():
+    """An imported mixopt/x.py becomes the attribute mixopt.x, and would hide a function of that name."""
+    import mixopt
+
+    assert [name for name in mixopt.__all__ if (ROOT / "mixopt" / f"{name}.py").exists()] == []
+
+
 def test_every_command_in_the_readme_exists():
     text = (ROOT / "README.md").read_text(encoding="utf-8") + "".join(
         p.read_text() for p in (ROOT / "docs").glob("*.md")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import mixopt
 from mixopt.errors import MixoptError
-from mixopt.recommend import domain_rows, recommend
+from mixopt.recommending import domain_rows, recommend
 from mixopt.runtable import RunTable
 from mixopt.simplex import feasible
 from mixopt.summary import HEADER, summary_rows, told_optimism
@@ -449,15 +449,15 @@ def test_the_terminal_rows_are_text_with_the_largest_share_first():
 # With a predictor of ours
 
 
-def test_a_fitted_law_finds_what_the_runs_were_made_of():
+def test_a_fitted_predictor_finds_what_the_runs_were_made_of():
     from regressors import PREDICTORS, cross_validate
 
     table, _ = made_runs(n=48, noise=0.002)
-    make = PREDICTORS["effective-data"]
+    make = PREDICTORS["gp-log"]  # a bowl is no law of data: it rises where a domain has too much
     held = cross_validate(lambda: make(0), table.weights, table.losses, table.groups, folds=4, seed=0)
     estimator = make(0).fit(table.weights, table.losses)
     found = made(table, held, estimator=estimator, target={"quotes": 0.5, "spanish": 0.5})
     best = (BEST["quotes"] + BEST["spanish"]) / 2
     truth = Bowl().predict([best, shares(found)]).mean(axis=1)
-    assert truth[1] - truth[0] < 0.02  # the law is no bowl: .02 is a twentieth of the runs' range
+    assert truth[1] - truth[0] < 0.005  # a hundredth of the runs' range
     assert found["gain"]["low"] > 0

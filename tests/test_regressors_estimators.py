@@ -80,7 +80,8 @@ def test_scikit_learn_accepts_every_class(estimator, check):
 
 
 def test_no_class_is_left_out():
-    assert sorted(type(estimator).__name__ for estimator in OF_EACH_CLASS) == sorted(ESTIMATORS)
+    of_mixture_alone = sorted(set(ESTIMATORS) - {"JointRegressor"})  # that one has a file of its own
+    assert sorted(type(estimator).__name__ for estimator in OF_EACH_CLASS) == of_mixture_alone
 
 
 @pytest.mark.slow

@@ -1,0 +1,307 @@
+"""From runs of several sizes and lengths to larger ones: joint laws judged, one fitted, the best mixture searched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixopt.errors import MixoptError
+from mixopt.folder import digest
+from mixopt.progress import Progress
+from mixopt.reading import versions
+from mixopt.scalejudge import Judged, inputs, judge
+from mixopt.search import Found, search
+from mixopt.simplex import Feasible, distance_to_hull, total_variation
+from mixopt.storedfit import PROBES, plain, table_digest
+from mixopt.storedscale import FORMAT, KIND, StoredScale, restored
+from mixopt.tablefit import narrowed, searched
+from mixopt.target import Target, target_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mixopt.runtable import RunTable
+    from regressors.joint import JointRegressor
+
+    Floats = NDArray[np.float64]
+
+TRIALS = 1000  # mixtures that each search tries
+FAR = 10.0  # times beyond the largest trained scale: further than any table we know could check
+SAME_SCALE = 1.3  # a factor; nearer ones are one size
+INSIDE = 1e-3  # a share of tokens: the rounding of printed weights is not outside the trained mixtures
+STRAYED = 4.0  # prior widths: published exponents lie within
+UNSURE = 0.9  # of an exponent's width before the runs: one that is no narrower after them comes from the prior
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Model parameters and training tokens."""
+
+    params: float
+    tokens: float
+
+
+def fit_scale(
+    table: RunTable,
+    target: Mapping[str, float],
+    laws: Sequence[str] | None = None,
+    *,
+    at_params: float | None = None,
+    at_tokens: float | None = None,
+    seed: int = 0,
+    source: Mapping[str, Any] | None = None,
+    command: str = "",
+    progress: Progress | None = None,
+) -> StoredScale:
+    """The joint law that predicts held-out scales best, fitted to all rows, and the best mixture at a scale.
+
+    table: rows with params and tokens, of which one varies at least. target: weight by text. laws: names in
+    `regressors.JOINT_LAWS` to judge; None: all. at_params, at_tokens: the scale to predict at; None: the largest
+    trained.
+    source: the files that the table was read from and how; command: what was typed; both are only recorded.
+    Raises MixoptError for a law that isn't there, and for scales that aren't above 0.
+    """
+    from regressors.joint import JOINT_LAWS, JointRegressor
+
+    progress = progress or Progress()
+    names = list(laws or JOINT_LAWS)
+    if unknown := [name for name in names if name not in JOINT_LAWS]:
+        raise MixoptError(f"no joint law is called {unknown[0]!r}: choose from {', '.join(JOINT_LAWS)}")
+    table = narrowed(table, list(target))
+    aim = target_of(target, table)
+    trained = Scale(float(table.numbers("params").max()), float(table.numbers("tokens").max()))
+    scale = Scale(_above_0(at_params, trained.params), _above_0(at_tokens, trained.tokens))
+    judged = judge(table, aim, names, progress=progress)
+    progress.stage("fit")
+    joint = JointRegressor(judged.chosen).fit(inputs(table), table.losses)
+    progress.finish(judged.chosen)
+    progress.stage("search")
+    best = recommended(joint, table, aim, scale, trained, judged, seed=seed)
+    progress.finish(f"{TRIALS} mixtures tried at each scale")
+    evidence = {
+        "judged": judged.told(),
+        "exponents": exponents(joint),
+        "priors": priors(joint),
+        "best": best,
+        "warnings": cautions(table, joint, judged, best, scale, trained),
+    }
+    made = {**(source or {}), "command": command, "laws": names, "seed": seed, **_hashes(table)}
+    about = {"at": vars(scale), "trained": vars(trained), "made": made, "evidence": evidence}
+    return restored(record_of(table, joint, aim, judged.chosen, about))
+
+
+def record_of(
+    table: RunTable, joint: JointRegressor, aim: Target, law: str, about: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the file holds but for its checksum. about: scales, how it was made, and the evidence."""
+    X = inputs(table)
+    probes = X[np.unique(np.linspace(0, len(X) - 1, PROBES).astype(int))]
+    return {
+        "kind": KIND,
+        "format": FORMAT,
+        "law": law,
+        "target": {"weights": aim.weights, "unit": "nats/token"},
+        "domains": list(table.domains),
+        "texts": list(table.targets),
+        **about,
+        "model": stored_model(joint),
+        "runs": {
+            "run_id": table.run_ids,
+            "weights": table.weights.tolist(),
+            "params": table.numbers("params").tolist(),
+            "tokens": table.numbers("tokens").tolist(),
+            "losses": plain(table.losses),
+        },
+        "probes": {"inputs": probes.tolist(), "losses": plain(joint.predict(probes))},
+    }
+
+
+def _hashes(table: RunTable) -> dict[str, Any]:
+    scales = [table.numbers(name).tolist() for name in ("params", "tokens")]
+    return {"table_sha256": digest([table_digest(table), *scales]), "versions": versions()}
+
+
+def _above_0(count: float | None, default: float) -> float:
+    if count is not None and not (np.isfinite(count) and count > 0):
+        raise MixoptError(f"{count:g} parameters or tokens: give a number above 0")
+    return default if count is None else float(count)
+
+
+def stored_model(joint: JointRegressor) -> dict[str, Any]:
+    """The model as JSON can hold it: an error that is no number as null."""
+    model = joint.to_dict()
+    finite = [
+        {**one, "error": one["error"] if np.isfinite(one["error"]) else None} for one in model["learned"]["trials"]
+    ]
+    return {**model, "learned": {**model["learned"], "trials": finite}}
+
+
+# What the fit says
+
+
+def exponents(joint: JointRegressor) -> list[dict[str, Any]]:
+    """The exponents with their standard errors, and whether the runs say anything of them."""
+    told = []
+    for one in joint.exponents_:
+        value, sd = float(np.mean(one.value)), float(np.mean(one.sd))
+        prior = one.prior_sd if np.isfinite(one.prior_sd) else None
+        told.append(
+            {
+                "name": one.name,
+                "value": value,
+                "standard_error": value * sd,  # sd is of the logarithm
+                "prior": one.prior if prior else None,
+                "prior_standard_error": one.prior * prior if prior else None,
+                "narrowed_to": sd / prior if prior else None,  # 1: the runs say nothing
+                "from": "the runs alone" if not prior else "the prior" if sd > UNSURE * prior else "runs and prior",
+            }
+        )
+    return told
+
+
+def priors(joint: JointRegressor) -> list[dict[str, Any]]:
+    """How strong the priors are, by kind of origin, and the held-out errors, shares of the loss, that decided it."""
+    return [
+        {
+            "kind": kind,
+            "strength": strength,
+            "tried": {
+                f"{one.strength:g}": one.error if np.isfinite(one.error) else None
+                for one in joint.trials_
+                if one.kind == kind
+            },
+        }
+        for kind, strength in joint.strength_.items()
+    ]
+
+
+# The best mixture
+
+
+def recommended(
+    joint: JointRegressor,
+    table: RunTable,
+    aim: Target,
+    scale: Scale,
+    trained: Scale,
+    judged: Judged,
+    *,
+    seed: int,
+) -> dict[str, Any]:
+    """The mixtures predicted to be best at `scale` and at the largest trained one, beside the best measured there."""
+    X = inputs(table)
+    shares, space = X[:, :-2], searched(table)
+    mixtures = shares[np.unique(table.groups, return_index=True)[1]]
+    found = {"best": best_at(joint, aim, space, mixtures, scale, seed=seed)}
+    if scale != trained:
+        found["best_at_trained"] = best_at(joint, aim, space, mixtures, trained, seed=seed)
+    weights = {name: one.weights for name, one in found.items()}
+    if (row := best_measured(table, aim)) is not None:
+        weights["best_measured"] = shares[row]
+    weights["uniform"] = space.project(np.full(len(table.domains), 1 / len(table.domains)))
+    losses = aim.of(joint.at(scale.params, scale.tokens).predict(np.array(list(weights.values()))))
+    spread = judged.spread
+    told = {
+        name: {
+            "weights": dict(zip(table.domains, w.tolist(), strict=True)),
+            "loss": float(loss),
+            "low": None if spread is None else float(loss * (1 - spread)),
+            "high": None if spread is None else float(loss * (1 + spread)),
+            "outside": distance_to_hull(w, mixtures),
+        }
+        for (name, w), loss in zip(weights.items(), losses, strict=True)
+    }
+    best = weights["best"]
+    return {
+        "mixtures": told,
+        "best_measured_run": None
+        if row is None
+        else {"run_id": table.run_ids[row], "loss": float(aim.of(table.losses)[row])},
+        "differs": {name: float(total_variation(best, w)) for name, w in weights.items() if name != "best"},
+        "beyond": {"params": scale.params / trained.params, "tokens": scale.tokens / trained.tokens},
+        "search": {"trials": TRIALS, "agreeing_starts": found["best"].agreeing_starts, "starts": found["best"].starts},
+    }
+
+
+def best_at(joint: JointRegressor, aim: Target, space: Feasible, mixtures: Floats, scale: Scale, *, seed: int) -> Found:
+    at = joint.at(scale.params, scale.tokens)
+    return search(
+        lambda w: aim.of(at.predict(w)),
+        lambda w: np.einsum("ntd,t->nd", at.gradient(w), aim.by_target),
+        space,
+        trials=TRIALS,
+        seeds=list(mixtures),
+        seed=seed,
+    )
+
+
+def best_measured(table: RunTable, aim: Target) -> int | None:
+    """The row of the lowest target loss among those of the largest size near its most tokens; None: none has all."""
+    params, tokens, losses = table.numbers("params"), table.numbers("tokens"), aim.of(table.losses)
+    there = np.isfinite(losses) & (params * SAME_SCALE >= params.max())
+    there &= tokens * SAME_SCALE >= tokens[there].max(initial=0)
+    return int(np.where(there, losses, np.inf).argmin()) if there.any() else None
+
+
+# What to be careful about
+
+
+def cautions(
+    table: RunTable, joint: JointRegressor, judged: Judged, best: Mapping[str, Any], scale: Scale, trained: Scale
+) -> list[str]:
+    """In sentences, what limits the prediction."""
+    found = []
+    checked = {"params": judged.beyond("size"), "tokens": judged.beyond("tokens")}
+    for name, what in (("params", "parameters"), ("tokens", "tokens")):
+        beyond, known = best["beyond"][name], checked[name]
+        if len(np.unique(table.numbers(name))) == 1 and max(beyond, 1 / beyond) > SAME_SCALE:
+            found.append(
+                f"All rows have as many {what}: what {beyond:.2g} times as many change is the priors' word alone, and the "
+                "range says nothing of it."
+            )
+        elif beyond > FAR:
+            found.append(
+                f"{beyond:.2g} times the {what} of the largest trained run: beyond {FAR:g} times, take the loss as a "
+                "guess; train a size between to check it."
+            )
+        elif beyond > SAME_SCALE * max(known, 1.0):
+            tested = f"held-out runs lay at most {known:.2g} times beyond" if known else "no run that far was held out"
+            found.append(
+                f"{beyond:.2g} times the {what} of the largest trained run; {tested}, so the range says too little."
+            )
+    outside = best["mixtures"]["best"]["outside"]
+    if outside > INSIDE:
+        found.append(
+            f"{outside:.1%} of the best mixture's tokens lie outside what any blend of trained mixtures has: train a "
+            "mixture there before relying on it."
+        )
+    unsure = [one["name"] for one in exponents(joint) if one["from"] == "the prior"]
+    moved = {"alpha": best["beyond"]["params"], "beta": best["beyond"]["tokens"]}
+    if telling := [name for name in unsure if not 1 / SAME_SCALE <= moved[name] <= SAME_SCALE]:
+        found.append(
+            f"The runs don't identify {' and '.join(telling)}: how far loss falls beyond them is the prior's word."
+        )
+    for one in joint.exponents_:
+        value = float(np.mean(one.value))
+        if np.isfinite(one.prior_sd) and abs(np.log(value / one.prior)) > STRAYED * one.prior_sd:
+            found.append(
+                f"{one.name} = {value:.2f} is far from the {one.prior:.2f} that published runs have shown: young "
+                "checkpoints may decide it; try without them, by --where."
+            )
+    if judged.persistence_wins:
+        found.append(
+            "No law predicts held-out scales better than the losses of the same mixtures at the scale below: "
+            "don't rely on predicted losses."
+        )
+    if not np.all(joint.converged_):
+        found.append("The fit did not converge for every loss.")
+    _, checkpoints = np.unique(inputs(table)[:, :-1].round(6), axis=0, return_counts=True)
+    if checkpoints.max() > 1 and scale.tokens > SAME_SCALE * trained.tokens:
+        found.append(
+            "Checkpoints count as runs of so many tokens: where the learning rate falls within a run, they say little "
+            "of longer runs, and the range says too little."
+        )
+    return found

@@ -1,0 +1,277 @@
+"""Facts about `mixopt scale`: joint laws judged on held-out scales, and the best mixture for larger ones."""
+
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mixopt
+from mixopt.cli import main
+from mixopt.errors import MixoptError
+from mixopt.progress import Progress
+from mixopt.reading import Reading
+from mixopt.scalejudge import DEFAULT, Held, choose, paired_error, rolling_origins
+from mixopt.scaletable import read_scales
+from mixopt.scaling import fit_scale
+from mixopt.storedfit import write_fit
+
+SIZES = (5e7, 1.5e8, 4.5e8)
+LAWS = f"{DEFAULT},joint-log-linear"
+
+
+def made_runs(*, sizes=SIZES, tokens=(2e9, 4e9, 8e9, 1.6e10), mixtures=10, seed=0):
+    """Checkpoints of runs that follow a joint law: a prefers code, b prefers news. web is always a tenth."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for k, code in enumerate(np.linspace(0.05, 0.85, mixtures).round(3)):
+        for n in sizes:
+            for d in tokens:
+                late = 0.5 * (n / 2e8) ** -0.28 + 0.4 * (d / 1e10) ** -0.35
+                w = {"code": code, "news": round(0.9 - code, 3), "web": 0.1}
+                losses = {t: 1.6 + late + 0.3 / (0.4 + w[own] ** 0.4) for t, own in (("a", "code"), ("b", "news"))}
+                losses = {t: loss * np.exp(0.002 * rng.standard_normal()) for t, loss in losses.items()}
+                row = {"run": f"mix{k}-{n:g}", "params": n, "tokens": d}
+                rows.append(
+                    row | {f"w_{x}": share for x, share in w.items()} | {f"loss_{t}": losses[t] for t in losses}
+                )
+    return pd.DataFrame(rows)
+
+
+def truth(code, n, d, text="a"):
+    own = code if text == "a" else 0.9 - code
+    return 1.6 + 0.5 * (n / 2e8) ** -0.28 + 0.4 * (d / 1e10) ** -0.35 + 0.3 / (0.4 + own**0.4)
+
+
+@pytest.fixture(autouse=True)
+def short_search(monkeypatch):
+    """Searches are tested elsewhere: here a few trials will do, the local search does the rest."""
+    monkeypatch.setattr("mixopt.scaling.TRIALS", 40)
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    """Runs a command in an empty folder and gives what it wrote."""
+
+    def ran(*words, code=0):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["mixopt", *map(str, words)])
+        monkeypatch.setattr("signal.signal", lambda *_: None)  # the tests' own Ctrl-C stays
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        said = capsys.readouterr()
+        assert (stopped.value.code or 0) == code, said.out + said.err
+        return said.out if code == 0 else said.err
+
+    return ran
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with a table of checkpoints."""
+    folder = tmp_path_factory.mktemp("scale")
+    made_runs().to_csv(folder / "runs.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fitted(home):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mixopt.scaling.TRIALS", 40)
+        table = read_scales(Reading([home / "runs.csv"]), Progress())
+        return fit_scale(table, {"a": 0.5, "b": 0.5}, LAWS.split(","), at_params=2e9, at_tokens=3e10)
+
+
+# The fit
+
+
+def test_larger_scales_are_predicted_within_the_range(fitted):
+    for code in (0.2, 0.5, 0.8):
+        mixture = {"code": code, "news": 0.9 - code, "web": 0.1}
+        real = np.mean([truth(code, 2e9, 3e10, text) for text in "ab"])
+        spread = fitted.record["evidence"]["judged"]["spread"]
+        assert fitted.predict(mixture)[0] == pytest.approx(real, rel=max(3 * spread, 0.02))
+
+
+def test_the_best_mixture_is_the_balanced_one_and_still_domains_stay(fitted):
+    assert fitted.best["web"] == pytest.approx(0.1)
+    assert abs(fitted.best["code"] - fitted.best["news"]) < 0.15
+    w = np.array([list(fitted.best.values())])
+    assert fitted.predict(w)[0] <= fitted.predict([0.2, 0.7, 0.1])[0]
+    assert fitted.predict(w)[0] == pytest.approx(fitted.record["evidence"]["best"]["mixtures"]["best"]["loss"])
+
+
+def test_laws_are_judged_beside_persistence_on_sizes_and_tokens(fitted):
+    judged = fitted.record["evidence"]["judged"]
+    errors = {row["law"]: row["error"] for row in judged["laws"]}
+    assert errors.keys() == {*LAWS.split(","), "persistence"}
+    assert errors[judged["chosen"]] < errors["persistence"]
+    assert {origin["kind"] for origin in judged["origins"]} == {"size", "tokens"}
+    assert 0 < judged["spread"] < 0.1
+
+
+def test_exponents_are_told_with_their_errors_and_where_they_come_from(fitted):
+    told = {one["name"]: one for one in fitted.record["evidence"]["exponents"]}
+    assert told.keys() == {"alpha", "beta"}
+    assert all(one["standard_error"] > 0 and one["from"] for one in told.values())
+    assert {prior["kind"] for prior in fitted.record["evidence"]["priors"]} == {"size", "tokens"}
+
+
+def test_two_sizes_leave_their_exponent_to_the_prior_and_say_so(tmp_path):
+    made_runs(sizes=SIZES[:2]).to_csv(tmp_path / "two.csv", index=False)
+    table = read_scales(Reading([tmp_path / "two.csv"]), Progress())
+    record = fit_scale(table, {"a": 1.0}, [DEFAULT], at_params=1.5e8 * 20).record
+    assert {one["name"]: one["from"] for one in record["evidence"]["exponents"]}["alpha"] == "the prior"
+    warnings = " ".join(record["evidence"]["warnings"])
+    assert "don't identify alpha" in warnings and "20 times the parameters" in warnings
+
+
+def test_nothing_is_warned_of_at_the_largest_trained_scale_inside_the_runs(home):
+    table = read_scales(Reading([home / "runs.csv"]), Progress())
+    record = fit_scale(table, {"a": 0.5, "b": 0.5}, [DEFAULT]).record
+    assert record["at"] == record["trained"] == {"params": 4.5e8, "tokens": 1.6e10}
+    assert record["evidence"]["warnings"] == []
+    assert "best_at_trained" not in record["evidence"]["best"]["mixtures"]
+
+
+# Origins and the choice
+
+
+def test_no_origin_fits_what_it_predicts_or_anything_later():
+    frame = made_runs()
+    params, tokens, groups = frame.params.to_numpy(), frame.tokens.to_numpy(), frame.w_code.rank().to_numpy(int)
+    found = rolling_origins(params, tokens, frame[["loss_a"]].to_numpy(), groups)
+    assert [split.kind for split in found] == ["size", "size", "tokens"]  # a quarter leaves two token counts: too few
+    for split in found:
+        assert not (split.fitted & split.predicted).any()
+        counts = params if split.kind == "size" else tokens
+        assert counts[split.fitted].max() < counts[split.predicted].min()
+
+
+def held(*errors):
+    return [Held(np.array(each), np.array(each), np.nan) for each in errors]
+
+
+def test_a_law_that_is_better_by_less_than_its_standard_error_leaves_the_default():
+    usual, near = held([0.010, 0.020, 0.030]), held([0.015, 0.010, 0.034])
+    assert choose({DEFAULT: usual, "other": near})[0] == DEFAULT
+    clear = held([0.005, 0.014, 0.025])
+    assert choose({DEFAULT: usual, "other": clear})[0] == "other"
+    assert choose({"one": near, "other": clear})[0] == "other"
+
+
+def test_origins_that_disagree_widen_the_standard_error():
+    usual = held([0.02, 0.021, 0.022], [0.02, 0.021, 0.022])
+    steady, split = held(*[[0.01, 0.011, 0.0125]] * 2), held([0.0, 0.001, 0.0025], [0.02, 0.021, 0.0225])
+    assert paired_error(usual, split) > 5 * paired_error(usual, steady)
+
+
+# The file
+
+
+def test_a_stored_fit_predicts_as_the_one_it_was_made_from_at_any_scale(fitted, tmp_path):
+    fitted.save(tmp_path / "x.scale.json")
+    again = mixopt.load_scale(tmp_path / "x.scale.json")
+    w = np.array([[0.3, 0.6, 0.1], [0.7, 0.2, 0.1]])
+    for scale in ({}, {"params": 1e9}, {"params": 1e9, "tokens": 1e11}):
+        np.testing.assert_allclose(again.predict(w, **scale), fitted.predict(w, **scale), rtol=1e-12)
+    assert (again.predict(w, params=1e10) < again.predict(w, params=1e9)).all()
+    with pytest.raises(MixoptError, match="above 0"):
+        again.predict(w, tokens=0)
+
+
+def test_a_changed_file_is_refused(fitted, tmp_path):
+    path = tmp_path / "x.scale.json"
+    fitted.save(path)
+    path.write_text(path.read_text().replace('"a": 0.5', '"a": 0.6', 1))
+    with pytest.raises(MixoptError, match="checksum"):
+        mixopt.load_scale(path)
+    changed = json.loads(json.dumps(dict(fitted.record)))
+    changed["model"]["learned"]["values"]["E"][0] += 0.1
+    write_fit(path, changed)
+    with pytest.raises(MixoptError, match="predicts otherwise"):
+        mixopt.load_scale(path)
+    path.write_text('{"kind": "other"}')
+    with pytest.raises(MixoptError, match="mixopt scale"):
+        mixopt.load_scale(path)
+
+
+# The command
+
+
+def test_the_command_shows_laws_exponents_and_the_mixture_and_writes_the_fit(run, home, tmp_path):
+    words = (home / "runs.csv", "--target", "all", "--laws", LAWS, "--at-params", "2B", "--at-tokens", "30B")
+    said = run("scale", *words)
+    for text in ("persistence", "alpha, parameters", "Best mixture at 2B parameters, 30B tokens", "runs.scale.json"):
+        assert text in said
+    made = mixopt.load_scale(tmp_path / "runs.scale.json")
+    assert made.record["at"] == {"params": 2e9, "tokens": 3e10}
+    told = json.loads(run("scale", *words, "--json"))
+    assert told["evidence"] == made.record["evidence"]
+    assert "load_scale" in run("predict", "runs.scale.json", home / "runs.csv", code=2)
+
+
+def test_a_file_that_is_something_else_is_not_replaced(run, home, tmp_path):
+    (tmp_path / "mine.json").write_text("{}")
+    said = run("scale", home / "runs.csv", "-t", "a", "--out", "mine.json", code=2)
+    assert "--out" in said and (tmp_path / "mine.json").read_text() == "{}"
+
+
+def test_sizes_and_lengths_may_stand_in_columns_of_any_name(home, tmp_path):
+    frame = pd.read_csv(home / "runs.csv").rename(columns={"params": "width", "tokens": "seen"})
+    frame.to_csv(tmp_path / "other.csv", index=False)
+    table = read_scales(Reading([tmp_path / "other.csv"], params="width", tokens="seen"), Progress())
+    assert len(table.frame) == 120 and table.numbers("params").max() == 4.5e8
+    last = read_scales(Reading([tmp_path / "other.csv"], params="width", tokens="4B", where=("seen=4B",)), Progress())
+    assert len(last.frame) == 30 and set(last.numbers("tokens")) == {4e9}
+
+
+def test_checkpoints_may_stand_in_a_second_file_beside_a_mixture_a_row(home, tmp_path):
+    frame = pd.read_csv(home / "runs.csv")
+    weights = [name for name in frame if name.startswith("w_")]
+    frame.drop_duplicates("run")[["run", *weights]].to_csv(tmp_path / "mixtures.csv", index=False)
+    frame.drop(columns=weights).sample(frac=1, random_state=0).to_csv(tmp_path / "losses.csv", index=False)
+    pair = read_scales(Reading([tmp_path / "mixtures.csv", tmp_path / "losses.csv"]), Progress()).frame
+    one = read_scales(Reading([home / "runs.csv"]), Progress()).frame
+    order = ["run_id", "tokens"]
+    same = [frame.sort_values(order, ignore_index=True) for frame in (pair, one)]
+    pd.testing.assert_frame_equal(same[0], same[1])
+
+
+def test_last_steps_alone_can_be_asked_for(home):
+    table = read_scales(Reading([home / "runs.csv"], last_step=True), Progress())
+    assert len(table.frame) == 30 and set(table.numbers("tokens")) == {1.6e10}
+    assert not any("noise" in note for note in table.notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "way_out"),
+    [
+        (lambda f: f.drop(columns="params"), (), "--params COLUMN"),
+        (lambda f: f.drop(columns="tokens"), (), "--tokens COLUMN"),
+        (lambda f: f[(f.params == 5e7) & (f.tokens == 2e9)], (), "mixopt fit"),
+        (lambda f: f.assign(tokens=f.tokens.where(f.tokens > 2e9)), (), "30 of 120 rows"),
+        (lambda f: f, ("--at-params", "big"), "--at-params big"),
+        (lambda f: f, ("--at-tokens", "0"), "above 0"),
+        (lambda f: f, ("--laws", "zipf"), DEFAULT),
+        (lambda f: f, ("--params", "1B", "--where", "tokens=2B"), "nothing can be learned"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line_with_the_way_out(run, tmp_path, change, words, way_out):
+    change(made_runs()).to_csv(tmp_path / "runs.csv", index=False)
+    said = run("scale", "runs.csv", "-t", "a", *words, code=2)
+    assert way_out in said and said.count("\n") == 1
+
+
+def test_an_estimator_at_a_scale_can_be_restored(fitted):
+    from regressors import AtScale, JointRegressor, from_dict
+
+    w = np.array([[0.3, 0.6, 0.1]])
+    at = from_dict(json.loads(json.dumps(fitted.at(1e9).to_dict())))
+    assert isinstance(at, AtScale)
+    np.testing.assert_allclose(at.predict(w), fitted.losses(w, params=1e9), rtol=1e-12)
+    assert isinstance(from_dict(fitted.joint.to_dict()), JointRegressor)
+    with pytest.raises(ValueError, match="lacks"):
+        from_dict({"estimator": "AtScale"})
