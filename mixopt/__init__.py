@@ -23,10 +23,32 @@ if TYPE_CHECKING:
     from mixopt.storedscale import StoredScale, load_scale
     from mixopt.studyfile import load_study
     from mixopt.tablefit import fit_table
-    from regressors import PREDICTORS, LawRegressor, RegMixLightGBM, RegMixLinear, cross_validate
+    from regressors import (
+        PREDICTORS,
+        EffectiveDataRegressor,
+        Ensemble,
+        EpochLawRegressor,
+        GaussianProcess,
+        JointRegressor,
+        LawRegressor,
+        RegMixLightGBM,
+        RegMixLinear,
+        ResidualProcess,
+        ScalingRegressor,
+        Scheffe,
+        cross_validate,
+    )
 
 _HOME = {
+    "EffectiveDataRegressor": ("regressors", "EffectiveDataRegressor"),
+    "Ensemble": ("regressors", "Ensemble"),
+    "EpochLawRegressor": ("regressors", "EpochLawRegressor"),
+    "GaussianProcess": ("regressors", "GaussianProcess"),
+    "JointRegressor": ("regressors", "JointRegressor"),
     "LawRegressor": ("regressors", "LawRegressor"),
+    "ResidualProcess": ("regressors", "ResidualProcess"),
+    "ScalingRegressor": ("regressors", "ScalingRegressor"),
+    "Scheffe": ("regressors", "Scheffe"),
     "MixoptError": ("mixopt.errors", "MixoptError"),
     "PREDICTORS": ("regressors", "PREDICTORS"),
     "RegMixLightGBM": ("regressors", "RegMixLightGBM"),
@@ -49,11 +71,19 @@ _HOME = {
 
 __all__ = [
     "PREDICTORS",
+    "EffectiveDataRegressor",
+    "Ensemble",
+    "EpochLawRegressor",
+    "GaussianProcess",
+    "JointRegressor",
     "LawRegressor",
     "MixoptError",
     "RegMixLightGBM",
     "RegMixLinear",
+    "ResidualProcess",
     "RunTable",
+    "ScalingRegressor",
+    "Scheffe",
     "StoredFit",
     "StoredScale",
     "Study",

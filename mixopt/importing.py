@@ -40,6 +40,7 @@ def read_runs(
     seed: str | float | None = None,
     renormalise: bool = False,
     last_step: bool = False,
+    checkpoints: bool = False,
     tolerance: float = SUM_TOLERANCE,
     fewest: int = FEWEST_MIXTURES,
     door: Door = "study",
@@ -52,7 +53,8 @@ def read_runs(
     on: the id column (of both files). params, tokens, seed: a column, or one number for all runs.
     where: conditions on columns that a row must keep to be read, such as "model_size=122M" (see `parse_condition`).
     renormalise: divide each row's weights by their sum. last_step: of a run with several steps keep the last row; runs
-    without ids are told apart by their weights, params and seed.
+    without ids are told apart by their weights, params and seed. checkpoints: a run may have several rows, and sizes
+    and lengths that differ are what the table is for.
     tolerance: how far from 1 a row's weights may sum; within it they are used as written, and a note says so.
     fewest: different mixtures below which a table is refused. door: how messages write these settings.
 
@@ -60,7 +62,7 @@ def read_runs(
     """
     import pandas as pd
 
-    source = open_runs(path, on=on, where=where, last_step=last_step, door=door)
+    source = open_runs(path, on=on, where=where, last_step=last_step, checkpoints=checkpoints, door=door)
     notes = list(source.notes)
     settings = {"params": params, "tokens": tokens, "seed": seed}
     if last_step and source.key is None:
@@ -77,7 +79,8 @@ def read_runs(
     bits = _by_name(source.metrics, "bpb", targets.values())
     notes += _unused(source, {*spoken_for, *domains, *targets, *pools.values(), *bits.values()})
     _enough(source.mixtures, shares[~diverged], fewest, notes)
-    notes += _settings_that_differ(source, facts, fact_columns, shares, diverged)
+    if not checkpoints:
+        notes += _settings_that_differ(source, facts, fact_columns, shares, diverged)
     frame = pd.DataFrame(
         {
             "run_id": source.run_ids,

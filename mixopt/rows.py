@@ -49,11 +49,13 @@ def open_runs(
     on: str | None = None,
     where: str | Sequence[str] | None = None,
     last_step: bool = False,
+    checkpoints: bool = False,
     door: Door = "study",
 ) -> Source:
     """One file of runs, or two joined by the id column `on`, with the rows that keep every condition.
 
     last_step: of a run with several rows keep the one of its last step; for a table without ids see `last_of_each`.
+    checkpoints: runs may have several rows; of two files only the second one's.
     Raises MixoptError for files without rows or ids in common, for doubled ids and for conditions that none keeps.
     """
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
@@ -68,7 +70,9 @@ def open_runs(
         return Source(mixtures=tables[0], metrics=tables[-1], key=None)
     if last_step:
         tables = _last_steps(tables, key)
-    for table in tables:
+    if checkpoints and len(tables) == 1:
+        return Source(mixtures=tables[0], metrics=tables[0], key=key)
+    for table in tables[:1] if checkpoints else tables:
         _check_ids(table, key)
     if len(tables) == 2:
         return _joined(tables[0], tables[1], key)
@@ -250,6 +254,7 @@ def _check_ids(table: Table, key: str) -> None:
         if run in seen:
             steps = about(table.columns, "step") is not None
             way_out = f"keep each run's last step with {table.setting('last_step')}" if steps else "keep one row a run"
+            way_out += " (`mixopt scale` reads them all)" if steps and table.door == "command" else ""
             raise MixoptError(
                 f"{table.at(row, key)} stands on {table.unit} {table.frame.index[seen[run]]} already: {way_out}, "
                 f"or name another id column with {table.setting('on')}"
@@ -258,18 +263,21 @@ def _check_ids(table: Table, key: str) -> None:
 
 
 def _joined(first: Table, second: Table, key: str) -> Source:
-    """Both tables' rows of the runs that both have, in the first one's order."""
-    theirs = {str(run): row for row, run in enumerate(second.cells(key))}
-    mine = {row: str(run) for row, run in enumerate(first.cells(key)) if str(run) in theirs}
-    if not mine:
+    """Every row of the second table beside its run's row of the first, in the first one's order."""
+    theirs: dict[str, list[int]] = {}
+    for row, run in enumerate(second.cells(key)):
+        theirs.setdefault(str(run), []).append(row)
+    pairs = [(row, one) for row, run in enumerate(first.cells(key)) for one in theirs.get(str(run), [])]
+    if not pairs:
         ids = [str(table.cells(key)[0]) for table in (first, second)]
         raise MixoptError(
             f"{first.path} and {second.path} share no value of {key!r} (the first are {ids[0]!r} and {ids[1]!r}): "
             f"name the id column with {first.setting('on')}"
         )
+    mine, others = (list(rows) for rows in zip(*pairs, strict=True))
     notes = [
-        f"{len(table) - len(mine)} of {len(table)} rows of {table.path.name} have no partner by {key!r} and are out."
-        for table in (first, second)
-        if len(table) > len(mine)
+        f"{lost} of {len(table)} rows of {table.path.name} have no partner by {key!r} and are out."
+        for table, rows in ((first, mine), (second, others))
+        if (lost := len(table) - len(set(rows)))
     ]
-    return Source(first.rows(list(mine)), second.rows([theirs[run] for run in mine.values()]), key, tuple(notes))
+    return Source(first.rows(mine), second.rows(others), key, tuple(notes))

@@ -32,7 +32,7 @@ TRIALS = 1000  # mixtures that each search tries
 FAR = 10.0  # times beyond the largest trained scale: further than any table we know could check
 SAME_SCALE = 1.3  # a factor; nearer ones are one size
 INSIDE = 1e-3  # a share of tokens: the rounding of printed weights is not outside the trained mixtures
-STRAYED = 4.0  # prior widths: published exponents lie within
+STRAYED = 1.5  # times the published exponent, or a fraction of it: published runs' exponents lie within
 UNSURE = 0.9  # of an exponent's width before the runs: one that is no narrower after them comes from the prior
 
 
@@ -107,7 +107,7 @@ def record_of(
         "domains": list(table.domains),
         "texts": list(table.targets),
         **about,
-        "model": stored_model(joint),
+        "model": joint.to_dict(),
         "runs": {
             "run_id": table.run_ids,
             "weights": table.weights.tolist(),
@@ -128,15 +128,6 @@ def _above_0(count: float | None, default: float) -> float:
     if count is not None and not (np.isfinite(count) and count > 0):
         raise MixoptError(f"{count:g} parameters or tokens: give a number above 0")
     return default if count is None else float(count)
-
-
-def stored_model(joint: JointRegressor) -> dict[str, Any]:
-    """The model as JSON can hold it: an error that is no number as null."""
-    model = joint.to_dict()
-    finite = [
-        {**one, "error": one["error"] if np.isfinite(one["error"]) else None} for one in model["learned"]["trials"]
-    ]
-    return {**model, "learned": {**model["learned"], "trials": finite}}
 
 
 # What the fit says
@@ -259,8 +250,8 @@ def cautions(
         beyond, known = best["beyond"][name], checked[name]
         if len(np.unique(table.numbers(name))) == 1 and max(beyond, 1 / beyond) > SAME_SCALE:
             found.append(
-                f"All rows have as many {what}: what {beyond:.2g} times as many change is the priors' word alone, and the "
-                "range says nothing of it."
+                f"All rows have as many {what}: what {beyond:.2g} times as many change is the priors' word alone, and "
+                "the range says nothing of it."
             )
         elif beyond > FAR:
             found.append(
@@ -284,13 +275,7 @@ def cautions(
         found.append(
             f"The runs don't identify {' and '.join(telling)}: how far loss falls beyond them is the prior's word."
         )
-    for one in joint.exponents_:
-        value = float(np.mean(one.value))
-        if np.isfinite(one.prior_sd) and abs(np.log(value / one.prior)) > STRAYED * one.prior_sd:
-            found.append(
-                f"{one.name} = {value:.2f} is far from the {one.prior:.2f} that published runs have shown: young "
-                "checkpoints may decide it; try without them, by --where."
-            )
+    found += strayed(joint)
     if judged.persistence_wins:
         found.append(
             "No law predicts held-out scales better than the losses of the same mixtures at the scale below: "
@@ -305,3 +290,16 @@ def cautions(
             "of longer runs, and the range says too little."
         )
     return found
+
+
+def strayed(joint: JointRegressor) -> list[str]:
+    """Of exponents far from those of published runs, whether or not the fit had priors on them."""
+    told = []
+    for one in joint.exponents_:
+        value = float(np.mean(one.value))
+        if one.prior and not 1 / STRAYED <= value / one.prior <= STRAYED:
+            told.append(
+                f"{one.name} = {value:.2f} is far from the {one.prior:.2f} that published runs have shown: young "
+                "checkpoints may decide it; try without them, by --where."
+            )
+    return told

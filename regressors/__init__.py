@@ -20,9 +20,17 @@ if TYPE_CHECKING:
     from regressors.laws import LAWS
     from regressors.metrics import regret, rmse, spearman
     from regressors.regmix import RegMixLightGBM, RegMixLinear
+    from regressors.scaling import ScalingRegressor
     from regressors.scheffe import Scheffe
 
 _HOME = {
+    "coverage": "metrics",
+    "expected_optimism": "optimism",
+    "ordered_splits": "judge",
+    "near_groups": "judge",
+    "scaled_cv_plus": "interval",
+    "nested": "choose",
+    "choose": "choose",
     "AtScale": "joint",
     "ESTIMATORS": "estimators",
     "Ensemble": "blend",
@@ -35,6 +43,7 @@ _HOME = {
     "RegMixLightGBM": "regmix",
     "RegMixLinear": "regmix",
     "ResidualProcess": "blend",
+    "ScalingRegressor": "scaling",
     "Scheffe": "scheffe",
     "from_dict": "estimators",
     "HeldOut": "judge",
@@ -73,6 +82,7 @@ __all__ = [
     "RegMixLightGBM",
     "RegMixLinear",
     "ResidualProcess",
+    "ScalingRegressor",
     "Scheffe",
     "cross_validate",
     "cv_plus",

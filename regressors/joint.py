@@ -167,7 +167,8 @@ class JointRegressor(MixtureRegressor):
             "noise": self.noise_.tolist(),
             "converged": self.converged_.tolist(),
             "strength": self.strength_,
-            "trials": [vars(t) for t in self.trials_],
+            # an error that is no number is null in JSON
+            "trials": [{**vars(t), "error": t.error if np.isfinite(t.error) else None} for t in self.trials_],
             "exponents": [
                 {**vars(e), "prior_sd": e.prior_sd if np.isfinite(e.prior_sd) else None} for e in self.exponents_
             ],
@@ -176,7 +177,10 @@ class JointRegressor(MixtureRegressor):
     def _restore(self, learned: dict[str, Any]) -> None:
         self.values_ = {name: np.array(value) for name, value in learned["values"].items()}
         self.units_, self.strength_ = learned["units"], learned["strength"]
-        self.trials_ = [Trial(**trial) for trial in learned["trials"]]
+        self.trials_ = [
+            Trial(**{**trial, "error": inf if trial["error"] is None else trial["error"]})
+            for trial in learned["trials"]
+        ]
         self.noise_, self.converged_ = np.array(learned["noise"]), np.array(learned["converged"])
         self.exponents_ = [
             Exponent(

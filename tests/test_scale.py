@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from mixopt.progress import Progress
 from mixopt.reading import Reading
 from mixopt.scalejudge import DEFAULT, Held, choose, paired_error, rolling_origins
 from mixopt.scaletable import read_scales
-from mixopt.scaling import fit_scale
+from mixopt.scaling import fit_scale, strayed
 from mixopt.storedfit import write_fit
 
 SIZES = (5e7, 1.5e8, 4.5e8)
@@ -256,7 +257,7 @@ def test_last_steps_alone_can_be_asked_for(home):
         (lambda f: f, ("--at-params", "big"), "--at-params big"),
         (lambda f: f, ("--at-tokens", "0"), "above 0"),
         (lambda f: f, ("--laws", "zipf"), DEFAULT),
-        (lambda f: f, ("--params", "1B", "--where", "tokens=2B"), "nothing can be learned"),
+        (lambda f: f, ("--params", "1B", "--where", "tokens=2B"), "larger scales"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line_with_the_way_out(run, tmp_path, change, words, way_out):
@@ -275,3 +276,15 @@ def test_an_estimator_at_a_scale_can_be_restored(fitted):
     assert isinstance(from_dict(fitted.joint.to_dict()), JointRegressor)
     with pytest.raises(ValueError, match="lacks"):
         from_dict({"estimator": "AtScale"})
+
+
+def test_exponents_far_from_published_ones_are_warned_of():
+    from regressors import JointRegressor
+
+    frame = made_runs()
+    X = frame[["w_code", "w_news", "w_web", "params", "tokens"]].to_numpy()
+    joint = JointRegressor(strength=0).fit(X, frame[["loss_a"]].to_numpy())
+    joint.exponents_ = [replace(one, value=(1.0,)) if one.name == "beta" else one for one in joint.exponents_]
+    joint.exponents_ = [replace(one, value=(0.28,)) if one.name == "alpha" else one for one in joint.exponents_]
+    [said] = strayed(joint)
+    assert said.startswith("beta = 1.00 is far from the 0.35")
