@@ -32,7 +32,7 @@ import numpy as np  # noqa: E402
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # runs from a checkout that isn't installed
 
-from regressors import LawRegressor  # noqa: E402
+from regressors import DEFAULT, PREDICTORS  # noqa: E402
 from regressors.scaling import ScalingRegressor  # noqa: E402
 
 KNEE = 1e-3  # of Huber's loss on ln loss
@@ -46,10 +46,14 @@ def row(case: str, method: str, metric: str, value: float) -> None:
           f"fit_speed,{case},{method},{metric},{value:.14f}", flush=True)  # fmt: skip
 
 
-def timed(what: Callable[[], Any]) -> tuple[Any, float]:
-    start = time.perf_counter()
-    result = what()
-    return result, time.perf_counter() - start
+def timed(what: Callable[[], Any], *, best_of: int = 1) -> tuple[Any, float]:
+    """The result, and the shortest of so many times: on a shared machine the others tell of its other users."""
+    result, seconds = None, []
+    for _ in range(best_of):
+        start = time.perf_counter()
+        result = what()
+        seconds.append(time.perf_counter() - start)
+    return result, min(seconds)
 
 
 # The published case
@@ -107,7 +111,7 @@ def chinchilla_case(data: Path, *, quick: bool) -> None:
     n, d, loss = (table[c].to_numpy(float) for c in ("N", "D", "loss"))
     X = np.column_stack([n, d])
     ScalingRegressor().fit(X, loss)  # imports and first calls aren't the fit
-    model, seconds = timed(lambda: ScalingRegressor().fit(X, loss))
+    model, seconds = timed(lambda: ScalingRegressor().fit(X, loss), best_of=5)
     row("chinchilla", "default", "objective", model.objective_[0])
     row("chinchilla", "default", "seconds", seconds)
     row("chinchilla", "default", "agreeing", model.agreeing_[0])
@@ -168,13 +172,11 @@ def growth(*, quick: bool) -> None:
     for name, values in sides.items():
         for value in values:
             W, Y = made_runs(**(usual | {name: value}))
-            _, seconds = timed(lambda W=W, Y=Y: LawRegressor(random_state=0).fit(W, Y))
+            _, seconds = timed(lambda W=W, Y=Y: PREDICTORS[DEFAULT](0).fit(W, Y))
             row(f"{name}={value}", "default", "seconds", seconds)
     W, Y = made_runs(**usual)
     for draws in (0, 100, 1000) if quick else (0, 100, 1000, 4000):
-        _, seconds = timed(
-            lambda draws=draws: LawRegressor(random_state=0).fit(W, Y[:, 0]).bootstrap(draws, random_state=0)
-        )
+        _, seconds = timed(lambda draws=draws: PREDICTORS[DEFAULT](0).fit(W, Y[:, 0]).bootstrap(draws, random_state=0))
         row(f"bootstraps={draws}", "default", "seconds", seconds)
 
 

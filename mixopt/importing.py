@@ -356,6 +356,6 @@ def _settings_that_differ(
             keep = f"each run's last row with {table.setting('last_step')}, or {keep}"
         notes.append(
             f"The runs have {len(values)} {what}, {column} {told_values(facts[name][known].tolist())}, which a fit on "
-            f"weights alone takes for noise: keep {keep}."
+            f"weights alone takes for noise: keep {keep}; `mixopt scale` learns from all of them."
         )
     return notes

@@ -140,8 +140,9 @@ def reach(posterior: Posterior, z: Array, target: Array, *, last: bool = False) 
     """
     if posterior.criterion.noise is None:
         return descend(posterior, z, target, tolerance=1e-7 if last else ROUGH)
-    near = z if last else descend(posterior, z, target, steps=STEPS_BEFORE_FINISH).z
-    return finish(posterior, near, target)
+    if last:
+        return finish(posterior, z, target)
+    return finish(posterior, descend(posterior, z, target, steps=STEPS_BEFORE_FINISH).z, target, tolerance=ROUGH)
 
 
 def settle_noise(posterior: Posterior, z: Array) -> Array:
