@@ -33,16 +33,14 @@ SAME = 1e-6  # relative; the same formulas on another machine agree far closer
 
 
 @dataclass(frozen=True, eq=False)
-class StoredFit:
-    """A fitted predictor of a target, with the evidence for it.
+class Stored:
+    """What every fit on disk says of itself.
 
     domains: in the order that arrays of mixtures have; texts: the losses that it predicts; target: weight by text.
     record: the whole content of its file.
     """
 
     record: Mapping[str, Any]
-    estimator: Any
-    held_out: HeldOut
     aim: Target
 
     @property
@@ -56,6 +54,14 @@ class StoredFit:
     @property
     def target(self) -> dict[str, float]:
         return dict(self.aim.weights)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredFit(Stored):
+    """A fitted predictor of a target, with the evidence for it."""
+
+    estimator: Any
+    held_out: HeldOut
 
     @property
     def predictor(self) -> str:

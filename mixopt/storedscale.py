@@ -13,7 +13,7 @@ import numpy as np
 from mixopt.errors import MixoptError
 from mixopt.folder import digest
 from mixopt.mixtures import as_shares
-from mixopt.storedfit import SAME, numbers, write_fit
+from mixopt.storedfit import SAME, Stored, numbers, write_fit
 from mixopt.target import Target
 
 if TYPE_CHECKING:
@@ -28,27 +28,10 @@ HEAD = b'{\n"kind": "mixopt scale"'
 
 
 @dataclass(frozen=True, eq=False)
-class StoredScale:
-    """A fitted joint law of a target, with the evidence for it.
+class StoredScale(Stored):
+    """A fitted joint law of a target, with the evidence for it."""
 
-    domains: in the order that arrays of mixtures have; texts: the losses that it predicts. record: its whole file.
-    """
-
-    record: Mapping[str, Any]
     joint: JointRegressor
-    aim: Target
-
-    @property
-    def domains(self) -> tuple[str, ...]:
-        return tuple(self.record["domains"])
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        return tuple(self.record["texts"])
-
-    @property
-    def target(self) -> dict[str, float]:
-        return dict(self.aim.weights)
 
     @property
     def law(self) -> str:
@@ -119,7 +102,8 @@ def restored(record: Mapping[str, Any], *, where: str = "the fit") -> StoredScal
     if not np.allclose(again, numbers(record["probes"]["losses"]), rtol=SAME, atol=0):
         raise MixoptError(f"{told} predicts otherwise in this version: run `mixopt scale` again")
     weights = record["target"]["weights"]
-    return StoredScale(record, joint, Target(weights, np.array([weights.get(text, 0.0) for text in record["texts"]])))
+    aim = Target(weights, np.array([weights.get(text, 0.0) for text in record["texts"]]))
+    return StoredScale(record=record, aim=aim, joint=joint)
 
 
 def is_scale(path: Path) -> bool:

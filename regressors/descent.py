@@ -2,8 +2,8 @@
 
 `descend` takes damped Gauss-Newton steps (Levenberg-Marquardt), Huber's loss through reweighting: robust, from
 anywhere, but slow to end where residuals bend the objective. There steps shrink by a steady factor, which two of them
-tell: where the extrapolated end (Anderson 1965, with a memory of one step) is lower, it is taken, which saves two
-steps in three. Even so it crawls where many residuals lie beyond Huber's knee: `finish` ends with BFGS steps, whose
+tell: where the extrapolated end (Anderson 1965, with a memory of one step) is lower, it is taken, which saves most of
+the steps. Even so it crawls where many residuals lie beyond Huber's knee: `finish` ends with BFGS steps, whose
 curvature learns what the reweighting gets wrong.
 """
 

@@ -3,7 +3,7 @@
 The kernel is Matern's with smoothness 5/2 in a feature of each share: ln(share + offset), or the square root, in which
 straight distance is Hellinger's. Hyperparameters are one maximum a posteriori a target: weak priors keep the many
 length scales within reason when runs are few. The evidence and its slopes are written out here, as scikit-learn's
-GaussianProcessRegressor, which the tests compare with, needs 10 times as long at 500 runs: it builds every slope's
+GaussianProcessRegressor, which the tests compare with, needs several times as long at 500 runs: it builds every slope's
 whole matrix.
 """
 

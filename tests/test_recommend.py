@@ -1,7 +1,7 @@
 """Facts about the recommendation, on a made-up law whose best mixture is known."""
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,85 +11,24 @@ from hypothesis import strategies as st
 
 import mixopt
 from mixopt.errors import MixoptError
-from mixopt.recommending import domain_rows, recommend
+from mixopt.recommending import domain_rows
 from mixopt.runtable import RunTable
 from mixopt.simplex import feasible
 from mixopt.summary import HEADER, summary_rows, told_optimism
 from regressors.judge import Rehearsal
-
-DOMAINS = ("books", "code", "news")
-TEXTS = ("quotes", "spanish")
-BEST = {"quotes": np.array([0.5, 0.3, 0.2]), "spanish": np.array([0.1, 0.2, 0.7])}
-NATURAL = np.array([0.1, 0.1, 0.8])
-POOLS = {"books": 3e9, "code": 6e9, "news": None}
-
-
-@dataclass
-class Bowl:
-    """Loss on each text: 2 nats/token at that text's best mixture, more elsewhere; `bias` everywhere."""
-
-    bias: float = 0.0
-
-    def predict(self, W):
-        W = np.asarray(W)
-        return np.stack([2.0 + self.bias + ((W - BEST[text]) ** 2).sum(axis=1) for text in TEXTS], axis=1)
-
-
-class SmoothBowl(Bowl):
-    def gradient(self, W):
-        return np.stack([2.0 * (W - BEST[text]) for text in TEXTS], axis=1)
-
-
-@dataclass
-class Held:
-    """Held-out predictions off by known amounts."""
-
-    predicted: np.ndarray
-    fold: np.ndarray
-    estimators: list = field(default_factory=lambda: [SmoothBowl() for _ in range(5)])
-    rehearsal: Rehearsal | None = None
-
-    def at(self, W):
-        return np.stack([estimator.predict(W) for estimator in self.estimators])
-
-
-def made_runs(n=40, *, seed=0, noise=0.0, concentration=1.0, **columns):
-    """Runs of the bowls at Dirichlet mixtures, natural and uniform first; and a perfect predictor's held-out view."""
-    rng = np.random.default_rng(seed)
-    w = np.vstack([NATURAL, np.full(3, 1 / 3), rng.dirichlet(np.full(3, concentration), n - 2)])
-    losses = Bowl().predict(w) + rng.normal(0, noise, (n, 2))
-    frame = pd.DataFrame(
-        {"run_id": [f"r{i:02d}" for i in range(n)], "params": 30e6, "tokens": 1e6, "seed": 0}
-        | {f"w/{name}": w[:, i] for i, name in enumerate(DOMAINS)}
-        | {f"loss/{text}": losses[:, j] for j, text in enumerate(TEXTS)}
-        | columns
-    )
-    kept = ~np.asarray(columns.get("diverged", np.zeros(n, dtype=bool)))
-    held = Held(predicted=Bowl().predict(w[kept]), fold=np.arange(kept.sum()) % 5)
-    return RunTable(frame=frame, domains=DOMAINS, targets=TEXTS), held
-
-
-def made(table=None, held=None, *, space=None, estimator=None, **options):
-    """A recommendation for the quotes."""
-    runs = made_runs()
-    settled = {"target": {"quotes": 1.0}, "natural": NATURAL, "pools": POOLS, "full_tokens": 10e9, "trials": 60}
-    return recommend(
-        table or runs[0],
-        estimator or SmoothBowl(),
-        held or runs[1],
-        space or feasible(DOMAINS),
-        study="made",
-        predictor="bowl",
-        **(settled | options),
-    )
-
-
-def warned(recommendation, words):
-    return [text for text in recommendation["warnings"] if words in text]
-
-
-def shares(recommendation, key="recommended"):
-    return np.array([row[key] for row in recommendation["domains"]])
+from tests.made_recommendation import (
+    BEST,
+    DOMAINS,
+    POOLS,
+    TEXTS,
+    Bowl,
+    Held,
+    SmoothBowl,
+    made,
+    made_runs,
+    shares,
+    warned,
+)
 
 
 def test_the_recommendation_is_the_best_mixture_of_the_target():
@@ -299,112 +238,6 @@ def test_an_effect_curve_of_the_only_domain_spreads_the_rest_as_the_pools_do():
     # Without code the natural 1 to 8 of books and news remain.
     assert found["effects"]["code"]["loss"][0] == pytest.approx(3.0 + 0.1 / 9)
     assert made(space=feasible(DOMAINS, fixed={"books": 1.0}))["effects"]["books"]["weight"] == [1.0]
-
-
-# Warnings
-
-
-def test_a_sound_study_draws_no_warning():
-    assert made(pools={name: 50e9 for name in DOMAINS})["warnings"] == []
-
-
-def test_small_proxies_are_said_to_rank_large_models_poorly():
-    assert warned(made(*made_runs(params=1.2e6)), "models of 1.2M parameters, which rank mixtures")
-
-
-def test_a_gain_within_the_uncertainty_is_said_to_be_none():
-    table, held = made_runs(noise=0.3)
-    assert warned(made(table, held), "no better than the natural one")
-
-
-def test_a_predictor_that_ranks_poorly_is_named():
-    table, held = made_runs()
-    shuffled = Held(np.random.default_rng(0).permutation(held.predicted), held.fold)
-    assert warned(made(table, shuffled), "rank correlation of only")
-
-
-def test_losses_that_never_differ_are_named():
-    flat, held = made_runs(**{"loss/quotes": 2.5})
-    assert warned(made(flat, held), "Too few runs differ")
-
-
-def test_a_recommendation_beyond_the_runs_is_an_extrapolation():
-    table, held = made_runs(concentration=200.0)
-    found = made(table, held)
-    assert not found["search"]["inside_hull"]
-    assert warned(found, "outside what the runs span")
-    assert warned(found, "far from every trained one")
-
-
-def test_a_measured_mixture_as_good_as_the_prediction_is_pointed_out():
-    table, held = made_runs(noise=0.0, **{"loss/quotes": np.linspace(1.5, 2.5, 40)})
-    found = made(table, held)
-    assert warned(found, "The best measured mixture, run r00, reached 1.500")
-    assert warned(found, "Train both before choosing")
-
-
-def test_a_small_gain_over_the_best_measured_mixture_is_said_to_be_unsure():
-    table, held = made_runs()
-    unsure = Held(held.predicted + np.random.default_rng(0).normal(0, 0.03, held.predicted.shape), held.fold)
-    assert warned(made(table, unsure), "the measured mixture may do as well")
-
-
-def test_optimism_about_favourites_is_measured_on_held_out_runs():
-    table, held = made_runs()
-    worst = np.argsort(held.predicted[:, 0])[:4]
-    predicted = held.predicted.copy()
-    predicted[worst] -= 0.2
-    told = warned(made(table, Held(predicted, held.fold)), "optimistic about the mixtures it likes best")
-    assert told
-    assert "measured 0.200 nats/token worse" in told[0]
-
-
-def test_noise_is_reported_for_the_texts_that_count():
-    noise = [
-        {"target": "quotes", "sd": 0.02, "signal_sd": 0.01, "signal_to_noise": 0.5, "repeats": 4},
-        {"target": "spanish", "sd": 0.02, "signal_sd": 0.01, "signal_to_noise": 0.5, "repeats": 4},
-    ]
-    told = warned(made(noise=noise), "Noise swamps")
-    assert len(told) == 1
-    assert "quotes" in told[0]
-    unknown = [{"target": "quotes", "sd": None, "signal_sd": None, "signal_to_noise": None, "repeats": 0}]
-    assert warned(made(noise=unknown), "No mixture was trained twice")
-
-
-def test_more_repetition_than_any_run_saw_is_extrapolated():
-    table, held = made_runs(**{f"pool/{name}": 1e6 for name in DOMAINS})  # the runs pass a pool at most once
-    found = made(table, held, pools={"books": 2e9, "code": 50e9, "news": 50e9})
-    assert warned(found, "books would be read 2.5 times, more than any run has read it (0.")
-    seen, held = made_runs(**{f"pool/{name}": 1e5 for name in DOMAINS})
-    assert not warned(made(seen, held, pools={"books": 2e9, "code": 50e9, "news": 50e9}), "would be read")
-
-
-def test_more_than_four_epochs_are_named_when_the_runs_say_nothing_about_repetition():
-    found = made(pools={"books": 1e9, "code": 50e9, "news": 50e9})
-    assert warned(found, "books would be read 5.0 times: beyond about 4 passes")
-    assert warned(found, "the runs say nothing about repetition")
-
-
-def test_starts_that_disagree_are_named():
-    class Valleys(Bowl):
-        def predict(self, W):
-            W = np.asarray(W)
-            return np.repeat(3.0 - W.max(axis=1)[:, None], 2, axis=1)
-
-    found = made(estimator=Valleys(), sampler="random", trials=200)
-    assert warned(found, "local searches ended near")
-    assert warned(found, "takes 100% of the tokens")
-
-
-def test_diverged_runs_are_named():
-    lost = np.arange(40) == 7
-    table, held = made_runs(diverged=lost, reason=["loss rose" if one else None for one in lost])
-    assert warned(made(table, held), "1 of 40 runs diverged and are left out: r07 (loss rose).")
-
-
-def test_runs_of_several_sizes_are_named():
-    table, held = made_runs(tokens=np.where(np.arange(40) < 20, 1e6, 2e6))
-    assert warned(made(table, held), "The runs differ in training tokens (1e+06 to 2e+06)")
 
 
 # Refusals
