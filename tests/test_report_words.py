@@ -1,0 +1,57 @@
+"""How the report says numbers and mixtures, and how it hands them to scripts."""
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mixopt.report.page import script_json
+from mixopt.report.words import amount, mixture, passes, share, signed, size
+
+
+@given(st.recursive(st.none() | st.text() | st.floats(allow_nan=False, allow_infinity=False), st.lists, max_leaves=8))
+def test_figures_survive_their_script_element(value):
+    text = script_json(value)
+    assert json.loads(text) == value
+    assert not set("<>&") & set(text)
+
+
+def test_numbers_that_json_lacks_become_null():
+    assert script_json([float("nan"), float("inf"), {"a": -float("inf")}]) == '[null,null,{"a":null}]'
+
+
+@pytest.mark.parametrize(
+    ("given_value", "said"),
+    [
+        (share(0.314), "31%"),
+        (share(0.042), "4.2%"),
+        (share(0.0004), "<0.1%"),
+        (share(0), "0%"),
+        (share(None), "–"),
+        (amount(1_234_567), "1.23M"),
+        (amount(140e9), "140B"),
+        (amount(999_999), "1M"),
+        (amount(15e12), "15T"),
+        (amount(float("nan")), "–"),
+        (size(3.2e6), "3.2 MB"),
+        (passes(0.004), "<0.01"),
+        (passes(2.345), "2.35"),
+        (passes(14.2), "14.2"),
+        (signed(-0.21, 2), "−0.21"),
+        (signed(0.0001, 2), "0.00"),
+        (mixture({"a": 0.5, "b": 0.3, "c": 0.2}), "50% a, 30% b and 20% c"),
+        (mixture({"a": 0.5, "b": 0.3, "c": 0.1, "d": 0.1}, named=2), "50% a, 30% b and 20% in 2 others"),
+        (mixture({"a": 0.0}), ""),
+    ],
+)
+def test_numbers_are_said_with_sensible_digits(given_value, said):
+    assert given_value == said
+
+
+@given(st.lists(st.floats(0.001, 1), min_size=1, max_size=40))
+def test_every_domain_with_a_share_is_named_or_counted(weights):
+    text = mixture({f"d{n}": w for n, w in enumerate(weights)})
+    others = re.search(r"in (\d+) others", text)
+    assert len(re.findall(r"\bd\d+", text)) + (int(others[1]) if others else 0) == len(weights)
