@@ -81,7 +81,7 @@ def pose(
     """
     criterion = criterion or Criterion()
     given = {"w": inputs} if not isinstance(inputs, Mapping) else inputs
-    units = {name: unit_of(name, given[name]) for name in law.inputs if name != "w"}
+    units = units_of(law, given)
     known = np.isfinite(Y.T)
     if criterion.log and (Y.T[known] <= 0).any():
         raise ValueError("a loss of 0 or less has no log: fit the loss itself")
@@ -178,6 +178,13 @@ def measure(Y: Array, *, domains: int) -> Scale:
     spread, mean = np.nanstd(Y, axis=0), np.nanmean(Y, axis=0)
     spread = np.maximum(spread, 1e-6 * np.maximum(np.abs(mean), 1e-6))
     return Scale(domains=domains, low=np.maximum(np.nanmin(Y, axis=0), 0.1 * spread), mean=mean, spread=spread)
+
+
+def units_of(law: Law, given: Mapping[str, Array]) -> dict[str, float]:
+    """What each input other than w is divided by. Raises ValueError for one that isn't above 0."""
+    means = {name: unit_of(name, given[name]) for name in law.inputs if name != "w" and law.units.get(name) != 1.0}
+    chosen = {name: law.units.get(name, name) for name in law.inputs if name != "w"}
+    return {name: means[unit] if isinstance(unit, str) else float(unit) for name, unit in chosen.items()}
 
 
 def unit_of(name: str, values: Array) -> float:

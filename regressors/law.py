@@ -4,7 +4,7 @@ A law says nothing about how it is fitted; `regressors.fit` fits every law with 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -61,6 +61,8 @@ class Law:
     inputs: what the formula takes, in order. "w" is (n_runs, n_domains) shares; every other input is a number a run,
     (n_runs,), that the fit gives in units of its geometric mean over the fitted runs, so that amplitudes are nats/token
     at a typical run.
+    units: inputs measured otherwise: name -> a number that they are divided by, 1 for as they are (which may have
+    further axes), or the name of an input whose unit they share.
     formula(*inputs, **values): each value has any leading axes before its own; returns the leading axes with n_runs
     last, nats/token. It is written with analytic functions only, so that it takes complex numbers: derivatives come
     from the complex step, exact to rounding.
@@ -77,3 +79,4 @@ class Law:
     jacobian: Callable[..., tuple[Array, dict[str, Array]]] | None = None
     inputs: tuple[str, ...] = ("w",)
     published: Callable[[Values, Mapping[str, float]], dict[str, Array]] | None = None
+    units: Mapping[str, float | str] = field(default_factory=dict)
