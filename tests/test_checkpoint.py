@@ -1,0 +1,66 @@
+"""Trained proxies on disk."""
+
+import numpy as np
+import pytest
+import torch
+
+from proxies.checkpoint import load_checkpoint, put, save_checkpoint, take
+from proxies.gpt import Shape, StackedGPT
+
+SHAPE = Shape(vocab=64, layers=2, width=16, heads=2, context=8)
+
+
+def tokens(seed=0):
+    return torch.randint(0, SHAPE.vocab, (1, 3, SHAPE.context + 1), generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_proxy_taken_from_a_stack_and_put_into_another_computes_the_same(tmp_path):
+    stack = StackedGPT(SHAPE, [3, 4])
+    with torch.no_grad():
+        stack.out[0].normal_(generator=torch.Generator().manual_seed(1))
+    path = tmp_path / "bases" / "b1.npz"
+    save_checkpoint(path, take(stack, 1, {"tokens": 100}))
+    kept = load_checkpoint(path)
+    alone = StackedGPT(SHAPE, [99])
+    put(alone, [kept])
+    given = tokens()
+    both = stack.losses(given[..., :-1].expand(2, -1, -1), given[..., 1:].expand(2, -1, -1))
+    assert torch.allclose(alone.losses(given[..., :-1], given[..., 1:])[0], both[1], atol=1e-6)
+    assert kept.about == {"tokens": 100}
+    assert list(path.parent.iterdir()) == [path]  # no half-written file stays
+
+
+def test_a_checkpoint_does_not_follow_its_model():
+    model = StackedGPT(SHAPE, [0])
+    kept = take(model, 0, {})
+    before = kept.weights["embed"].copy()
+    with torch.no_grad():
+        model.embed.add_(1.0)
+    assert np.array_equal(kept.weights["embed"], before)
+
+
+def test_a_checkpoint_of_another_shape_is_refused():
+    kept = take(StackedGPT(SHAPE, [0]), 0, {})
+    with pytest.raises(ValueError, match="can't be continued"):
+        put(StackedGPT(Shape(64, 2, 32, 2, 8), [0]), [kept])
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half a zip", b"{}"])
+def test_a_file_that_is_no_checkpoint_is_refused_by_name(tmp_path, content):
+    path = tmp_path / "b2.npz"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"b2\.npz: not a checkpoint"):
+        load_checkpoint(path)
+
+
+def test_numbers_that_make_up_no_proxy_are_refused(tmp_path):
+    kept = take(StackedGPT(SHAPE, [0]), 0, {})
+    path = tmp_path / "b3.npz"
+    kept.weights["embed"][0, 0] = np.nan
+    save_checkpoint(path, kept)
+    with pytest.raises(ValueError, match="make up a proxy"):
+        load_checkpoint(path)
+    del kept.weights["embed"]
+    save_checkpoint(path, kept)
+    with pytest.raises(ValueError, match="make up a proxy"):
+        load_checkpoint(path)
