@@ -19,6 +19,7 @@ from regressors.posterior import Posterior
 CHUNK_BYTES = 4 * 2**20  # a batch's Jacobian stays within this: it's read again right after it's written
 FARTHEST = 1e3  # steps that an extrapolation may look ahead
 RIDGE = 1e-10  # share of a curvature's largest diagonal: keeps a direction without any slope solvable
+NO_SLOPE = 1e-200  # a curvature below it is none: its inverse would overflow
 SHORTEST = 2.0**-16  # of a step, where a line search gives up
 ENOUGH = 1e-4  # share of the promised fall that a step must keep (Armijo's condition)
 
@@ -122,7 +123,8 @@ def sound_model(posterior: Posterior, z: Array, target: Array, held: Array | Non
         downhill = np.where(held, 0, downhill)
         curvature = np.where(held[:, :, None] | held[:, None, :], 0, curvature)
         curvature[:, diagonal, diagonal] += held
-    curvature[:, diagonal, diagonal] += RIDGE * curvature[:, diagonal, diagonal].max(axis=1, keepdims=True)
+    largest = curvature[:, diagonal, diagonal].max(axis=1, keepdims=True)
+    curvature[:, diagonal, diagonal] += RIDGE * np.where(largest > NO_SLOPE, largest, 1.0)
     return downhill, curvature, sound
 
 

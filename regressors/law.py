@@ -69,6 +69,8 @@ class Law:
     jacobian(*inputs, **values) -> (loss, {name: d loss / d value, (..., n_runs, *own axes)}): optional, the same
     derivatives by hand, for speed. A test compares it with the complex step.
     published(values, units): optional, the values as the source writes them, for inputs that aren't in units.
+    begin: optional, a law of the same inputs whose grid is laid out in place of this one's, and what its values say of
+    this one's, each (...): where descents begin for a law that isn't linear in its amplitudes.
     """
 
     name: str
@@ -80,3 +82,4 @@ class Law:
     inputs: tuple[str, ...] = ("w",)
     published: Callable[[Values, Mapping[str, float]], dict[str, Array]] | None = None
     units: Mapping[str, float | str] = field(default_factory=dict)
+    begin: tuple["Law", Callable[[Values], dict[str, Array]]] | None = None

@@ -1,5 +1,6 @@
 """Laws of loss against a run's size and tokens as scikit-learn estimators."""
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -7,8 +8,10 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from regressors.fit import in_units, pose, solve
+from regressors.fit import in_units, pose, solve, units_of
+from regressors.frozen import freeze
 from regressors.law import Array, Law
+from regressors.laws.repetition import REPETITION_LAWS
 from regressors.laws.scaling import SCALING_LAWS
 from regressors.posterior import Criterion
 from regressors.questions import Questions
@@ -19,14 +22,26 @@ class ScalingRegressor(Questions, RegressorMixin, BaseEstimator):
 
     X: (n_runs, n_inputs), the law's inputs in its order, for `chinchilla` parameters and tokens, all above 0.
     Y: (n_runs,) or (n_runs, n_targets) losses above 0, nats/token, nan where missing.
-    law: a name in `SCALING_LAWS`, or a Law. starts: how many of the grid's best points are followed. huber: the knee,
-    in units of ln loss (or of the loss, without log); log: fit ln loss. random_state: only for laws that take no grid.
+    law: a name in `SCALING_LAWS` or `REPETITION_LAWS`, or a Law. frozen: {parameter: value} that are given and not
+    fitted, amplitudes in nats/token at inputs of 1, as published. starts: how many of the grid's best points are
+    followed. huber: the knee, in units of ln loss (or of the loss, without log); log: fit ln loss. random_state: only
+    for laws that take no grid.
     After fit: values_ {parameter: (n_targets,)}, amplitudes being nats/token at inputs of 1 (as published); objective_
     (n_targets,), agreeing_ (share of starts that reached the optimum), converged_.
     """
 
-    def __init__(self, law="chinchilla", *, huber=1e-3, log=True, starts=12, random_state=None):
+    def __init__(
+        self,
+        law: Law | str = "chinchilla",
+        *,
+        frozen: Mapping[str, float] | None = None,
+        huber=1e-3,
+        log=True,
+        starts=12,
+        random_state=None,
+    ):
         self.law = law
+        self.frozen = frozen
         self.huber = huber
         self.log = log
         self.starts = starts
@@ -36,8 +51,8 @@ class ScalingRegressor(Questions, RegressorMixin, BaseEstimator):
         """Learns from finished runs. Raises ValueError for an input or, with log, a loss that isn't above 0."""
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
-        law = self._law()
         X = self._checked(X, reset=True)
+        law = freeze(self._law(), self.frozen or {}, units_of(self._law(), self._inputs(X)))
         options: dict[str, Any] = {
             "dtype": np.float64,
             "ensure_2d": False,
@@ -63,7 +78,7 @@ class ScalingRegressor(Questions, RegressorMixin, BaseEstimator):
     def predict(self, X: Array) -> Array:
         """Losses at X (n_points, n_inputs): (n_points,) or (n_points, n_targets), as y was. nats/token."""
         check_is_fitted(self)
-        law = self._law()
+        law = self._posterior.law
         inputs = in_units(law, self._inputs(self._checked(X, reset=False)), self.units_)
         Y = law.formula(*inputs, **self.scaled_).T
         return Y[:, 0] if self.flat_ else Y
@@ -80,9 +95,10 @@ class ScalingRegressor(Questions, RegressorMixin, BaseEstimator):
     def _law(self) -> Law:
         if isinstance(self.law, Law):
             return self.law
-        if self.law not in SCALING_LAWS:
-            raise ValueError(f"no scaling law is called {self.law!r}: choose from {sorted(SCALING_LAWS)}")
-        return SCALING_LAWS[self.law]
+        known = SCALING_LAWS | REPETITION_LAWS
+        if self.law not in known:
+            raise ValueError(f"no scaling law is called {self.law!r}: choose from {sorted(known)}")
+        return known[self.law]
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

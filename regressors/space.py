@@ -16,7 +16,7 @@ class Space:
     """
 
     def __init__(self, law: Law, scale: Scale):
-        self.law = law
+        self.law, self.scale = law, scale
         self.slices: dict[str, slice] = {}
         centres, sds = [], []
         targets = len(scale.mean)

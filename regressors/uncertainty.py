@@ -6,7 +6,7 @@ allows (Venzon & Moolgavkar 1988). An end that is never reached is infinite, and
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
@@ -18,6 +18,8 @@ from regressors.posterior import Posterior
 
 FARTHEST = 12.0  # prior widths, or e-folds, from the optimum: a profile that's still flat there has no end
 STRIDES = 40  # of a profile's way from the optimum to there, longer and longer
+BACK, STEPS_BACK = 0.8, 24  # an optimum far out on a flat side is brought back step by step, so much nearer each ...
+FLAT = 0.02  # ... while the objective rises by less than this share of what ends an interval
 TAUGHT = 0.95  # a parameter whose posterior is this share of its prior's width or more was taught nothing
 VAGUE = 1.0  # e-folds (or nats) of standard error beyond which a parameter without a prior counts as unidentified
 NEAR_BOUND = 1e-4  # of what the parameter starts from, or of the way between its bounds
@@ -148,6 +150,7 @@ def profile(posterior: Posterior, fit: Fit, name: str, *, level: float = 0.8, in
 
     k = position(posterior, name, index)
     critical = float(chi2.ppf(level, 1))
+    fit = nearer(posterior, fit, k, critical)
     width = np.minimum(np.maximum(identify(posterior, fit).sd[:, k], 1e-4), 1.0)
     ways = [walk(posterior, fit, k, side, width, critical) for side in (-1, 1)]
     z = np.concatenate([ways[0][0][:, ::-1], fit.z[:, [k]], ways[1][0]], axis=1)
@@ -167,6 +170,28 @@ def profile(posterior: Posterior, fit: Fit, name: str, *, level: float = 0.8, in
         value=value,
         rise=rise,
     )
+
+
+def nearer(posterior: Posterior, fit: Fit, k: int, critical: float) -> Fit:
+    """The fit, with the k-th parameter as near its prior's centre as the objective hardly notices.
+
+    Along a flat side an optimum may lie anywhere: from far out on it a walk would never see the end of the other side.
+    """
+    z = fit.z.copy()
+    far = np.flatnonzero(np.abs(z[:, k]) > FARTHEST / 2)
+    held = np.zeros(z.shape, dtype=bool)
+    held[:, k] = True
+    scale = 2 * dispersion(posterior, fit)
+    for _ in range(STEPS_BACK):
+        if not len(far):
+            break
+        start = z[far]
+        start[:, k] *= BACK
+        end = finish(posterior, descend(posterior, start, far, steps=12, held=held[far]).z, far, held=held[far])
+        flat = scale[far] * (end.objective - fit.objective[far]) < FLAT * critical
+        far = far[flat]
+        z[far] = end.z[flat]
+    return replace(fit, z=z)
 
 
 def position(posterior: Posterior, name: str, index: Sequence[int]) -> int:

@@ -6,6 +6,8 @@ import torch
 
 from proxies.checkpoint import load_checkpoint, put, save_checkpoint, take
 from proxies.gpt import Shape, StackedGPT
+from proxies.launch import Job, arrange
+from proxies.train import ProxyRun, Recipe, ValidationText, train
 
 SHAPE = Shape(vocab=64, layers=2, width=16, heads=2, context=8)
 
@@ -64,3 +66,39 @@ def test_numbers_that_make_up_no_proxy_are_refused(tmp_path):
     save_checkpoint(path, kept)
     with pytest.raises(ValueError, match="make up a proxy"):
         load_checkpoint(path)
+
+
+RECIPE = Recipe(vocab=64, layers=2, width=16, heads=2, context=8, batch=4, tokens=640, learning_rate=1e-2)
+
+
+def pools(seed=0):
+    return {"a": np.random.default_rng(seed).integers(0, 64, 400)}
+
+
+def text():
+    return {"a": ValidationText(np.random.default_rng(5).integers(0, 64, (6, 9)), bytes=100)}
+
+
+def test_a_run_that_begins_at_a_checkpoint_starts_at_its_loss():
+    kept = []
+    runs = [ProxyRun({"a": 1.0}, pools(), 1)]
+    (first,) = train(runs, RECIPE, text(), on_end=lambda model: kept.append(take(model, 0, {})))
+    (second,) = train([ProxyRun({"a": 1.0}, pools(1), 2)], RECIPE, text(), begin=kept, looks=4)
+    assert second.along[0]["step"] == 0
+    assert second.along[0]["losses"]["a"] == pytest.approx(first.losses["a"], abs=1e-5)
+    assert second.losses["a"] != first.losses["a"]
+
+
+def test_looking_on_the_way_changes_nothing():
+    runs = [ProxyRun({"a": 1.0}, pools(), 1)]
+    (plain,), (looked,) = (train(runs, RECIPE, text(), looks=looks) for looks in (0, 3))
+    assert plain.losses == looked.losses
+    assert plain.along == []
+    assert [point["tokens"] for point in looked.along] == [0, 160, 320, 480]
+
+
+def test_jobs_that_begin_at_checkpoints_are_not_stacked_with_fresh_ones():
+    fresh = [Job(f"r{i}", "base", {"a": 1.0}, {"a": 100}, i) for i in range(2)]
+    going_on = [Job(f"s{i}", "fork", {"a": 1.0}, {"a": 100}, i, begin="b.npz") for i in range(2)]
+    groups, _, _ = arrange([*fresh, *going_on], gpu=True, workers=None, stack=8, recipe=RECIPE)
+    assert sorted([job.run_id for job in group] for group in groups) == [["r0", "r1"], ["s0", "s1"]]
