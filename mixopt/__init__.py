@@ -12,9 +12,14 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mixopt.config import Study
+    from mixopt.cptbudget import CptQuestion
+    from mixopt.cptfit import fit_continual
+    from mixopt.cptplan import plan_cpt
+    from mixopt.cptruns import read_continual
     from mixopt.errors import MixoptError
     from mixopt.importing import read_runs
     from mixopt.pipeline import recommend_for as recommend
+    from mixopt.planner import plan_epochs, plan_scale
     from mixopt.ranking import leaderboard
     from mixopt.runtable import RunTable
     from mixopt.scaling import fit_scale
@@ -25,14 +30,18 @@ if TYPE_CHECKING:
     from mixopt.tablefit import fit_table
     from regressors import (
         PREDICTORS,
+        ContinualBlend,
+        ContinualRegressor,
         EffectiveDataRegressor,
         Ensemble,
         EpochLawRegressor,
         GaussianProcess,
         JointRegressor,
         LawRegressor,
+        PoolRegressor,
         RegMixLightGBM,
         RegMixLinear,
+        RepetitionRegressor,
         ResidualProcess,
         ScalingRegressor,
         Scheffe,
@@ -40,12 +49,17 @@ if TYPE_CHECKING:
     )
 
 _HOME = {
+    "ContinualBlend": ("regressors", "ContinualBlend"),
+    "ContinualRegressor": ("regressors", "ContinualRegressor"),
+    "CptQuestion": ("mixopt.cptbudget", "CptQuestion"),
     "EffectiveDataRegressor": ("regressors", "EffectiveDataRegressor"),
     "Ensemble": ("regressors", "Ensemble"),
     "EpochLawRegressor": ("regressors", "EpochLawRegressor"),
     "GaussianProcess": ("regressors", "GaussianProcess"),
     "JointRegressor": ("regressors", "JointRegressor"),
     "LawRegressor": ("regressors", "LawRegressor"),
+    "PoolRegressor": ("regressors", "PoolRegressor"),
+    "RepetitionRegressor": ("regressors", "RepetitionRegressor"),
     "ResidualProcess": ("regressors", "ResidualProcess"),
     "ScalingRegressor": ("regressors", "ScalingRegressor"),
     "Scheffe": ("regressors", "Scheffe"),
@@ -59,18 +73,26 @@ _HOME = {
     "Study": ("mixopt.config", "Study"),
     "cross_validate": ("regressors", "cross_validate"),
     "feasible": ("mixopt.simplex", "feasible"),
+    "fit_continual": ("mixopt.cptfit", "fit_continual"),
     "fit_scale": ("mixopt.scaling", "fit_scale"),
     "fit_table": ("mixopt.tablefit", "fit_table"),
     "leaderboard": ("mixopt.ranking", "leaderboard"),
     "load_fit": ("mixopt.storedfit", "load_fit"),
     "load_scale": ("mixopt.storedscale", "load_scale"),
     "load_study": ("mixopt.studyfile", "load_study"),
+    "plan_cpt": ("mixopt.cptplan", "plan_cpt"),
+    "plan_epochs": ("mixopt.planner", "plan_epochs"),
+    "plan_scale": ("mixopt.planner", "plan_scale"),
+    "read_continual": ("mixopt.cptruns", "read_continual"),
     "read_runs": ("mixopt.importing", "read_runs"),
     "recommend": ("mixopt.pipeline", "recommend_for"),
 }
 
 __all__ = [
     "PREDICTORS",
+    "ContinualBlend",
+    "ContinualRegressor",
+    "CptQuestion",
     "EffectiveDataRegressor",
     "Ensemble",
     "EpochLawRegressor",
@@ -78,8 +100,10 @@ __all__ = [
     "JointRegressor",
     "LawRegressor",
     "MixoptError",
+    "PoolRegressor",
     "RegMixLightGBM",
     "RegMixLinear",
+    "RepetitionRegressor",
     "ResidualProcess",
     "RunTable",
     "ScalingRegressor",
@@ -89,12 +113,17 @@ __all__ = [
     "Study",
     "cross_validate",
     "feasible",
+    "fit_continual",
     "fit_scale",
     "fit_table",
     "leaderboard",
     "load_fit",
     "load_scale",
     "load_study",
+    "plan_cpt",
+    "plan_epochs",
+    "plan_scale",
+    "read_continual",
     "read_runs",
     "recommend",
 ]

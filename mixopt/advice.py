@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from mixopt.pipeline import Session
     from mixopt.runtable import RunTable
 
+TOLD = 2  # of what recommendation.json says; rises when older files say less
 
-def advise(session: "Session", fitted: Fitted) -> dict[str, Any]:
+
+def advise(session: "Session", fitted: Fitted, runs: "RunTable | None" = None) -> dict[str, Any]:
     """Searches for the best mixture and writes recommendation.json; as before where nothing has changed.
 
+    runs: all finished runs, those that no fit used among them; None: the fitted ones.
     Raises MixoptError for constraints that contradict each other or name no domain.
     """
     from mixopt.recommending import recommend
@@ -30,9 +33,8 @@ def advise(session: "Session", fitted: Fitted) -> dict[str, Any]:
     pools = known_pools(session, table)
     settings = study.search
     full = study.full
-    stamp = digest(
-        [__version__, fitted.selection["stamp"], settings.model_dump(), full and full.model_dump(), pools, study.name]
-    )
+    about = [settings.model_dump(), full and full.model_dump(), pools, study.name]
+    stamp = digest([__version__, TOLD, fitted.selection["stamp"], *about])
     if stamp_of(folder.recommendation) == stamp and folder.search_db.exists():
         progress.finish("as before")
         return read_json(folder.recommendation, made_by="run")
@@ -61,6 +63,7 @@ def advise(session: "Session", fitted: Fitted) -> dict[str, Any]:
         trials=settings.trials,
         storage=folder.search_db,
         noise=fitted.selection["noise"],
+        runs=runs,
         seed=study.seed,
     )
     recommendation["stamp"] = stamp

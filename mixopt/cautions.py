@@ -32,7 +32,8 @@ class Evidence:
 
     domains: rows of recommendation.json. measured, predicted: (n_runs,), the latter held-out.
     losses: predicted, by mixture. gains: {"loss", "low", "high"} of the recommended mixture over others.
-    optimism: expected at the recommended mixture, {"loss"}; None where unknown.
+    optimism: expected at the recommended mixture, {"loss"}; None where unknown. sees_repetition: whether the predictor
+    was told how often text is repeated. runs: all finished ones, whatever their pools; None: the table's.
     best_measured, best_run, best_allowed: the best trained mixture's loss, run, and whether the limits allow it.
     """
 
@@ -52,6 +53,8 @@ class Evidence:
     proxy_params: int | None
     level: float
     optimism: Mapping[str, Any]
+    sees_repetition: bool = False
+    runs: RunTable | None = None
 
 
 def cautions(evidence: Evidence) -> list[str]:
@@ -195,22 +198,25 @@ def _noise(evidence: Evidence) -> list[str]:
 
 
 def _epochs(evidence: Evidence) -> list[str]:
-    seen = proxy_epochs(evidence.table)
+    seen = proxy_epochs(evidence.runs or evidence.table)
+    capped = [name for name, why in zip(evidence.feasible.domains, evidence.feasible.why_high, strict=True)
+              if why == "max_epochs"]  # fmt: skip
     told = []
     for row in evidence.domains:
         name, epochs = row["domain"], row["epochs"]
         if epochs is None or epochs <= 1:
             continue
+        way_out = "A lower search.max_epochs" if name in capped else "search.max_epochs"
         if name in seen and epochs > 1.05 * seen[name]:  # a rounded weight or pool is no more repetition
             told.append(
                 f"{name} would be read {epochs:.1f} times, more than any run has read it ({seen[name]:.1f} times): "
-                "what repetition costs there is extrapolated. Set search.max_epochs to cap it."
+                f"what repetition costs there is extrapolated. {way_out} would keep it to fewer."
             )
-        elif epochs > MANY_EPOCHS:
+        elif epochs > MANY_EPOCHS and not (name in seen and evidence.sees_repetition):
             unseen = "" if name in seen else ", and the runs say nothing about repetition"
             told.append(
                 f"{name} would be read {epochs:.1f} times: beyond about {MANY_EPOCHS:.0f} passes repeated text is "
-                f"usually worth clearly less than new text{unseen}. Set search.max_epochs to cap it."
+                f"usually worth clearly less than new text{unseen}. {way_out} would keep it to fewer."
             )
     return told
 

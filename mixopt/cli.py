@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from mixopt import __version__, options
+from mixopt.cptcli import cpt
 from mixopt.errors import MixoptError
+from mixopt.plancli import plan
 
 app = typer.Typer(
     help="Decide what text a language model is trained on, how much of it, and how often, before the expensive run.",
@@ -18,6 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+plan.command()(cpt)
+app.add_typer(plan, name="plan")
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="the study file")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="study folder (default: studies/<name>)")]
@@ -57,34 +61,24 @@ def init(
 
 
 @app.command()
-def schema() -> None:
+def schema(kind: Annotated[str, typer.Option(help="of studies: mixture, repetition or continual")] = "mixture") -> None:
     """Print the JSON Schema of study files."""
     import json
 
-    from mixopt.config import Study
+    from mixopt.kinds import named
 
-    print(json.dumps(Study.model_json_schema(), indent=2))
+    print(json.dumps(named(kind).record.model_json_schema(), indent=2))
 
 
 @app.command()
 def run(study: StudyFile, out: Out = None) -> None:
     """Do everything: prepare, design, train, fit, search, report, export. Skips what is done."""
     from mixopt import pipeline
-    from mixopt.terminal import show_paths, show_recommendation
+    from mixopt.terminal import show_paths
 
     session, console = start(study, out)
-    recommendation = pipeline.run(session)
-    show_recommendation(console, recommendation)
-    folder = session.folder
-    show_paths(
-        console,
-        [
-            ("report", folder.report),
-            ("recommendation", folder.recommendation),
-            ("trainer configs", folder.export),
-            ("runs", folder.root / "runs.csv"),
-        ],
-    )
+    session.stages.show(console, pipeline.run(session))
+    show_paths(console, session.stages.outputs(session))
 
 
 @app.command()
@@ -145,7 +139,6 @@ def fit(
 ) -> None:
     """Judge every predictor on held-out mixtures and fit the best: of a study, or of a table of runs."""
     from mixopt import pipeline, tablecommands
-    from mixopt.boards import show_scores
     from mixopt.reading import Reading
 
     reading = Reading(files, weights, losses, on, tuple(where or ()), params, tokens, last_step, renormalise)
@@ -153,7 +146,7 @@ def fit(
     if not reading.of_tables:
         study = tablecommands.only_a_study(reading, given | {"json": as_json})
         session, console = start(study, out)
-        show_scores(console, pipeline.fitted(session, pipeline.table_of(session)).selection)
+        session.stages.show_fit(console, pipeline.fitted(session, pipeline.table_of(session)))
         return
     tablecommands.fit(reading, **given, out=out, as_json=as_json)
 
@@ -228,6 +221,8 @@ def scale(
     ] = None,
     at_params: options.AtParams = None,
     at_tokens: options.AtTokens = None,
+    pool: options.Pools = None,
+    compute: options.Budget = None,
     laws: options.Laws = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="the fit (default: RUNS.scale.json)")] = None,
     seed: options.Seed = 0,
@@ -251,6 +246,8 @@ def scale(
         target=target,
         at_params=at_params,
         at_tokens=at_tokens,
+        pools=pool,
+        compute=compute,
         laws=laws,
         seed=seed,
         out=out,
@@ -260,12 +257,11 @@ def scale(
 
 @app.command()
 def recommend(study: StudyFile, out: Out = None) -> None:
-    """Search for the best mixture under the study's constraints, from the runs that are there."""
+    """Answer the study's question from the runs that are there: the best mixture, or the best number of epochs."""
     from mixopt import pipeline
-    from mixopt.terminal import show_recommendation
 
     session, console = start(study, out)
-    show_recommendation(console, pipeline.recommend(session, pipeline.table_of(session)))
+    session.stages.show(console, pipeline.recommend(session, pipeline.table_of(session)))
 
 
 @app.command()
@@ -289,15 +285,15 @@ def export(study: StudyFile, out: Out = None) -> None:
 
 @app.command()
 def verify(study: StudyFile, out: Out = None) -> None:
-    """Really train the recommendation, the natural and the uniform mixture, at two sizes."""
+    """Really train what is recommended: a mixture beside the natural and the uniform one, or a continued run."""
     from mixopt import pipeline
-    from mixopt.terminal import show_verification
-    from mixopt.verify import verify as do
 
     session, console = start(study, out, needs_corpora="verify")
-    verified = do(session.study, session.path, session.folder, session.progress)
+    if not hasattr(session.stages, "verify"):
+        raise MixoptError(f"{study}: a study of kind {session.study.kind} recommends nothing that verify could train")
+    verified = session.stages.verify(session)
     pipeline.report(session)
-    show_verification(console, verified)
+    session.stages.show_verified(console, verified)
 
 
 def start(study: Path, out: Path | None, *, needs_corpora: str | None = None):
@@ -309,7 +305,7 @@ def start(study: Path, out: Path | None, *, needs_corpora: str | None = None):
     progress = TerminalProgress(console)
     atexit.register(progress.close)  # however it ends, the terminal's cursor comes back
     session = open_session(study, out, progress)
-    if needs_corpora and session.study.runs is not None:
+    if needs_corpora and session.study.brings_runs:
         raise MixoptError(
             f"{study}: runs: is given, so there is no text to {needs_corpora}; `mixopt run` goes on from the runs"
         )

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from mixopt.counts import parse_count
 from regressors import PREDICTORS
 
-SUFFIXES = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 # Tried when a study or a command names none: each good on some published table and quick enough for all.
 TRIED = (
     "effective-data",
@@ -21,16 +21,6 @@ TRIED = (
     "regmix-linear",
 )
 SUM_TOLERANCE = 1e-6  # of weights typed by hand into a study file; 0.333 x 3 is close enough to be a mistake
-
-
-def parse_count(value: Any) -> Any:
-    """20B, 300M, 800K, 1e9 or a plain number as a float; anything else is left for pydantic to refuse."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*([KMBT])\s*", value, re.IGNORECASE)
-        if match:
-            return float(match[1].replace("_", "")) * SUFFIXES[match[2].upper()]
-        raise ValueError(f"{value!r} is not a count: write a number such as 1e9, or with a suffix K, M, B or T")
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def parse_whole(value: Any) -> Any:
@@ -149,8 +139,8 @@ class Prepare(Record):
     )
 
 
-class Proxy(Record):
-    """The tiny model that stands in for the full run."""
+class ProxyShape(Record):
+    """The tiny model that stands in for the full run, but for what a study may vary: tokens and weight decay."""
 
     layers: WholeCount = 2
     width: WholeCount = 64
@@ -159,13 +149,11 @@ class Proxy(Record):
     batch: WholeCount = Field(
         default=8, description="sequences a step; small, because tiny runs gain more from more steps"
     )
-    tokens: WholeCount = Field(default=512_000, description="training tokens of one proxy")
     learning_rate: Number = Field(
         default=8e-3, gt=0, description="peak; normalised queries and keys keep this rate steady"
     )
     warmup: Share = Field(default=0.05, description="share of the steps")
     decay: Share = Field(default=0.5, description="share of the steps over which the rate falls to 0")
-    weight_decay: Number = Field(default=0.1, ge=0)
     validation_tokens: WholeCount = Field(
         default=10_000,
         description="of each text: its sampling error is common to all runs, evaluation stays under a tenth",
@@ -183,6 +171,13 @@ class Proxy(Record):
         return self
 
 
+class Proxy(ProxyShape):
+    """The tiny model that stands in for the full run."""
+
+    tokens: WholeCount = Field(default=512_000, description="training tokens of one proxy")
+    weight_decay: Number = Field(default=0.1, ge=0)
+
+
 class Design(Record):
     mixtures: WholeCount = Field(default=40, ge=4, description="different mixtures, natural and uniform among them")
     repeats: Annotated[int, BeforeValidator(parse_whole), Field(ge=0, le=1000)] = Field(
@@ -191,6 +186,16 @@ class Design(Record):
     repetition_matched: bool = Field(
         default=True,
         description="proxies draw from a fixed part of each pool, so that their epochs match the full run's",
+    )
+    repetition_runs: Annotated[int, BeforeValidator(parse_whole), Field(ge=0, le=1000)] = Field(
+        default=6,
+        description="more runs of some mixtures from a third and three times their pools: they tell weight and "
+        "repetition apart. None are needed, and none made, where no mixture repeats anything",
+    )
+    shorter_runs: Annotated[int, BeforeValidator(parse_whole), Field(ge=0, le=1000)] = Field(
+        default=3,
+        description="more runs of half the tokens at the same epochs, beside repetition_runs: they tell what unique "
+        "tokens are worth in training tokens",
     )
 
 
@@ -243,18 +248,31 @@ class Verify(Record):
     tokens_scale: Number = Field(default=2.0, ge=1, description="its training tokens, in times the proxy's")
 
 
-class Study(Record):
-    """One study file."""
+class AnyStudy(Record):
+    """What study files of every kind say. `kind` names the others: see `mixopt.kinds`."""
 
     name: Annotated[str, AfterValidator(name_of_domain)]
+    kind: str
     seed: int = Field(default=0, ge=0)
     domains: dict[DomainName, Domain] = Field(default={}, description="text that may be trained on")
     held_out: dict[DomainName, Text] = Field(default={}, description="text that is evaluated and never trained on")
+    tokenizer: Tokenizer = Tokenizer()
+    prepare: Prepare = Prepare()
+    proxy: ProxyShape = ProxyShape()
+
+    @property
+    def brings_runs(self) -> bool:
+        """Whether finished runs are given, so that there is no text and nothing to train."""
+        return False
+
+
+class Study(AnyStudy):
+    """A study of mixtures: one study file."""
+
+    kind: Literal["mixture"] = Field(default="mixture", description="what is asked: the best mixture for a full run")
     target: str | dict[str, Share] = Field(description="a validation text, or weights over several that sum to 1")
     full: FullRun | None = Field(default=None, description="the run to plan; needed unless runs: is given")
     runs: str | RunsFile | None = Field(default=None, description="runs that you already have: nothing is trained")
-    tokenizer: Tokenizer = Tokenizer()
-    prepare: Prepare = Prepare()
     proxy: Proxy = Proxy()
     design: Design = Design()
     predictors: list[PredictorName] = Field(
@@ -264,22 +282,31 @@ class Study(Record):
     verify: Verify = Verify()
 
     @property
+    def brings_runs(self) -> bool:
+        return self.runs is not None
+
+    @property
     def target_weights(self) -> dict[str, float]:
         """Text -> weight in the target, zero weights left out."""
-        given = {self.target: 1.0} if isinstance(self.target, str) else self.target
-        return {text: weight for text, weight in given.items() if weight > 0}
+        return weights_of(self.target)
 
     @property
     def runs_file(self) -> RunsFile | None:
         return RunsFile(path=self.runs) if isinstance(self.runs, str) else self.runs
 
 
-def problems(study: Study) -> list[tuple[tuple[str, ...], str]]:
-    """What the parts of a study say against each other: (key path, message), empty when all is well."""
-    found: list[tuple[tuple[str, ...], str]] = []
-    total = math.fsum(study.target_weights.values())
-    if abs(total - 1) > SUM_TOLERANCE:
-        found.append((("target",), f"its weights sum to {total:.6g}, not 1: divide each by {total:.6g}"))
+def weights_of(target: str | dict[str, float]) -> dict[str, float]:
+    """Text -> weight of a target as it is written, zero weights left out."""
+    given = {target: 1.0} if isinstance(target, str) else target
+    return {text: weight for text, weight in given.items() if weight > 0}
+
+
+Problems = list[tuple[tuple[str, ...], str]]  # (key path, message)
+
+
+def problems(study: Study) -> Problems:
+    """What the parts of a study say against each other, empty when all is well."""
+    found = sum_problems(("target",), study.target_weights)
     if study.runs is None:
         found += without_runs(study)
     else:
@@ -301,12 +328,29 @@ def problems(study: Study) -> list[tuple[tuple[str, ...], str]]:
     return found
 
 
-def without_runs(study: Study) -> list[tuple[tuple[str, ...], str]]:
-    found: list[tuple[tuple[str, ...], str]] = []
+def sum_problems(where: tuple[str, ...], weights: dict[str, float]) -> Problems:
+    """Whether weights sum to 1."""
+    total = math.fsum(weights.values())
+    if abs(total - 1) <= SUM_TOLERANCE:
+        return []
+    return [(where, f"its weights sum to {total:.6g}, not 1: divide each by {total:.6g}")]
+
+
+def without_runs(study: Study) -> Problems:
+    found: Problems = []
     if len(study.domains) < 2:
         found.append((("domains",), "a mixture needs at least 2 domains (or give runs: with a table of your own)"))
     if study.full is None:
         found.append((("full",), "is missing: state params and tokens of the run to plan"))
+    found += text_problems(study, study.target)
+    if study.design.mixtures < 4:
+        found.append((("design", "mixtures"), "needs 4 or more"))
+    return found
+
+
+def text_problems(study: AnyStudy, target: str | dict[str, float]) -> Problems:
+    """What is wrong with the texts that are trained on and evaluated, and with a target among them."""
+    found: Problems = []
     for part in ("domains", "held_out"):
         texts: dict[str, Text] = getattr(study, part)
         found += [
@@ -319,11 +363,9 @@ def without_runs(study: Study) -> list[tuple[tuple[str, ...], str]]:
     ]
     known = [*study.domains, *study.held_out]
     found += [
-        (("target", name) if isinstance(study.target, dict) else ("target",), f"{name!r} is none of the texts "
+        (("target", name) if isinstance(target, dict) else ("target",), f"{name!r} is none of the texts "
          f"{', '.join(known)}")
-        for name in study.target_weights
+        for name in weights_of(target)
         if name not in known
     ]  # fmt: skip
-    if study.design.mixtures < 4:
-        found.append((("design", "mixtures"), "needs 4 or more"))
     return found

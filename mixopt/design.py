@@ -11,15 +11,24 @@ import numpy as np
 # Dirichlet concentrations per domain: from near-corners to near the centre, as RegMix's range of strengths does.
 STRENGTHS = (0.6, 1.2, 2.4)
 
+# Roles of runs that train a mixture once more: with another seed; from other pools, so that weight and repetition can
+# be told apart; with fewer tokens at the same epochs, to see what tokens are worth.
+REPEAT, REPETITION, SHORTER = "repeat", "repetition", "shorter"
+EXTRA = (REPEAT, REPETITION, SHORTER)
+FRACTIONS = (1 / 3, 3.0)  # of their pools that repetition runs read: between them repetition moves by a factor of 9
+MOST_EPOCHS = 32.0  # repetition beyond is nobody's plan, and runs there tell little of repetition below
+HALF = 0.5  # the length of shorter runs: what a law of tokens says of one halving is known best
+
 
 @dataclass(frozen=True)
 class PlannedRun:
     """One row of design.csv. weights: domain -> token share; pools: domain -> unique proxy tokens, None: all."""
 
-    role: str  # natural, uniform, leave-out, dirichlet or repeat
+    role: str  # natural, uniform, leave-out or dirichlet; or one of EXTRA
     weights: dict[str, float]
     pools: dict[str, int | None]
     seed: int
+    length: float = 1.0  # training tokens, in times the others'
 
 
 def natural_mixture(pools: Sequence[float]) -> np.ndarray:
@@ -82,6 +91,49 @@ def dirichlet_points(centres: Sequence[np.ndarray], count: int, *, seed: int) ->
         w = np.where(w < 1e-4, 0.0, w)  # below a sequence or so a run: a zero that says zero
         draws.append(np.round(w / w.sum(), 6))
     return [w / w.sum() for w in draws]
+
+
+def separating_runs(
+    W: np.ndarray,
+    own: np.ndarray,
+    *,
+    tokens: float,
+    low: np.ndarray,
+    high: np.ndarray,
+    relevance: np.ndarray,
+    count: int,
+) -> list[tuple[int, np.ndarray]]:
+    """Which mixtures to train again from other pools: up to count of (row of W, (n_domains,) unique tokens).
+
+    W (n_mixtures, n_domains) shares; own (n_domains,) unique tokens that proxies draw on, of `tokens` in all; low, high
+    (n_domains,): between what they may draw on. relevance (n_domains,): how much a domain's repetition matters.
+    A run moves a domain by the root of its share times the change in ln(epochs), from 1 to MOST_EPOCHS. One by one
+    the run is taken that adds most to the sum over domains, and over less and more repetition, of the root of what is
+    moved: what is well moved already counts little. None where no mixture repeats anything, or nothing can be moved.
+    """
+    epochs = W * tokens / own
+    if (epochs <= 1).all():
+        return []
+    pools = [np.clip(np.round(own * fraction), np.minimum(low, own), np.maximum(high, own)) for fraction in FRACTIONS]
+    rows = [(row, pool) for row in range(len(W)) for pool in pools]
+    moved = np.stack([_moved(W[row], tokens, own, pool) for row, pool in rows])  # (n_candidates, 2, n_domains)
+    done, chosen = np.zeros(moved.shape[1:]), []
+    while len(chosen) < count:
+        gain = ((np.sqrt(done + moved) - np.sqrt(done)) * relevance).sum(axis=(1, 2))
+        gain[chosen] = 0.0
+        best = int(gain.argmax())
+        if gain[best] <= 1e-6:
+            break
+        chosen.append(best)
+        done += moved[best]
+    return [rows[k] for k in chosen]
+
+
+def _moved(w: np.ndarray, tokens: float, own: np.ndarray, pool: np.ndarray) -> np.ndarray:
+    """How far another pool moves every domain's repetition, (2, n_domains): towards less, and towards more."""
+    before, after = (np.log(np.clip(w * tokens / p, 1.0, MOST_EPOCHS)) for p in (own, pool))
+    change = np.sqrt(w) * (after - before)
+    return np.stack([np.maximum(-change, 0.0), np.maximum(change, 0.0)])
 
 
 def run_id(inputs: Mapping[str, Any]) -> str:

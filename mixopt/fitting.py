@@ -1,7 +1,7 @@
 """Stage fit: every predictor judged on mixtures that it hasn't seen, the best one kept with its evidence."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,19 @@ import numpy as np
 from mixopt.config import Study
 from mixopt.errors import MixoptError
 from mixopt.folder import Folder, digest, read_json, stamp_of, write_json
+from mixopt.poolruns import (
+    NEED_PLACE,
+    NEED_POOLS,
+    Task,
+    beside_of,
+    common_unique,
+    evidence,
+    pool_shares,
+    r_star,
+    runs_of,
+    task_of,
+    without_other_pools,
+)
 from mixopt.progress import Progress
 from mixopt.selection import TARGET, plain, select
 from mixopt.target import target_of
@@ -26,17 +39,16 @@ FOLDS = 16  # or one a mixture: tiny designs can spare few
 MANY = 150  # mixtures from which on 5 folds tell as much
 REHEARSALS = 8  # fits to half of the runs, to see how far favourites fall short
 REHEARSALS_OF_MANY = 4  # each has more runs to pick from, and costs more
-STORED = 2  # of what fits/ holds; rises when older files no longer do
+STORED = 3  # of what fits/ holds; rises when older files no longer do
 MOST_FOR_CUBIC = 256  # runs up to which predictors of cubic cost are tried without being asked for: a minute beyond
-NEED_POOLS = "needs every domain's pool, and the runs tell no pools, or different ones"
 
 
 @dataclass(frozen=True)
 class Judgement:
     """All predictors' held-out predictions of one table, and what follows from them."""
 
-    table: "RunTable"  # the runs that were fitted: repeats that measure noise alone are left out
-    makers: dict[str, Callable[[], Any]]  # gives unfitted estimators, by predictor
+    table: "RunTable"  # the runs that were judged: those of an extra role are left out
+    tasks: dict[str, Task]  # by predictor
     judged: "dict[str, HeldOut]"  # by predictor
     groups: Any  # (n_runs,) the same for runs that are as good as one mixture
     selection: dict[str, Any]  # what selection.json holds, but for the stamp
@@ -44,12 +56,15 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The chosen predictor, fitted to all runs, with the fold estimators that its intervals need."""
+    """The chosen predictor, fitted to all runs, with the fold estimators that its intervals need.
+
+    All are predictors of shares alone; one that sees repetition is at the full run's unique shares (`AtPools`).
+    """
 
     name: str
     estimator: Any  # predict: (n, n_domains) -> (n, n_texts)
     held_out: "HeldOut"
-    table: "RunTable"  # the runs that were fitted
+    table: "RunTable"  # the runs that were judged
     selection: dict[str, Any]
 
 
@@ -66,19 +81,21 @@ def check_target(table: "RunTable", study: Study, where: str) -> None:
         )
 
 
-def fit(table: "RunTable", study: Study, folder: Folder, progress: Progress) -> Fitted:
+def fit(
+    table: "RunTable", study: Study, folder: Folder, progress: Progress, *, unique: "Floats | None" = None
+) -> Fitted:
     """Judge all predictors of the study, fit the best and write fits/. Nothing is fitted twice on the same runs.
 
-    Raises MixoptError when too few mixtures are left to judge by.
+    unique: as in `fit_runs`. Raises MixoptError when too few mixtures are left to judge by.
     """
-    fitted_on = without_repeats(table)
-    stamp = stamp_for(fitted_on, table, study)
+    fitted_on = runs_of(table)
+    stamp = stamp_for(fitted_on, table, study, unique)
     if stamp_of(folder.selection) == stamp:
         kept = load(folder, fitted_on)
         progress.stage("fit")
         progress.finish(f"{kept.name}, as before")
         return kept
-    found = fit_runs(table, study.target_weights, study.predictors, seed=study.seed, progress=progress)
+    found = fit_runs(table, study.target_weights, study.predictors, seed=study.seed, progress=progress, unique=unique)
     found = replace(found, selection=found.selection | {"stamp": stamp})
     save(found, folder, study)
     best = next(s for s in found.selection["scores"] if s["predictor"] == found.name and s["target"] == TARGET)
@@ -95,26 +112,62 @@ def fit_runs(
     folds: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    unique: "Floats | None" = None,
 ) -> Fitted:
     """The predictor that `judge_all` chooses, fitted to all runs; its choice of a mixture is rehearsed besides.
 
-    Arguments and what is raised as there. Writes nothing; the caller ends the progress.
+    unique: every domain's unique tokens over the full run's tokens, (n_domains,), inf for unlimited ones; None: as the
+    runs have them, if all have the same. Without, what sees repetition has no place to predict at and is passed over.
+    Other arguments and what is raised as there. Writes nothing; the caller ends the progress.
     """
     from regressors.judge import rehearse
 
     progress = progress or Progress()
-    all_of_it = judge_all(table, target, predictors, folds=folds, seed=seed, progress=progress)
+    unique = common_unique(runs_of(table)) if unique is None else unique
+    placed = with_a_place(predictors, table, unique, progress)
+    all_of_it = judge_all(table, target, placed, folds=folds, seed=seed, progress=progress)
     chosen, fitted_on = all_of_it.selection["chosen"], all_of_it.table
     progress.update(len(all_of_it.judged), f"{chosen} on all runs")
-    make, W, Y = all_of_it.makers[chosen], fitted_on.weights, fitted_on.losses
+    task, Y = all_of_it.tasks[chosen], fitted_on.losses
     rehearsals = REHEARSALS_OF_MANY if all_of_it.selection["mixtures"] > MANY else REHEARSALS
     try:
-        estimator = make().fit(W, Y)
-        rehearsal = rehearse(make, W, Y, all_of_it.groups, rehearsals=rehearsals, seed=seed)
+        estimator = task.fit(Y)
+        rehearsal = rehearse(
+            task.make, task.X, Y, all_of_it.groups, rehearsals=rehearsals, seed=seed, beside=task.beside
+        )
     except ValueError as error:
         raise MixoptError(f"{chosen}: {error}") from None
-    held_out = replace(all_of_it.judged[chosen], rehearsal=rehearsal)
-    return Fitted(chosen, estimator, held_out, fitted_on, all_of_it.selection)
+    held_out = all_of_it.judged[chosen]
+    models = [task.at(one, unique) for one in held_out.estimators]
+    held_out = replace(held_out, estimators=models, rehearsal=rehearsal)
+    selection = with_r_star(all_of_it, chosen, estimator, target)
+    return Fitted(chosen, task.at(estimator, unique), held_out, fitted_on, selection)
+
+
+def with_a_place(
+    predictors: Sequence[str], table: "RunTable", unique: "Floats | None", progress: Progress
+) -> Sequence[str]:
+    """The predictors, but for those that see repetition where nothing says how often the full run repeats text."""
+    from regressors import SEES_POOLS
+
+    if unique is not None or pool_shares(runs_of(table)) is None:
+        return predictors
+    lost = [name for name in predictors if name in SEES_POOLS]
+    if lost and len(lost) == len(predictors):
+        raise MixoptError(f"predictors: {', '.join(lost)} {NEED_PLACE}")
+    if lost:
+        progress.note(f"{', '.join(lost)} {NEED_PLACE}; left out.")
+    return [name for name in predictors if name not in lost]
+
+
+def with_r_star(found: Judgement, chosen: str, estimator: Any, target: Mapping[str, float]) -> dict[str, Any]:
+    """The selection with what the runs say of R*. estimator: the chosen one, of all runs."""
+    told = found.selection["repetition"]
+    if told is None:
+        return found.selection
+    law = estimator if told["aware"] == chosen else found.tasks[told["aware"]].fit(found.table.losses)
+    interval = r_star(law, found.table.targets, target_of(target, found.table))
+    return found.selection | {"repetition": told | {"r_star": interval}}
 
 
 def judge_all(
@@ -130,39 +183,52 @@ def judge_all(
 
     target: weight by text. predictors: names in `regressors.PREDICTORS`; those that need pools are passed over where
     the runs tell none. folds: None: as many as the runs bear. Repeats and near-duplicates of a mixture share a fold.
-    Writes nothing; the caller ends the progress.
+    All are judged on the ordinary runs; what sees pools learns from those of role "repetition" besides, and all predict
+    those too, never having seen their mixtures. Writes nothing; the caller ends the progress.
     Raises MixoptError for too few mixtures, a target that the runs don't have, a predictor that refuses the runs, and
     when all predictors need pools.
     """
+    from regressors import DEFAULT
     from regressors.judge import near_groups
 
     progress = progress or Progress()
-    fitted_on = without_repeats(table)
+    fitted_on, beside = runs_of(table), beside_of(table)
     aim = target_of(target, fitted_on)
     W, Y = fitted_on.weights, fitted_on.losses
-    groups = near_groups(W)
+    labels = near_groups(np.vstack([W, beside.weights]))
+    groups, others = labels[: len(W)], labels[len(W) :]
     mixtures = len(np.unique(groups))
     if mixtures < 4:
         raise MixoptError(f"{mixtures} mixtures without divergence are too few to judge a predictor by: train more")
     folds = folds or (5 if mixtures > MANY else min(mixtures, FOLDS))
-    makers = {
-        name: make for name in affordable(predictors, len(W), progress) if (make := maker(name, fitted_on, seed=seed))
+    tasks = {
+        name: task
+        for name in affordable(predictors, len(W), progress)
+        if (task := task_of(name, fitted_on, seed=seed, beside=beside, groups=others))
     }
-    if not makers:
+    if not tasks:
         raise MixoptError(f"predictors: {', '.join(predictors)} alone can't be used: it {NEED_POOLS}")
-    progress.stage("fit", total=len(makers) + 1)
+    progress.stage("fit", total=len(tasks) + 1)
     judged: dict[str, HeldOut] = {}
     seconds: dict[str, float] = {}
-    for i, (name, make) in enumerate(makers.items()):
+    for i, (name, task) in enumerate(tasks.items()):
         progress.update(i, name)
         started = time.perf_counter()
-        judged[name] = judge(name, make, W, Y, groups, folds=folds, seed=seed)
+        judged[name] = judge(name, task, Y, groups, folds=folds, seed=seed)
         seconds[name] = (time.perf_counter() - started) / folds
     try:
-        selection = select(judged, fitted_on, table, aim, groups, seconds=seconds)
+        selection = select(judged, fitted_on, without_other_pools(table), aim, groups, seconds=seconds)
     except ValueError as error:
         raise MixoptError(str(error)) from None
-    return Judgement(fitted_on, makers, judged, groups, selection)
+    told = None
+    if aware := next((name for name in (selection["chosen"], *tasks) if tasks[name].sees_pools), None):
+        blind = judged.get(DEFAULT)
+        if blind is None:
+            task = task_of(DEFAULT, fitted_on, seed=seed, beside=beside, groups=others)
+            blind = judge(DEFAULT, task, Y, groups, folds=folds, seed=seed) if task else judged[aware]
+        told = evidence(aware, DEFAULT, {aware: judged[aware], DEFAULT: blind}, aim, fitted_on, beside)
+    more = {"repetition": told, "left_out": table.left_out}
+    return Judgement(fitted_on, tasks, judged, groups, selection | more)
 
 
 def affordable(predictors: Sequence[str], runs: int, progress: Progress) -> Sequence[str]:
@@ -177,53 +243,20 @@ def affordable(predictors: Sequence[str], runs: int, progress: Progress) -> Sequ
     return [name for name in predictors if name not in CUBIC]
 
 
-def maker(name: str, table: "RunTable", *, seed: int) -> Callable[[], Any] | None:
-    """Gives unfitted estimators of a predictor; None: it needs pools and the runs tell none."""
-    from regressors import PREDICTORS, SEES_EPOCHS
-
-    if name not in SEES_EPOCHS:
-        return lambda: PREDICTORS[name](seed)
-    unique = unique_of(table)
-    return None if unique is None else lambda: PREDICTORS[name](seed).set_params(unique=unique)
-
-
-def unique_of(table: "RunTable") -> list[float | None] | None:
-    """Each domain's unique tokens over a run's tokens, where all runs agree on them; None otherwise."""
-    kept = table.kept
-    if "tokens" not in kept or any(f"pool/{name}" not in kept for name in table.domains):
-        return None
-    shares = np.stack([kept[f"pool/{name}"] / kept["tokens"] for name in table.domains], axis=1).astype(float)
-    if not np.isfinite(shares).any() or not np.allclose(shares, shares[0], rtol=1e-6, equal_nan=True):
-        return None
-    return [float(share) if np.isfinite(share) else None for share in shares[0]]
-
-
-def judge(
-    name: str, make: Callable[[], Any], W: "Floats", Y: "Floats", groups: Any, *, folds: int, seed: int
-) -> "HeldOut":
+def judge(name: str, task: Task, Y: "Floats", groups: Any, *, folds: int, seed: int) -> "HeldOut":
     from regressors import cross_validate
 
     try:
-        return cross_validate(make, W, Y, groups, folds=folds, seed=seed)
+        return cross_validate(task.make, task.X, Y, groups, folds=folds, seed=seed, beside=task.beside)
     except ValueError as error:
         raise MixoptError(f"{name}: {error}") from None
 
 
-def without_repeats(table: "RunTable") -> "RunTable":
-    """The runs to fit: repeats with other seeds measure noise only.
-
-    All other runs share initialisation and data order, so that their differences are the mixtures'; a repeat
-    doesn't, and would look like an effect of its mixture.
-    """
-    if "role" not in table.frame:
-        return table
-    return replace(table, frame=table.frame[table.frame["role"] != "repeat"].reset_index(drop=True))
-
-
-def stamp_for(fitted_on: "RunTable", table: "RunTable", study: Study) -> str:
+def stamp_for(fitted_on: "RunTable", table: "RunTable", study: Study, unique: "Floats | None") -> str:
     """Of everything that the fit depends on."""
     from mixopt import __version__
 
+    shares = pool_shares(table)
     return digest(
         [
             __version__,
@@ -234,7 +267,9 @@ def stamp_for(fitted_on: "RunTable", table: "RunTable", study: Study) -> str:
             np.where(np.isnan(table.losses), -1.0, table.losses).tolist(),
             list(map(str, table.kept["run_id"])),
             study.predictors,
-            unique_of(fitted_on),
+            None if shares is None else [plain(row) for row in shares],
+            list(map(str, table.kept["role"])) if "role" in table.kept else None,
+            None if unique is None else plain(unique),
             study.seed,
             study.target_weights,
         ]

@@ -43,4 +43,36 @@ AtParams = Annotated[
 AtTokens = Annotated[
     str | None, typer.Option(metavar="COUNT", help="tokens to predict at, such as 20B (default: the most trained)")
 ]
+Pools = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pool",
+        metavar="DOMAIN=COUNT",
+        help="unique tokens that the larger run has of a domain, such as math=5B; may be repeated; others: no limit",
+    ),
+]
+Budget = Annotated[
+    str | None,
+    typer.Option("--compute", metavar="FLOPS", help="training budget, 6 N D, such as 1e22; finds the size to train"),
+]
 Laws = Annotated[str | None, typer.Option(metavar="A,B", help="joint laws to judge (default: all)")]
+
+# Options of `mixopt plan`
+Unique = Annotated[str | None, typer.Option(metavar="COUNT", help="tokens of different text there are, such as 25B")]
+Compute = Annotated[str | None, typer.Option(metavar="FLOPS", help="training budget, 6 N D, such as 1e22")]
+ModelParams = Annotated[str | None, typer.Option("--params", metavar="COUNT", help="parameters, such as 7B")]
+RunTokens = Annotated[
+    str | None, typer.Option("--tokens", metavar="COUNT", help="training tokens, repeats counted, such as 200B")
+]
+TargetLoss = Annotated[str | None, typer.Option(metavar="NATS", help="the loss to reach, nats/token, such as 2.2")]
+InferenceTokens = Annotated[
+    str | None, typer.Option(metavar="COUNT", help="tokens that the model will serve in its life, such as 1T")
+]
+PresetName = Annotated[
+    str | None, typer.Option("--preset", metavar="NAME", help="the form that leads, such as data-constrained")
+]
+PlanRuns = Annotated[Path | None, typer.Option("--runs", metavar="RUNS.csv", help="fit to these finished runs first")]
+PlanColumns = Annotated[
+    str | None,
+    typer.Option("--columns", metavar="MAP", help="of --runs, such as params=size,tokens=seen,unique=U,loss=val"),
+]

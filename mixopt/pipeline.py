@@ -4,14 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixopt.config import Study
+from mixopt.errors import MixoptError
 from mixopt.files import write_text
-from mixopt.fitting import Fitted, check_target, fit
-from mixopt.folder import Folder, read_json
-from mixopt.planning import Plan, design
+from mixopt.folder import Folder
+from mixopt.kinds import KINDS
 from mixopt.prepare import open_shards, prepare
 from mixopt.progress import Progress
-from mixopt.studyfile import load_study, read_text, resolve
+from mixopt.studyfile import load_study, read_text
 from mixopt.training import train_missing
 
 if TYPE_CHECKING:
@@ -22,10 +21,15 @@ if TYPE_CHECKING:
 class Session:
     """One study being worked on."""
 
-    study: Study
+    study: Any  # the record of its kind: see `mixopt.kinds`
     path: Path  # of the study file
     folder: Folder
     progress: Progress
+
+    @property
+    def stages(self) -> Any:
+        """The module with the stages of the study's kind."""
+        return KINDS[self.study.kind].load()
 
 
 def open_session(path: Path | str, out: Path | str | None = None, progress: Progress | None = None) -> Session:
@@ -47,7 +51,8 @@ def run(session: Session) -> dict[str, Any]:
     table = runs_of(session)
     recommendation = recommend(session, table)
     report(session)
-    export(session)
+    if hasattr(session.stages, "export"):
+        export(session)
     return recommendation
 
 
@@ -61,100 +66,58 @@ def recommend_for(study: Path | str, *, out: Path | str | None = None) -> dict[s
 
 def runs_of(session: Session) -> "RunTable":
     """The study's run table: imported, or trained as far as runs are missing."""
-    if session.study.runs is not None:
-        return import_runs(session)
+    if session.study.brings_runs:
+        return session.stages.import_runs(session)
     shards = prepare(session.study, session.path, session.folder, session.progress)
-    plan = design(session.study, shards, session.path, session.folder, session.progress)
+    plan = session.stages.plan(session, shards)
     train(session, plan, shards)
     return collect(session, plan)
 
 
-def planned(session: Session) -> tuple[Plan, Any]:
+def planned(session: Session) -> tuple[Any, Any]:
     """The plan on shards that are there already, and the shards."""
     shards = open_shards(session.study, session.folder)
-    return design(session.study, shards, session.path, session.folder, session.progress), shards
+    return session.stages.plan(session, shards), shards
 
 
-def train(session: Session, plan: Plan, shards: Any) -> None:
+def train(session: Session, plan: Any, shards: Any) -> None:
+    if hasattr(session.stages, "train"):  # a kind whose runs depend on each other sees to their order itself
+        session.stages.train(session, plan, shards)
+        return
     train_missing(plan.jobs, plan.recipe, session.study, shards, session.folder, session.folder.runs, session.progress)
 
 
-def collect(session: Session, plan: Plan) -> "RunTable":
+def collect(session: Session, plan: Any) -> "RunTable":
     """The plan's finished runs as a table, and runs.parquet and runs.csv with it."""
-    from mixopt.runtable import collect as collect_runs
-
-    return collect_runs(session.folder.runs, only={job.run_id for job in plan.jobs})
+    return session.stages.collect(session, plan)
 
 
 def table_of(session: Session) -> "RunTable":
     """The study's run table without training anything."""
-    if session.study.runs is not None:
-        return import_runs(session)
+    if session.study.brings_runs:
+        return session.stages.import_runs(session)
     return collect(session, planned(session)[0])
 
 
-def import_runs(session: Session) -> "RunTable":
-    """The table of runs that the study file names. Its notes are told; nothing in it is repaired silently."""
-    from mixopt.importing import read_runs
-    from mixopt.runtable import write_table
-
-    file = session.study.runs_file
-    assert file is not None
-    session.progress.stage("import")
-    paths = [resolve(session.path, p) for p in (file.path, file.metrics) if p]
-    table = read_runs(
-        paths if len(paths) > 1 else paths[0],
-        weights=file.weights,
-        losses=file.losses,
-        on=file.on,
-        where=file.where,
-        params=file.params,
-        tokens=file.tokens,
-        seed=file.seed,
-        renormalise=file.renormalise,
-        last_step=file.last_step,
-    )
-    check_target(table, session.study, str(session.path))
-    write_table(table.frame, session.folder.root)
-    for note in table.notes:
-        session.progress.note(note)
-    session.progress.finish(
-        f"{len(table.frame)} runs of {len(table.domains)} domains, {len(table.targets)} losses from {paths[0].name}"
-    )
-    return table
-
-
-def fitted(session: Session, table: "RunTable") -> Fitted:
-    return fit(table, session.study, session.folder, session.progress)
+def fitted(session: Session, table: "RunTable") -> Any:
+    """What the kind's own fit gives."""
+    return session.stages.fitted(session, table)
 
 
 def recommend(session: Session, table: "RunTable") -> dict[str, Any]:
     """Fit, search and recommendation.json."""
-    from mixopt.advice import advise
-
-    return advise(session, fitted(session, table))
+    return session.stages.recommend(session, table)
 
 
 def report(session: Session) -> Path:
-    from mixopt.report import write
-
     session.progress.stage("report")
-    path = write(session.folder.root)
+    path = session.stages.write_report(session)
     session.progress.finish(str(path))
     return path
 
 
 def export(session: Session) -> list[Path]:
-    """Trainer configs of the recommendation, in export/."""
-    from mixopt.export import write_exports
-
-    folder = session.folder
-    recommendation = read_json(folder.recommendation, made_by="run")
-    lengths = None
-    if session.study.runs is None:
-        texts = read_json(folder.corpora, made_by="prepare")["texts"]
-        lengths = {
-            name: (texts[name]["train_tokens"] + texts[name]["val_tokens"]) / texts[name]["documents"]
-            for name in session.study.domains
-        }
-    return write_exports(recommendation, folder.export, tokens_per_document=lengths)
+    """Trainer configs of the recommendation, in export/. Raises MixoptError where the kind recommends no mixture."""
+    if not hasattr(session.stages, "export"):
+        raise MixoptError(f"{session.path}: a study of kind {session.study.kind} recommends no mixture to export")
+    return session.stages.export(session)

@@ -2,15 +2,26 @@
 
 import csv
 import io
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixopt.config import Study
-from mixopt.design import PlannedRun, mixtures, natural_mixture, run_id
+from mixopt.config import AnyStudy, ProxyShape, Study
+from mixopt.design import (
+    EXTRA,
+    HALF,
+    REPEAT,
+    REPETITION,
+    SHORTER,
+    PlannedRun,
+    mixtures,
+    natural_mixture,
+    run_id,
+    separating_runs,
+)
 from mixopt.errors import MixoptError
 from mixopt.files import write_text
 from mixopt.folder import Folder
@@ -51,9 +62,45 @@ def make_plan(study: Study, shards: Mapping[str, "Shard"], study_path: Path) -> 
     rounded = [(role, {name: round(float(x), 8) for name, x in zip(names, w, strict=True)}) for role, w in rows]
     runs = [PlannedRun(role, weights, dict(available), study.seed) for role, weights in rounded]
     again = next(run for run in runs if run.role == REPEATED)
-    runs += [PlannedRun("repeat", again.weights, again.pools, study.seed + 1 + i) for i in range(study.design.repeats)]
+    runs += [PlannedRun(REPEAT, again.weights, again.pools, study.seed + 1 + i) for i in range(study.design.repeats)]
+    runs += runs_of_repetition(study, runs, shards, recipe)
     jobs = [make_job(run, study, shards, recipe) for run in runs]
     return Plan(runs, jobs, recipe, dict(zip(names, prior.tolist(), strict=True)), pools, notes)
+
+
+def runs_of_repetition(
+    study: Study, runs: Sequence[PlannedRun], shards: Mapping[str, "Shard"], recipe: "Recipe"
+) -> list[PlannedRun]:
+    """Planned mixtures again: from other pools, to tell weight and repetition apart, and shorter, to tell what training
+    tokens are worth. None where nothing is repeated, or where proxies don't repeat as the full run will."""
+    if not study.design.repetition_matched or not study.design.repetition_runs:
+        return []
+    ordinary = [run for run in runs if run.role not in EXTRA]
+    names = list(study.domains)
+    W = np.array([[run.weights[name] for name in names] for run in ordinary])
+    own = np.array([float(ordinary[0].pools[name] or 0) for name in names])
+    there = np.array([float(shards[name].meta.train_tokens) for name in names])
+    target = np.array([study.target_weights.get(name, 0.0) for name in names])
+    found = separating_runs(
+        W,
+        own,
+        tokens=recipe.tokens_seen,
+        low=np.full(len(names), float(FEW_SEQUENCES * recipe.context)),
+        high=there,
+        relevance=1 / len(names) + target,
+        count=study.design.repetition_runs,
+    )
+    again = []
+    for row, pools in found:
+        drawn = {name: int(pool) for name, pool in zip(names, pools, strict=True)}
+        again.append(replace(ordinary[row], role=REPETITION, pools=drawn))
+    # Shorter runs of the same mixtures, and first of the one whose noise is known.
+    uniform = next(i for i, run in enumerate(ordinary) if run.role == REPEATED)
+    rows = list(dict.fromkeys([uniform, *(row for row, _ in found)])) if found else []
+    least = recipe.context + 1
+    half = {name: max(round(pool * HALF), least) for name, pool in zip(names, own, strict=True)}
+    shorter = rows[: study.design.shorter_runs]
+    return again + [replace(ordinary[row], role=SHORTER, pools=half, length=HALF) for row in shorter]
 
 
 def full_pools(study: Study, shards: Mapping[str, "Shard"], study_path: Path) -> dict[str, float]:
@@ -71,13 +118,19 @@ def full_pools(study: Study, shards: Mapping[str, "Shard"], study_path: Path) ->
 
 
 def make_recipe(study: Study, *, vocab: int, params_scale: float = 1.0, tokens_scale: float = 1.0) -> "Recipe":
-    """The study's proxy, or a larger one of the same kind: width grows, and the rate falls with it.
+    """The study's proxy, or a larger one of the same kind; params_scale as in `scaled`."""
+    proxy = study.proxy
+    tokens = round(proxy.tokens * tokens_scale)
+    return scaled(proxy, vocab=vocab, params_scale=params_scale, tokens=tokens, weight_decay=proxy.weight_decay)
+
+
+def scaled(proxy: ProxyShape, *, vocab: int, params_scale: float, tokens: int, weight_decay: float) -> "Recipe":
+    """How a model of so many times the proxy's parameters is trained: width grows, and the rate falls with it.
 
     params_scale: non-embedding parameters, in times the proxy's; met as nearly as whole heads allow.
     """
     from proxies.train import Recipe
 
-    proxy = study.proxy
     size = proxy.width // proxy.heads
     heads = max(1, round(proxy.heads * params_scale**0.5))
     return Recipe(
@@ -87,12 +140,12 @@ def make_recipe(study: Study, *, vocab: int, params_scale: float = 1.0, tokens_s
         heads=heads,
         context=proxy.context,
         batch=proxy.batch,
-        tokens=round(proxy.tokens * tokens_scale),
+        tokens=tokens,
         # Adam's best rate falls about as 1 / width (Yang 2022, arXiv:2203.03466).
         learning_rate=proxy.learning_rate * proxy.width / (heads * size),
         warmup=proxy.warmup,
         decay=proxy.decay,
-        weight_decay=proxy.weight_decay,
+        weight_decay=weight_decay,
     )
 
 
@@ -131,15 +184,26 @@ def proxy_pools(
     return available, notes
 
 
-def make_job(run: PlannedRun, study: Study, shards: Mapping[str, "Shard"], recipe: "Recipe") -> "Job":
-    """A planned run under its id: the hash of all that decides what it comes to."""
+def make_job(
+    run: PlannedRun,
+    study: AnyStudy,
+    shards: Mapping[str, "Shard"],
+    recipe: "Recipe",
+    *,
+    starts: Mapping[str, int] | None = None,
+) -> "Job":
+    """A planned run under its id: the hash of all that decides what it comes to.
+
+    recipe: of a run of length 1. starts: domain -> the token of its shard at which its pool begins; None: the first.
+    """
     from proxies.launch import Job
     from proxies.train import pick_device
 
+    own = replace(recipe, tokens=round(recipe.tokens * run.length))
     weights = {name: w for name, w in run.weights.items() if w > 0}
     pools = {name: int(run.pools[name] or shards[name].meta.train_tokens) for name in run.weights}
     decides = {
-        "recipe": asdict(recipe),
+        "recipe": asdict(own),
         "version": RECIPE_VERSION,
         "weights": weights,
         "pools": {name: pools[name] for name in weights},
@@ -147,8 +211,10 @@ def make_job(run: PlannedRun, study: Study, shards: Mapping[str, "Shard"], recip
         "texts": {name: shard.meta.content for name, shard in shards.items()},
         "validation_tokens": study.proxy.validation_tokens,
         "precision": "bfloat16" if pick_device(study.proxy.device).type == "cuda" else "float32",
+        **({"starts": dict(starts)} if starts else {}),
     }
-    return Job(run_id(decides), run.role, dict(run.weights), pools, run.seed)
+    job = Job(run_id(decides), run.role, dict(run.weights), pools, run.seed)
+    return job if own == recipe else replace(job, recipe=own)
 
 
 def write_design(plan: Plan, folder: Folder) -> None:
@@ -156,9 +222,9 @@ def write_design(plan: Plan, folder: Folder) -> None:
     names = list(plan.natural)
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
-    table.writerow(["run_id", "role", "seed", *(f"w/{n}" for n in names), *(f"pool/{n}" for n in names)])
+    table.writerow(["run_id", "role", "seed", "tokens", *(f"w/{n}" for n in names), *(f"pool/{n}" for n in names)])
     for run, job in zip(plan.runs, plan.jobs, strict=True):
-        row: list[Any] = [job.run_id, run.role, run.seed]
+        row: list[Any] = [job.run_id, run.role, run.seed, (job.recipe or plan.recipe).tokens_seen]
         table.writerow(row + [run.weights[n] for n in names] + [job.pools[n] for n in names])
     write_text(folder.design, out.getvalue())
 

@@ -40,6 +40,8 @@ class HeldOut(Protocol):
     def predicted(self) -> Any: ...  # (n_runs, n_targets)
     @property
     def fold(self) -> Any: ...  # (n_runs,)
+    @property
+    def estimators(self) -> Any: ...  # one a fold
     def at(self, W: Any, /) -> Any: ...  # (n_folds, n, n_targets)
 
 

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixopt.config import Study, Text
+from mixopt.config import AnyStudy, Text
 from mixopt.errors import MixoptError
 from mixopt.folder import Folder, digest, read_json, stamp_of, write_json
 from mixopt.progress import Progress
@@ -21,7 +21,7 @@ BYTES_PER_TOKEN = 2048  # ... and so much for each token of its vocabulary: less
 MUCH_SHARED = 0.01  # of a domain's documents also in another: worth a sentence
 
 
-def prepare(study: Study, study_path: Path, folder: Folder, progress: Progress) -> dict[str, "Shard"]:
+def prepare(study: AnyStudy, study_path: Path, folder: Folder, progress: Progress) -> dict[str, "Shard"]:
     """Shards of every text of the study, domains first.
 
     Raises MixoptError for text that can't be read, naming file and line and the domain's key.
@@ -44,7 +44,7 @@ def prepare(study: Study, study_path: Path, folder: Folder, progress: Progress) 
     return shards
 
 
-def open_documents(study: Study, study_path: Path, name: str, text: Text) -> "Documents":
+def open_documents(study: AnyStudy, study_path: Path, name: str, text: Text) -> "Documents":
     from proxies.corpora import Source, read
 
     part = "domains" if name in study.domains else "held_out"
@@ -67,7 +67,7 @@ def open_documents(study: Study, study_path: Path, name: str, text: Text) -> "Do
         raise MixoptError(f"{study_path}: {part}.{name}: {error}") from None
 
 
-def fingerprint(study: Study, documents: "Documents") -> str:
+def fingerprint(study: AnyStudy, documents: "Documents") -> str:
     """Changes when the text of a shard may have changed: its source, its files' sizes and times, or the settings."""
     from proxies.corpora import find
 
@@ -85,7 +85,7 @@ def fingerprint(study: Study, documents: "Documents") -> str:
 
 
 def get_tokenizer(
-    study: Study,
+    study: AnyStudy,
     study_path: Path,
     folder: Folder,
     documents: dict[str, "Documents"],
@@ -119,7 +119,7 @@ def get_tokenizer(
 
 
 def get_shard(
-    study: Study, folder: Folder, name: str, documents: "Documents", mark: str, tokenizer: "Tokenizer"
+    study: AnyStudy, folder: Folder, name: str, documents: "Documents", mark: str, tokenizer: "Tokenizer"
 ) -> "Shard":
     from proxies import shards
 
@@ -136,7 +136,7 @@ def get_shard(
         raise MixoptError(f"domain {name!r}: {error}") from None
 
 
-def open_shards(study: Study, folder: Folder) -> dict[str, "Shard"]:
+def open_shards(study: AnyStudy, folder: Folder) -> dict[str, "Shard"]:
     """Shards that stage prepare has made. Raises MixoptError when they aren't there."""
     from proxies.shards import open_shard
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.fitting import NEED_POOLS, judge_all, maker
+from mixopt.fitting import judge_all
+from mixopt.poolruns import NEED_POOLS, runs_of, task_of
 from mixopt.progress import Progress
 from mixopt.selection import TARGET
 
@@ -56,7 +57,7 @@ def leaderboard(
     _announce(predictors, table, folds=folds or 5, seed=seed, progress=progress)
     for i, name in enumerate(predictors):
         progress.update(i, name)
-        if maker(name, table, seed=seed) is None:
+        if task_of(name, runs_of(table), seed=seed) is None:
             refused[name] = f"it {NEED_POOLS}"
             continue
         try:
@@ -106,18 +107,18 @@ def _announce(predictors: Sequence[str], table: RunTable, *, folds: int, seed: i
 
 def expected_seconds(name: str, table: RunTable, *, folds: int, seed: int) -> float:
     """Roughly how long judging a predictor takes, from two small fits; 0 for a small table, or one it doesn't suit."""
-    make = maker(name, table, seed=seed)
-    W, Y = table.weights, table.losses
-    if make is None or len(W) <= 2 * PILOT:
+    fitted_on = runs_of(table)
+    task, Y = task_of(name, fitted_on, seed=seed), fitted_on.losses
+    if task is None or len(Y) <= 2 * PILOT:
         return 0.0
-    rows = np.random.default_rng(seed).permutation(len(W))[: 2 * PILOT]
+    rows = np.random.default_rng(seed).permutation(len(Y))[: 2 * PILOT]
     known = np.isfinite(Y[rows[:PILOT]]).any(axis=0)
     try:
-        one, two = (_timed(make, W[some], Y[some][:, known]) for some in (rows[:PILOT], rows))
+        one, two = (_timed(task.make, task.X[some], Y[some][:, known]) for some in (rows[:PILOT], rows))
     except ValueError:
         return 0.0
     power = float(np.clip(math.log2(two / one), 1, 3))  # of the number of runs: trees 1, Gaussian processes up to 3
-    return folds * two * (len(W) * (1 - 1 / folds) / len(rows)) ** power
+    return folds * two * (len(Y) * (1 - 1 / folds) / len(rows)) ** power
 
 
 def _timed(make: Callable[[], Any], W: Any, Y: Any) -> float:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt import __version__
+from mixopt.bounding import certified
 from mixopt.cautions import Evidence, cautions
 from mixopt.errors import MixoptError
 from mixopt.predicted import Estimator, HeldOut, Judged, effects
 from mixopt.runtable import RunTable
 from mixopt.search import Found, search
+from mixopt.shadow import length_gain, shadow_prices
 from mixopt.simplex import Feasible, inside_hull, nearest
 from mixopt.target import Target, target_of
 
@@ -46,20 +48,24 @@ def recommend(
     storage: Path | None = None,
     level: float = LEVEL,
     noise: Sequence[Mapping[str, Any]] = (),
+    runs: RunTable | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Searches for the best mixture and gives all that recommendation.json says, as JSON-able numbers and text.
 
     estimator: fitted to table.weights and table.losses; held_out: `regressors.cross_validate` on the same rows.
+    Estimators that see repetition are at the full run's unique shares.
     feasible: mixtures allowed, of table.domains. predictor: the estimator's name. target: weight by text.
     natural: the mixture (n_domains,) that follows the pools; None: unknown. pools: unique tokens of the full run by
     domain (None: unlimited). full_params, full_tokens: of the full run. sampler, trials, storage, seed: see `search`.
-    level: of the intervals. noise: selection.json's rows on noise.
+    level: of the intervals. noise: selection.json's rows on noise. runs: all finished ones, those that no fit used
+    among them; None: the table's.
     Raises MixoptError for a target without losses and for a predictor without finite predictions.
     """
     assert feasible.domains == table.domains, "one order of domains throughout"
     aim = target_of(target, table)
     found = _search(table, estimator, feasible, aim, natural, sampler, trials, storage, seed)
+    found, certificate = certified(estimator, aim, feasible, found)
     best = best_measured(table, aim, feasible)
     named: dict[str, Floats | None] = {
         "recommended": found.weights,
@@ -87,6 +93,20 @@ def recommend(
         proxy_params=_usual(table, "params"),
         level=level,
         optimism=judged.optimism,
+        sees_repetition=hasattr(estimator, "unique_gradient"),
+        runs=runs,
+    )
+    priced = shadow_prices(
+        estimator,
+        held_out.estimators,
+        aim,
+        feasible,
+        found.weights,
+        pools=pools,
+        tokens=full_tokens,
+        longer=length_gain(runs or table, aim, noise),
+        level=level,
+        seed=seed,
     )
     baseline = "uniform" if natural is None else "natural"
     return _plain(
@@ -105,7 +125,8 @@ def recommend(
             "by_text": judged.by_text(),
             "interval": {"level": level, "method": judged.method},
             "optimism": judged.optimism,
-            "search": _search_record(found, table),
+            "search": _search_record(found, table) | {"certificate": certificate},
+            "shadow_prices": priced,
             "effects": effects(estimator, aim, feasible, found.weights, fallback=named["natural"]),
             "warnings": cautions(evidence),
         }

@@ -6,7 +6,7 @@ import atexit
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from mixopt.errors import MixoptError
 from mixopt.reading import Reading
 from mixopt.rows import short
 from mixopt.terminal import TerminalProgress, show_paths, standard_console
+from mixopt.worth import told_certificate
 
-SHOWN = ("law", "target", "domains", "texts", "at", "trained", "made", "evidence")
+SHOWN = ("law", "target", "domains", "texts", "at", "trained", "pools", "made", "evidence")
 MIXTURES = {
     "best": "best",
     "best_at_trained": "best at trained scale",
@@ -36,6 +37,8 @@ def scale(
     target: str | None,
     at_params: str | None,
     at_tokens: str | None,
+    pools: Sequence[str] | None,
+    compute: str | None,
     laws: str | None,
     seed: int,
     out: Path | None,
@@ -54,7 +57,12 @@ def scale(
     path = out or Path(f"{given.name}.scale.json")
     if path.exists() and not is_scale(path):
         raise MixoptError(f"{path} is there already and is no fit over scales: choose another name with --out")
-    wanted = {"at_params": count("at-params", at_params), "at_tokens": count("at-tokens", at_tokens)}
+    wanted = {
+        "at_params": count("at-params", at_params),
+        "at_tokens": count("at-tokens", at_tokens),
+        "pools": pool_counts(pools),
+        "compute": count("compute", compute),
+    }
     names = law_names(laws)
     table = read_scales(given, progress)
     fitted = fit_scale(
@@ -82,6 +90,19 @@ def count(option: str, text: str | None) -> float | None:
     if isinstance(value, str) or not (value is None or 0 < value < float("inf")):
         raise MixoptError(f"--{option} {text}: write a count above 0, such as 1e9, 300M or 20B")
     return value
+
+
+def pool_counts(given: Sequence[str] | None) -> dict[str, float]:
+    """domain=COUNT, each once, as numbers. Raises MixoptError for anything else."""
+    found: dict[str, float] = {}
+    for text in given or ():
+        name, equals, number_of = text.rpartition("=")
+        if not equals or not name.strip():
+            raise MixoptError(f"--pool {text}: write domain=count, such as math=5B")
+        if name.strip() in found:
+            raise MixoptError(f"--pool {name.strip()}: given twice: keep one of them")
+        found[name.strip()] = count(f"pool {name.strip()}", number_of.strip())  # pyright: ignore[reportArgumentType]
+    return found
 
 
 def law_names(text: str | None) -> list[str] | None:
@@ -119,7 +140,9 @@ def show(console: Console, record: Mapping[str, Any]) -> None:
         console.print(told_prior(prior), highlight=False)
     console.print(mixture_table(record))
     console.print(loss_table(record))
-    for sentence in (told_range(judged), told_difference(record), told_measured(best, record["trained"])):
+    told = (told_size(record), told_range(judged), told_difference(record), told_repetition(evidence["repetition"]),
+            told_measured(best, record["trained"]), told_certificate(best))  # fmt: skip
+    for sentence in told:
         if sentence:
             console.print(escape(sentence), highlight=False)
     for warning in evidence["warnings"]:
@@ -193,12 +216,16 @@ def mixture_table(record: Mapping[str, Any]) -> Table:
     table.add_column("domain", overflow="fold")
     for name in shown:
         table.add_column(MIXTURES[name], justify="right")
-    best = mixtures["best"]["weights"]
+    best, epochs = mixtures["best"]["weights"], record["evidence"]["best"]["epochs"]
+    extra = ("tokens", "epochs") if record["pools"] else ()
+    for heading in extra:
+        table.add_column(heading, justify="right")
     used = [name for name in best if max(mixtures[key]["weights"][name] for key in shown) >= NOTHING]
     for name in sorted(used, key=lambda name: -best[name]):
-        table.add_row(escape(name), *(f"{mixtures[key]['weights'][name]:.1%}" for key in shown))
+        cells = [rounded(best[name] * record["at"]["tokens"]), told_epochs(epochs[name])] if extra else []
+        table.add_row(escape(name), *(f"{mixtures[key]['weights'][name]:.1%}" for key in shown), *cells)
     if more := len(best) - len(used):
-        table.add_row(f"{more} other{'s' * (more > 1)}", *["0.0%"] * len(shown), style="dim")
+        table.add_row(f"{more} other{'s' * (more > 1)}", *["0.0%"] * len(shown), *[""] * len(extra), style="dim")
     return table
 
 
@@ -213,6 +240,38 @@ def loss_table(record: Mapping[str, Any]) -> Table:
         outside = "no" if row["outside"] <= 1e-3 else f"{row['outside']:.1%}"
         table.add_row(MIXTURES[name], number(row["loss"]), span, outside)
     return table
+
+
+def told_epochs(epochs: float | None) -> str:
+    return "no limit" if epochs is None else f"{epochs:.2f}" if epochs < 10 else f"{epochs:.1f}"
+
+
+def told_size(record: Mapping[str, Any]) -> str:
+    """What the compute is best spent on, and how much that matters; empty where the size was given."""
+    sized = record["evidence"]["size"]
+    if sized is None:
+        return ""
+    low, high = sized["as_good"]
+    told = (
+        f"Best use of {sized['compute']:.3g} FLOPs (6 N D): {told_scale(record['at'])}. Sizes from {rounded(low)} to "
+        f"{rounded(high)} parameters come within {sized['level']:.1%} of its loss."
+    )
+    edge = " It is the smallest or largest size that was looked at: the runs say too little of others."
+    return told + (edge if sized["at_edge"] else "")
+
+
+def told_repetition(known: Mapping[str, Any] | None) -> str:
+    """Where R* is from; empty without pools."""
+    if known is None:
+        return ""
+    values = list(dict.fromkeys(f"{value:.3g}" for value in known["r_star"].values()))
+    if known["from"] == "published":
+        return (
+            f"Repeated text counts less by the published R* = {values[0]} epochs (arXiv:2305.16264): the runs repeated "
+            "nothing, or don't say how much text they had."
+        )
+    span = values[0] if len(values) == 1 else f"{', '.join(values)} by text"
+    return f"Repeated text counts less by R* = {span} epochs, fitted to runs that repeat and a prior around 15.4."
 
 
 def told_range(judged: Mapping[str, Any]) -> str:

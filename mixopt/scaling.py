@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixopt.bounding import certified
 from mixopt.errors import MixoptError
 from mixopt.folder import digest
 from mixopt.progress import Progress
 from mixopt.reading import versions
+from mixopt.scalebudget import (
+    TRAINING,
+    Budget,
+    Scale,
+    at,
+    best_size,
+    cautions_of_repetition,
+    check_budget,
+    epochs_of,
+    pooled_inputs,
+    repetition,
+)
 from mixopt.scalejudge import Judged, inputs, judge
 from mixopt.search import Found, search
 from mixopt.simplex import Feasible, distance_to_hull, total_variation
@@ -24,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mixopt.runtable import RunTable
-    from regressors.joint import JointRegressor
+    from regressors.joint import AtScale, JointRegressor
 
     Floats = NDArray[np.float64]
 
@@ -36,14 +48,6 @@ STRAYED = 1.5  # times the published exponent, or a fraction of it: published ru
 UNSURE = 0.9  # of an exponent's width before the runs: one that is no narrower after them comes from the prior
 
 
-@dataclass(frozen=True)
-class Scale:
-    """Model parameters and training tokens."""
-
-    params: float
-    tokens: float
-
-
 def fit_scale(
     table: RunTable,
     target: Mapping[str, float],
@@ -51,6 +55,8 @@ def fit_scale(
     *,
     at_params: float | None = None,
     at_tokens: float | None = None,
+    pools: Mapping[str, float] | None = None,
+    compute: float | None = None,
     seed: int = 0,
     source: Mapping[str, Any] | None = None,
     command: str = "",
@@ -60,7 +66,9 @@ def fit_scale(
 
     table: rows with params and tokens, of which one varies at least. target: weight by text. laws: names in
     `regressors.JOINT_LAWS` to judge; None: all. at_params, at_tokens: the scale to predict at; None: the largest
-    trained.
+    trained. pools: unique tokens of the larger run by domain, which decide how often text is repeated; domains without
+    one have no limit. compute: FLOPs of training, 6 N D; with at_params or at_tokens it settles the other, with
+    neither the size is found that makes the best of them.
     source: the files that the table was read from and how; command: what was typed; both are only recorded.
     Raises MixoptError for a law that isn't there, and for scales that aren't above 0.
     """
@@ -73,31 +81,53 @@ def fit_scale(
     table = narrowed(table, list(target))
     aim = target_of(target, table)
     trained = Scale(float(table.numbers("params").max()), float(table.numbers("tokens").max()))
-    scale = Scale(_above_0(at_params, trained.params), _above_0(at_tokens, trained.tokens))
+    budget = Budget(dict(pools or {}), compute)
+    check_budget(budget, table)
+    scale = _given_scale(at_params, at_tokens, compute, trained)
     judged = judge(table, aim, names, progress=progress)
     progress.stage("fit")
-    joint = JointRegressor(judged.chosen).fit(inputs(table), table.losses)
+    joint = JointRegressor(judged.chosen, pools=budget.limited).fit(pooled_inputs(table, budget), table.losses)
     progress.finish(judged.chosen)
     progress.stage("search")
-    best = recommended(joint, table, aim, scale, trained, judged, seed=seed)
+    sized = None
+    if scale is None:
+        scale, sized = best_size(joint, aim, searched(table), _mixtures(table), table, budget)
+    best = recommended(joint, table, aim, scale, trained, judged, budget, seed=seed)
     progress.finish(f"{TRIALS} mixtures tried at each scale")
+    known = repetition(joint, table, aim, budget)
+    epochs = epochs_of(best["mixtures"]["best"]["weights"], scale.tokens, budget.pools)
     evidence = {
         "judged": judged.told(),
         "exponents": exponents(joint),
         "priors": priors(joint),
-        "best": best,
-        "warnings": cautions(table, joint, judged, best, scale, trained),
+        "best": best | {"epochs": epochs},
+        "size": sized,
+        "repetition": known,
+        "warnings": cautions(table, joint, judged, best, scale, trained) + cautions_of_repetition(epochs, known),
     }
     made = {**(source or {}), "command": command, "laws": names, "seed": seed, **_hashes(table)}
-    about = {"at": vars(scale), "trained": vars(trained), "made": made, "evidence": evidence}
-    return restored(record_of(table, joint, aim, judged.chosen, about))
+    about = {"at": vars(scale), "trained": vars(trained), "pools": budget.pools, "made": made, "evidence": evidence}
+    return restored(record_of(table, joint, aim, judged.chosen, budget, about))
+
+
+def _given_scale(params: float | None, tokens: float | None, compute: float | None, trained: Scale) -> Scale | None:
+    """The scale to predict at, None where it is to be found."""
+    if compute is None:
+        return Scale(_above_0(params, trained.params), _above_0(tokens, trained.tokens))
+    if params is None and tokens is None:
+        return None
+    if params is None or tokens is None:
+        one = _above_0(tokens if params is None else params, 1.0)
+        other = compute / (TRAINING * one)
+        return Scale(other, one) if params is None else Scale(one, other)
+    raise MixoptError("--compute, --at-params and --at-tokens: two of them settle the third, leave one out")
 
 
 def record_of(
-    table: RunTable, joint: JointRegressor, aim: Target, law: str, about: Mapping[str, Any]
+    table: RunTable, joint: JointRegressor, aim: Target, law: str, budget: Budget, about: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What the file holds but for its checksum. about: scales, how it was made, and the evidence."""
-    X = inputs(table)
+    X = pooled_inputs(table, budget)
     probes = X[np.unique(np.linspace(0, len(X) - 1, PROBES).astype(int))]
     return {
         "kind": KIND,
@@ -179,21 +209,23 @@ def recommended(
     scale: Scale,
     trained: Scale,
     judged: Judged,
+    budget: Budget,
     *,
     seed: int,
 ) -> dict[str, Any]:
     """The mixtures predicted to be best at `scale` and at the largest trained one, beside the best measured there."""
-    X = inputs(table)
-    shares, space = X[:, :-2], searched(table)
-    mixtures = shares[np.unique(table.groups, return_index=True)[1]]
-    found = {"best": best_at(joint, aim, space, mixtures, scale, seed=seed)}
+    shares, space, mixtures = inputs(table)[:, :-2], searched(table), _mixtures(table)
+    predictor = at(joint, scale, table.domains, budget.pools)
+    first, certificate = certified(predictor, aim, space, best_at(predictor, aim, space, mixtures, seed=seed))
+    found = {"best": first}
     if scale != trained:
-        found["best_at_trained"] = best_at(joint, aim, space, mixtures, trained, seed=seed)
+        there = at(joint, trained, table.domains, budget.pools)
+        found["best_at_trained"] = best_at(there, aim, space, mixtures, seed=seed)
     weights = {name: one.weights for name, one in found.items()}
     if (row := best_measured(table, aim)) is not None:
         weights["best_measured"] = shares[row]
     weights["uniform"] = space.project(np.full(len(table.domains), 1 / len(table.domains)))
-    losses = aim.of(joint.at(scale.params, scale.tokens).predict(np.array(list(weights.values()))))
+    losses = aim.of(predictor.predict(np.array(list(weights.values()))))
     spread = judged.spread
     told = {
         name: {
@@ -213,15 +245,24 @@ def recommended(
         else {"run_id": table.run_ids[row], "loss": float(aim.of(table.losses)[row])},
         "differs": {name: float(total_variation(best, w)) for name, w in weights.items() if name != "best"},
         "beyond": {"params": scale.params / trained.params, "tokens": scale.tokens / trained.tokens},
-        "search": {"trials": TRIALS, "agreeing_starts": found["best"].agreeing_starts, "starts": found["best"].starts},
+        "search": {
+            "trials": TRIALS,
+            "agreeing_starts": first.agreeing_starts,
+            "starts": first.starts,
+            "certificate": certificate,
+        },
     }
 
 
-def best_at(joint: JointRegressor, aim: Target, space: Feasible, mixtures: Floats, scale: Scale, *, seed: int) -> Found:
-    at = joint.at(scale.params, scale.tokens)
+def _mixtures(table: RunTable) -> Floats:
+    """Every trained mixture once, (n_mixtures, n_domains)."""
+    return inputs(table)[np.unique(table.groups, return_index=True)[1], :-2]
+
+
+def best_at(predictor: AtScale, aim: Target, space: Feasible, mixtures: Floats, *, seed: int) -> Found:
     return search(
-        lambda w: aim.of(at.predict(w)),
-        lambda w: np.einsum("ntd,t->nd", at.gradient(w), aim.by_target),
+        lambda w: aim.of(predictor.predict(w)),
+        lambda w: np.einsum("ntd,t->nd", predictor.gradient(w), aim.by_target),
         space,
         trials=TRIALS,
         seeds=list(mixtures),

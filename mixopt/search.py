@@ -2,6 +2,8 @@
 
 Optuna's coordinates are the weights themselves: a proposal is moved to the nearest feasible mixture before it is
 judged. So every proposal counts, a feasible mixture stands for itself, and mixtures with zeros are easily reached.
+With a budget of tokens and pools of unique text a weight is also a count of tokens, and of passes over its pool: what
+is searched for are all three. Caps on passes are limits of weights; without, a predictor that sees repetition decides.
 """
 
 from __future__ import annotations

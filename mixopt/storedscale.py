@@ -13,6 +13,7 @@ import numpy as np
 from mixopt.errors import MixoptError
 from mixopt.folder import digest
 from mixopt.mixtures import as_shares
+from mixopt.poolruns import full_unique
 from mixopt.storedfit import SAME, Stored, numbers, write_fit
 from mixopt.target import Target
 
@@ -43,13 +44,18 @@ class StoredScale(Stored):
         return dict(self.record["evidence"]["best"]["mixtures"]["best"]["weights"])
 
     def at(self, params: float | None = None, tokens: float | None = None) -> AtScale:
-        """A predictor of `texts` from shares, at a size and a token count; None: those that were asked for."""
+        """A predictor of `texts` from shares, at a size and a token count; None: those that were asked for.
+
+        With pools, longer runs repeat them more.
+        """
         asked = self.record["at"]
         scale = {name: asked[name] if n is None else n for name, n in (("params", params), ("tokens", tokens))}
         for name, count in scale.items():
             if not (np.isfinite(count) and count > 0):
                 raise MixoptError(f"{name} = {count:g}: give a number above 0")
-        return self.joint.at(**scale)
+        size, length = scale["params"], scale["tokens"]
+        unique = full_unique(self.domains, self.record["pools"], length) if self.joint.pools else None
+        return self.joint.at(size, length, unique)
 
     def predict(self, mixtures: Any, *, params: float | None = None, tokens: float | None = None) -> Floats:
         """Predicted target loss, (n,), nats/token, of mixtures as `as_shares` takes them, at a scale as in `at`.

@@ -1,22 +1,24 @@
 """Reading study files: YAML 1.2 in, a validated Study out, and one line for whatever is wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from mixopt.config import Study, problems
+from mixopt.config import AnyStudy
 from mixopt.errors import MixoptError
+from mixopt.kinds import DEFAULT, Kind, named
 
 
-def load_study(path: Path | str) -> Study:
-    """The study in a YAML file, with paths still relative to it (see `resolve`).
+def load_study(path: Path | str) -> Any:
+    """The study in a YAML file as the record of its kind, with paths still relative to it (see `resolve`).
 
     Raises MixoptError naming file, line and key, and the way out.
     """
     path = Path(path)
     data, lines = parse(read_text(path), path)
-    study = validate(data, lines, path)
-    for where, message in problems(study):
+    kind = kind_of(data, lines, path)
+    study = validate(data, lines, path, kind)
+    for where, message in kind.problems(study):
         raise MixoptError(f"{place(path, lines, where)}: {message}")
     for where, target in files_named(study):
         if not any_match(path.parent, target):
@@ -66,31 +68,39 @@ def key_lines(node: Any, above: tuple[str, ...] = ()) -> dict[tuple[str, ...], i
     return lines
 
 
-def validate(data: Any, lines: dict[tuple[str, ...], int], path: Path) -> Study:
+def kind_of(data: Any, lines: dict[tuple[str, ...], int], path: Path) -> Kind:
+    try:
+        return named(data.get("kind", DEFAULT))
+    except MixoptError as error:
+        raise MixoptError(f"{place(path, lines, ['kind'])}: {error}") from None
+
+
+def validate(data: Any, lines: dict[tuple[str, ...], int], path: Path, kind: Kind) -> AnyStudy:
     from pydantic import ValidationError
 
     try:
-        return Study.model_validate(data)
+        return kind.record.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        raise MixoptError(explain(first, lines, path, data)) from None
+        raise MixoptError(explain(first, lines, path, data, kind)) from None
 
 
-def explain(error: Any, lines: dict[tuple[str, ...], int], path: Path, data: Any) -> str:
+def explain(error: Any, lines: dict[tuple[str, ...], int], path: Path, data: Any, kind: Kind) -> str:
     """One pydantic error in our words."""
     where = known_part(error["loc"], data)
-    kind = error["type"]
-    if kind == "extra_forbidden":
+    what = error["type"]
+    if what == "extra_forbidden":
         import difflib
 
         key = str(error["loc"][-1])
-        allowed = allowed_keys(error["loc"][:-1])
+        allowed = allowed_keys(error["loc"][:-1], kind.record)
         near = difflib.get_close_matches(key, allowed, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"allowed here: {', '.join(allowed)}"
         return f"{place(path, lines, where)}: unknown key; {hint}"
-    if kind == "missing":
+    if what == "missing":
         full = [str(part) for part in error["loc"]]
-        return f"{place(path, lines, full)}: is missing; `mixopt schema` lists what a study file holds"
+        schema = "mixopt schema" + ("" if data.get("kind", DEFAULT) == DEFAULT else f" --kind {data['kind']}")
+        return f"{place(path, lines, full)}: is missing; `{schema}` lists what a study file holds"
     message = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
     shown = (
@@ -111,16 +121,19 @@ def known_part(loc: Sequence[Any], data: Any) -> list[str]:
     return keys
 
 
-def allowed_keys(loc: Sequence[Any]) -> list[str]:
-    """Keys of the record that a location points into."""
-    from mixopt import config
+def allowed_keys(loc: Sequence[Any], record: type[AnyStudy]) -> list[str]:
+    """Keys of the record that a location in a study's record points into."""
+    field = record.model_fields.get(str(loc[0])) if loc else None
+    inside = next(records_in(field.annotation), record) if field else record
+    return list(inside.model_fields)
 
-    records = {"domains": config.Domain, "held_out": config.Text, "full": config.FullRun, "runs": config.RunsFile}
-    record: Any = Study
-    if loc:
-        field = Study.model_fields.get(str(loc[0]))
-        record = records.get(str(loc[0])) or (field.annotation if field else Study)
-    return list(getattr(record, "model_fields", Study.model_fields))
+
+def records_in(annotation: Any) -> Iterator[Any]:
+    """The records that a field may hold: itself, among others, or in a mapping."""
+    if hasattr(annotation, "model_fields"):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from records_in(inner)
 
 
 def place(path: Path, lines: dict[tuple[str, ...], int], where: Sequence[str]) -> str:
@@ -130,7 +143,7 @@ def place(path: Path, lines: dict[tuple[str, ...], int], where: Sequence[str]) -
     return f"{path}{f':{line}' if line else ''}: {'.'.join(keys)}" if keys else str(path)
 
 
-def files_named(study: Study) -> list[tuple[tuple[str, ...], str]]:
+def files_named(study: Any) -> list[tuple[tuple[str, ...], str]]:
     """Every local file that the study names, with its key."""
     named: list[tuple[tuple[str, ...], str]] = [
         ((part, name, "path"), text.path)
@@ -140,7 +153,7 @@ def files_named(study: Study) -> list[tuple[tuple[str, ...], str]]:
     ]
     if study.tokenizer.path:
         named.append((("tokenizer", "path"), study.tokenizer.path))
-    runs = study.runs_file
+    runs = study.runs_file if study.brings_runs else None
     if runs:
         named.append((("runs",), runs.path))
         if runs.metrics:

@@ -44,3 +44,8 @@ def target_of(weights: Mapping[str, float], table: RunTable) -> Target:
         raise MixoptError("target: weights must be 0 or more, and one above 0")
     shares = {text: weight / total for text, weight in weights.items()}
     return Target(shares, np.array([shares.get(text, 0.0) for text in table.targets]))
+
+
+def weighted(frame: Any, weights: Mapping[str, float]) -> Any:
+    """A weighted mean of the columns loss/<text> of a run table's frame, (n_rows,). weights: by text."""
+    return sum(weight * frame[f"loss/{text}"] for text, weight in weights.items())

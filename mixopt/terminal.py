@@ -78,12 +78,16 @@ def standard_console(*, error: bool = False) -> Console:
 def show_recommendation(console: Console, recommendation: Mapping[str, Any]) -> None:
     """The recommended mixture, what it is predicted to gain, and what to be careful about."""
     from mixopt.summary import told_optimism
+    from mixopt.worth import told_certificate, told_most
 
     console.print()
     console.print(mixture_table(recommendation))
     console.print(prediction_table(recommendation))
     if optimism := told_optimism(recommendation):
         console.print(escape(optimism), highlight=False)
+    for sentence in (told_certificate(recommendation), *told_most(recommendation)):
+        if sentence:
+            console.print(escape(sentence), highlight=False)
     for warning in recommendation["warnings"]:
         console.print(f"[yellow]![/] {escape(warning)}", highlight=False)
 

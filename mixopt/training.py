@@ -1,11 +1,12 @@
 """Stage train: the planned runs that aren't on disk yet, side by side."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixopt.config import Study
+from mixopt.config import AnyStudy
 from mixopt.errors import MixoptError
 from mixopt.folder import Folder
 from mixopt.progress import Progress
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def train_missing(
     jobs: Sequence["Job"],
     recipe: "Recipe",
-    study: Study,
+    study: AnyStudy,
     shards: Mapping[str, "Shard"],
     folder: Folder,
     out: Path,
@@ -27,7 +28,8 @@ def train_missing(
     *,
     title: str = "train",
 ) -> None:
-    """Train the jobs that have no file in out yet. Whatever stops it, finished runs stay and are not trained again.
+    """Train the jobs that have no file in out yet, with the recipe or their own. Whatever stops it, finished runs stay
+    and are not trained again.
 
     Raises MixoptError for what a worker refuses, or when one dies.
     """
@@ -35,8 +37,10 @@ def train_missing(
 
     out.mkdir(parents=True, exist_ok=True)
     missing = [job for job in jobs if not (out / f"{job.run_id}.json").is_file()]
-    progress.stage(title, total=len(jobs) * recipe.tokens_seen)
-    watch = Watch(len(jobs), len(jobs) - len(missing), recipe.tokens_seen, progress)
+    costs = {job.run_id: Cost.of(job.recipe or recipe) for job in jobs}
+    left = {job.run_id for job in missing}
+    watch = Watch(costs, costs.keys() - left, progress)
+    progress.stage(title, total=watch.total)
     watch.tell()
     setup = Setup(
         recipe=recipe,
@@ -54,40 +58,54 @@ def train_missing(
     progress.finish(watch.summary(len(missing)))
 
 
-class Watch:
-    """Turns the workers' events into progress: runs done, tokens a second."""
+@dataclass(frozen=True)
+class Cost:
+    """What a run takes."""
 
-    def __init__(self, runs: int, done: int, tokens: int, progress: Progress):
-        self.runs, self.done, self.tokens, self.progress = runs, done, tokens, progress
+    flops: float
+    tokens: int
+
+    @classmethod
+    def of(cls, recipe: "Recipe") -> "Cost":
+        return cls(recipe.shape.flops_per_token * recipe.tokens_seen, recipe.tokens_seen)
+
+
+class Watch:
+    """Turns the workers' events into progress: FLOPs done of all that the runs take, runs done, tokens a second."""
+
+    def __init__(self, costs: Mapping[str, Cost], there: Collection[str], progress: Progress):
+        self.costs, self.there, self.progress = costs, there, progress
+        self.done = set(there)
         self.running: dict[str, float] = {}  # run -> share trained
-        self.had = done
         self.started = time.monotonic()
-        self.diverged: list[str] = []
+        self.total = sum(cost.flops for cost in costs.values())
 
     @property
-    def trained(self) -> float:
-        """Runs' worth of work, running ones included."""
-        return self.done + sum(self.running.values())
+    def flops(self) -> float:
+        """Done, those of running runs included."""
+        whole = sum(self.costs[run].flops for run in self.done)
+        return whole + sum(share * self.costs[run].flops for run, share in self.running.items())
 
     def hear(self, event: "Event") -> None:
         if event["event"] == "step":
             self.running |= dict.fromkeys(event["run_ids"], event["share"])
         elif event["event"] == "done":
             self.running.pop(event["run_id"], None)
-            self.done += 1
+            self.done.add(event["run_id"])
             if event["diverged"]:
-                self.diverged.append(event["run_id"])
                 self.progress.note(f"run {event['run_id']} diverged: it is kept on record and left out of every fit")
         self.tell()
 
     def rate(self) -> float:
         """Tokens a second of all workers together."""
-        return (self.trained - self.had) * self.tokens / max(time.monotonic() - self.started, 1e-9)
+        whole = sum(self.costs[run].tokens for run in self.done if run not in self.there)
+        running = sum(share * self.costs[run].tokens for run, share in self.running.items())
+        return (whole + running) / max(time.monotonic() - self.started, 1e-9)
 
     def tell(self) -> None:
-        speed = f", {self.rate():,.0f} tokens/s" if self.trained > self.had else ""
-        self.progress.update(self.trained * self.tokens, f"{self.done} of {self.runs} runs{speed}")
+        speed = f", {self.rate():,.0f} tokens/s" if self.running or len(self.done) > len(self.there) else ""
+        self.progress.update(self.flops, f"{len(self.done)} of {len(self.costs)} runs{speed}")
 
     def summary(self, missing: int) -> str:
-        kept = f", {self.had} were there" if self.had else ""
+        kept = f", {len(self.there)} were there" if self.there else ""
         return f"{missing} runs trained{kept}" + (f", {self.rate():,.0f} tokens/s" if missing else "")

@@ -15,23 +15,37 @@ from typing import IO, Any
 
 from proxies.train import Recipe, pick_device
 
+# Tokens that each proxy of a stack trains on, from which on compiling pays: on an H100 it takes as long as 800,000 of
+# them and saves over a quarter of the time (`python benchmarks/stacking.py --device cuda`).
+COMPILED_FROM = 3_000_000
+
 
 @dataclass(frozen=True)
 class Job:
-    """One run to train. weights: domain -> share; pools: domain -> unique tokens of its shard that it may read."""
+    """One run to train. weights: domain -> share; pools: domain -> unique tokens of its shard that it may read.
+
+    recipe: its own, None: the launch's. starts: domain -> the shard's token at which its pool begins, None: the first.
+    begin: the checkpoint to go on from, None: a fresh proxy. keep: where to leave the trained proxy as a checkpoint,
+    None: nowhere. looks: how often to evaluate on the way.
+    """
 
     run_id: str
     role: str
     weights: dict[str, float]
     pools: dict[str, int]
     seed: int
+    recipe: Recipe | None = None
+    starts: dict[str, int] | None = None
+    begin: str | None = None
+    keep: str | None = None
+    looks: int = 0
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What all jobs of a launch share. texts: every text that is trained or evaluated -> its shard folder."""
+    """What the jobs of a launch share. texts: every text that is trained or evaluated -> its shard folder."""
 
-    recipe: Recipe
+    recipe: Recipe  # of every job that has none of its own; all have the same context
     texts: dict[str, Path]
     tokenizer: Path
     out: Path  # where runs are written, <run_id>.json each
@@ -39,8 +53,9 @@ class Setup:
     device: str
     versions: dict[str, str]
 
-    def to_json(self, *, threads: int) -> str:
+    def to_json(self, *, threads: int, compiled: bool = False) -> str:
         plain = asdict(self) | {
+            "compiled": compiled,
             "texts": {name: str(folder) for name, folder in self.texts.items()},
             "tokenizer": str(self.tokenizer),
             "out": str(self.out),
@@ -70,8 +85,10 @@ def launch(
     if not jobs:
         return
     setup.out.mkdir(parents=True, exist_ok=True)
-    groups, count, threads = arrange(jobs, gpu=pick_device(setup.device).type == "cuda", workers=workers, stack=stack)
-    pool = [Process(setup.to_json(threads=threads), threads) for _ in range(min(count, len(groups)))]
+    gpu = pick_device(setup.device).type == "cuda"
+    groups, count, threads = arrange(jobs, gpu=gpu, workers=workers, stack=stack, recipe=setup.recipe)
+    told = setup.to_json(threads=threads, compiled=gpu and worth_compiling(groups, setup.recipe))
+    pool = [Process(told, threads) for _ in range(min(count, len(groups)))]
     try:
         drive(pool, groups, on_event or (lambda event: None))
     finally:
@@ -79,11 +96,34 @@ def launch(
             process.stop()
 
 
-def arrange(jobs: Sequence[Job], *, gpu: bool, workers: int | None, stack: int) -> tuple[list[list[Job]], int, int]:
-    """Groups of jobs that train in lockstep, how many processes work on them, and threads of each."""
+def arrange(
+    jobs: Sequence[Job], *, gpu: bool, workers: int | None, stack: int, recipe: Recipe | None = None
+) -> tuple[list[list[Job]], int, int]:
+    """Groups of jobs that train in lockstep, how many processes work on them, and threads of each.
+
+    recipe: of jobs that have none of their own. Only jobs of one recipe, all fresh or none, go together. The longest
+    come first: what ends a launch is then short, and no worker waits long for the last one.
+    """
     size = stack if gpu else 1
-    groups = [list(jobs[i : i + size]) for i in range(0, len(jobs), size)]
+    alike: dict[tuple[Recipe | None, int, bool], list[Job]] = {}
+    for job in sorted(jobs, key=lambda job: flops(job.recipe or recipe), reverse=True):
+        alike.setdefault((job.recipe or recipe, job.looks, job.begin is None), []).append(job)
+    groups = [mine[i : i + size] for mine in alike.values() for i in range(0, len(mine), size)]
     return (groups, 1, os.cpu_count() or 1) if gpu else (groups, workers or cores(), 1)
+
+
+def worth_compiling(groups: Sequence[Sequence[Job]], recipe: Recipe) -> bool:
+    """Whether torch.compile saves more time than it takes: stacks of one recipe share what it makes."""
+    tokens: dict[Recipe, int] = {}
+    for group in groups:
+        own = group[0].recipe or recipe
+        tokens[own] = tokens.get(own, 0) + own.tokens_seen
+    return max(tokens.values()) >= COMPILED_FROM
+
+
+def flops(recipe: Recipe | None) -> float:
+    """Of training one run; 0 where the recipe isn't known."""
+    return recipe.shape.flops_per_token * recipe.tokens_seen if recipe else 0.0
 
 
 def cores() -> int:

@@ -17,6 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
+from proxies.checkpoint import load_checkpoint, save_checkpoint, take
+from proxies.gpt import StackedGPT
 from proxies.sampling import validation_windows
 from proxies.shards import Shard, open_shard
 from proxies.tokens import Tokenizer
@@ -26,12 +28,13 @@ EVENT_SECONDS = 0.5  # between two step events
 
 
 class Worker:
-    """What stays the same from job to job: recipe, shards in memory maps, validation windows."""
+    """What stays the same from job to job: shards in memory maps, validation windows, the recipe of most jobs."""
 
     def __init__(self, setup: Mapping[str, Any], events: TextIO):
         self.recipe = Recipe(**setup["recipe"])
         self.out = Path(setup["out"])
         self.device = setup["device"]
+        self.compiled = bool(setup.get("compiled"))
         self.versions = setup["versions"]
         self.events = events
         self.shards = {name: open_shard(Path(folder)) for name, folder in setup["texts"].items()}
@@ -47,40 +50,67 @@ class Worker:
         self.events.flush()
 
     def work(self, jobs: list[dict[str, Any]]) -> None:
-        """Train one group in lockstep and write its files."""
+        """Train one group, whose jobs have one recipe, in lockstep and write its files."""
+        own = jobs[0].get("recipe")
+        recipe = Recipe(**own) if own else self.recipe
         runs = [ProxyRun(job["weights"], self.pools(job), job["seed"]) for job in jobs]
         names = [job["run_id"] for job in jobs]
 
         def on_step(step: int) -> None:
             if time.monotonic() - self.said > EVENT_SECONDS:
                 self.said = time.monotonic()
-                self.say("step", run_ids=names, share=(step + 1) / self.recipe.steps)
+                self.say("step", run_ids=names, share=(step + 1) / recipe.steps)
 
-        outcomes = train(runs, self.recipe, self.validation, device=self.device, on_step=on_step)
+        begin = [load_checkpoint(Path(job["begin"])) for job in jobs] if jobs[0].get("begin") else None
+        outcomes = train(
+            runs,
+            recipe,
+            self.validation,
+            device=self.device,
+            compile_model=self.compiled,
+            on_step=on_step,
+            begin=begin,
+            looks=jobs[0].get("looks", 0),
+            on_end=lambda model: self.keep(model, recipe, jobs),
+        )
         for job, outcome in zip(jobs, outcomes, strict=True):
-            write_whole(self.out / f"{job['run_id']}.json", self.record(job, outcome, len(jobs)))
+            write_whole(self.out / f"{job['run_id']}.json", self.record(job, recipe, outcome, len(jobs)))
             self.say("done", run_id=job["run_id"], diverged=outcome.diverged, seconds=outcome.seconds)
 
-    def pools(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """The fixed part of each domain that the run may read: the first tokens of a shuffled shard."""
-        return {name: self.shards[name].train[: job["pools"][name]] for name in job["weights"]}
+    def keep(self, model: StackedGPT, recipe: Recipe, jobs: list[dict[str, Any]]) -> None:
+        """Leaves the trained proxies of the jobs that ask for it as checkpoints, before their runs are on record."""
+        tokenizer = next(iter(self.shards.values())).meta.tokenizer
+        for k, job in enumerate(jobs):
+            if job.get("keep"):
+                about = {key: job[key] for key in ("run_id", "weights", "pools", "seed")}
+                about |= {"recipe": asdict(recipe), "tokenizer": tokenizer, "versions": self.versions}
+                save_checkpoint(Path(job["keep"]), take(model, k, about))
 
-    def record(self, job: Mapping[str, Any], outcome: Outcome, stacked: int) -> dict[str, Any]:
-        shape = self.recipe.shape
+    def pools(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """The fixed part of each domain that the run may read: the first tokens of a shuffled shard, or later ones."""
+        starts = job.get("starts") or {}
+        return {name: self.part(name, starts.get(name, 0), job["pools"][name]) for name in job["weights"]}
+
+    def part(self, name: str, start: int, tokens: int) -> Any:
+        return self.shards[name].train[start : start + tokens]
+
+    def record(self, job: Mapping[str, Any], recipe: Recipe, outcome: Outcome, stacked: int) -> dict[str, Any]:
+        shape = recipe.shape
         return {
             "run_id": job["run_id"],
             "role": job["role"],
             "seed": job["seed"],
             "params": shape.params,
             "params_total": shape.params_total,
-            "tokens": self.recipe.tokens_seen,
-            "flops": shape.flops_per_token * self.recipe.tokens_seen,
-            "flops_6nd": 6 * shape.params * self.recipe.tokens_seen,
+            "tokens": recipe.tokens_seen,
+            "flops": shape.flops_per_token * recipe.tokens_seen,
+            "flops_6nd": 6 * shape.params * recipe.tokens_seen,
             "seconds": outcome.seconds,
             "eval_seconds": outcome.eval_seconds,
             "stacked": stacked,
             "weights": job["weights"],
             "pools": job["pools"],
+            **({"starts": job["starts"]} if job.get("starts") else {}),
             "epochs": outcome.epochs,
             "losses": {
                 name: {
@@ -90,11 +120,13 @@ class Worker:
                 for name in outcome.losses
             },
             "trajectory": [{key: finite(value) for key, value in point.items()} for point in outcome.trajectory],
+            **({"along": [whole(point) for point in outcome.along]} if outcome.along else {}),
+            **({"begin": Path(job["begin"]).stem} if job.get("begin") else {}),
             "diverged": outcome.diverged,
             "reason": outcome.reason,
             "device": device_name(self.device),
             "versions": self.versions,
-            "recipe": asdict(self.recipe),
+            "recipe": asdict(recipe),
         }
 
 
@@ -112,6 +144,11 @@ def validation_text(name: str, shard: Shard, tokenizer: Tokenizer, recipe: Recip
         raise ValueError(f"{name}: {error}; give it more text or a larger val_fraction") from None
     # The first token of a window is given, not predicted, so its bytes don't count.
     return ValidationText(windows, tokenizer.bytes_of(windows[:, 1:].reshape(-1)))
+
+
+def whole(point: Mapping[str, Any]) -> dict[str, Any]:
+    """Losses on the way, as JSON can hold them."""
+    return {**point, "losses": {name: finite(loss) for name, loss in point["losses"].items()}}
 
 
 def finite(value: float) -> float | None:

@@ -5,10 +5,13 @@ Importing this package imports none of it: names below are looked up when they a
 
 from typing import TYPE_CHECKING, Any
 
-from regressors.predictors import CUBIC, DEFAULT, EPOCH_AWARE, PREDICTORS, SEES_EPOCHS, SIMPLICITY
+from regressors.predictors import CUBIC, DEFAULT, EPOCH_AWARE, PREDICTORS, SEES_EPOCHS, SEES_POOLS, SIMPLICITY
 
 if TYPE_CHECKING:
     from regressors.blend import Ensemble, ResidualProcess
+    from regressors.continual import ContinualRegressor
+    from regressors.continual_blend import ContinualBlend
+    from regressors.datalaws import RepetitionRegressor
     from regressors.effective import EffectiveDataRegressor
     from regressors.estimators import ESTIMATORS, from_dict
     from regressors.gaussian_process import GaussianProcess
@@ -18,12 +21,22 @@ if TYPE_CHECKING:
     from regressors.law import Law, Param, Prior
     from regressors.lawregressor import EpochLawRegressor, LawRegressor
     from regressors.laws import LAWS
+    from regressors.laws.continual import CONTINUAL_LAWS, CRITICAL_SHARES
+    from regressors.laws.repetition import REPETITION_LAWS
     from regressors.metrics import regret, rmse, spearman
+    from regressors.pools import AtPools, PoolRegressor
+    from regressors.presets import PRESETS, Preset
     from regressors.regmix import RegMixLightGBM, RegMixLinear
+    from regressors.replay import least_share
     from regressors.scaling import ScalingRegressor
     from regressors.scheffe import Scheffe
 
 _HOME = {
+    "CONTINUAL_LAWS": "laws.continual",
+    "CRITICAL_SHARES": "laws.continual",
+    "ContinualBlend": "continual_blend",
+    "ContinualRegressor": "continual",
+    "least_share": "replay",
     "coverage": "metrics",
     "expected_optimism": "optimism",
     "ordered_splits": "judge",
@@ -31,6 +44,7 @@ _HOME = {
     "scaled_cv_plus": "interval",
     "nested": "choose",
     "choose": "choose",
+    "AtPools": "pools",
     "AtScale": "joint",
     "ESTIMATORS": "estimators",
     "Ensemble": "blend",
@@ -40,8 +54,13 @@ _HOME = {
     "JOINT_LAWS": "joint",
     "JointRegressor": "joint",
     "LawRegressor": "lawregressor",
+    "PoolRegressor": "pools",
+    "PRESETS": "presets",
+    "Preset": "presets",
+    "REPETITION_LAWS": "laws.repetition",
     "RegMixLightGBM": "regmix",
     "RegMixLinear": "regmix",
+    "RepetitionRegressor": "datalaws",
     "ResidualProcess": "blend",
     "ScalingRegressor": "scaling",
     "Scheffe": "scheffe",
@@ -59,6 +78,8 @@ _HOME = {
 }
 
 __all__ = [
+    "CONTINUAL_LAWS",
+    "CRITICAL_SHARES",
     "CUBIC",
     "DEFAULT",
     "EPOCH_AWARE",
@@ -66,9 +87,15 @@ __all__ = [
     "JOINT_LAWS",
     "LAWS",
     "PREDICTORS",
+    "PRESETS",
+    "REPETITION_LAWS",
     "SEES_EPOCHS",
+    "SEES_POOLS",
     "SIMPLICITY",
+    "AtPools",
     "AtScale",
+    "ContinualBlend",
+    "ContinualRegressor",
     "EffectiveDataRegressor",
     "Ensemble",
     "EpochLawRegressor",
@@ -78,15 +105,19 @@ __all__ = [
     "Law",
     "LawRegressor",
     "Param",
+    "PoolRegressor",
+    "Preset",
     "Prior",
     "RegMixLightGBM",
     "RegMixLinear",
+    "RepetitionRegressor",
     "ResidualProcess",
     "ScalingRegressor",
     "Scheffe",
     "cross_validate",
     "cv_plus",
     "from_dict",
+    "least_share",
     "regret",
     "rmse",
     "spearman",

@@ -38,9 +38,12 @@ class MixtureRegressor(RegressorMixin, BaseEstimator):
         empty = np.flatnonzero(~np.isfinite(Y).any(axis=0))
         if len(empty):
             raise ValueError(f"no run has a loss for target column(s) {empty.tolist()}: leave them out")
-        self.order_ = own_order(W)
+        self.order_ = self._own_order(W)
         self._fit(W[:, self.order_], Y)
         return self
+
+    def _own_order(self, W: Array) -> Array:
+        return own_order(W)
 
     def predict(self, W: Array) -> Array:
         """Loss at shares W (n_points, n_domains): (n_points,) or (n_points, n_targets), as Y was. nats/token."""

@@ -1,12 +1,13 @@
 """The default predictor: the effective-data law with as many skills as the runs can bear."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from regressors.fit import pose, solve
+from regressors.fit import Fit, pose, solve
 from regressors.law import Array, Law
 from regressors.lawregressor import LawRegressor
 from regressors.laws import LAWS
@@ -35,19 +36,11 @@ class EffectiveDataRegressor(LawRegressor):
     def _fit(self, W: Array, Y: Array) -> None:
         if self.skills not in (None, 1, 2):
             raise ValueError(f"skills = {self.skills!r} must be 1, 2 or None")
-        distinct = len(np.unique(np.round(W, SAME), axis=0))
-        self.skills_ = self.skills or (2 if distinct >= PER_DOMAIN * W.shape[1] else 1)
+        self.skills_ = self.skills or bearable_skills(W)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
-        criterion, seen = Criterion(huber=self.huber), self._seen(W)
-        one, units = pose(LAWS["effective-data"], seen, Y, criterion=criterion)
-        starts = self.starts if self.skills_ == 1 else 1
-        found = solve(one, units, starts=starts, rng=rng, shared=self.shared)
-        if self.skills_ == 1:
-            return self._keep(one, found)
-        two, units = pose(LAWS["effective-data-2"], seen, Y, criterion=criterion)
-        two.noise, two.scatter = one.noise.copy(), one.scatter
-        first = doubled(one, found.z, two, rng)
-        self._keep(two, solve(two, units, starts=self.starts, rng=rng, shared=self.shared, first=first))
+        laws = [LAWS["effective-data"], LAWS["effective-data-2"]][: self.skills_]
+        criterion = Criterion(huber=self.huber)
+        self._keep(*fit_skills(laws, self._seen(W), Y, criterion, starts=self.starts, rng=rng, shared=self.shared))
 
     def _law(self) -> Law:
         return LAWS["effective-data" if self.skills_ == 1 else "effective-data-2"]
@@ -65,6 +58,33 @@ class EffectiveDataRegressor(LawRegressor):
     def _restore(self, learned: dict[str, Any]) -> None:
         self.skills_ = learned["skills"]
         super()._restore(learned)
+
+
+def bearable_skills(W: Array) -> int:
+    """How many skills runs of shares W (n_runs, n_domains) can bear."""
+    distinct = len(np.unique(np.round(W, SAME), axis=0))
+    return 2 if distinct >= PER_DOMAIN * W.shape[1] else 1
+
+
+def fit_skills(
+    laws: Sequence[Law],
+    inputs: Array | Mapping[str, Array],
+    Y: Array,
+    criterion: Criterion,
+    *,
+    starts: int,
+    rng: np.random.Generator,
+    shared: bool,
+) -> tuple[Posterior, Fit]:
+    """Fits the last of one or two laws, the second of which has twice the first one's skills and starts from it."""
+    one, units = pose(laws[0], inputs, Y, criterion=criterion)
+    found = solve(one, units, starts=starts if len(laws) == 1 else 1, rng=rng, shared=shared)
+    if len(laws) == 1:
+        return one, found
+    two, units = pose(laws[1], inputs, Y, criterion=criterion)
+    two.noise, two.scatter = one.noise.copy(), one.scatter
+    first = doubled(one, found.z, two, rng)
+    return two, solve(two, units, starts=starts, rng=rng, shared=shared, first=first)
 
 
 def doubled(one: Posterior, z: Array, two: Posterior, rng: np.random.Generator) -> Array:

@@ -8,6 +8,7 @@ from regressors.effective import EffectiveDataRegressor
 from regressors.gaussian_process import GaussianProcess
 from regressors.joint import AtScale, JointRegressor
 from regressors.lawregressor import EpochLawRegressor, LawRegressor
+from regressors.pools import AtPools, PoolRegressor
 from regressors.regmix import RegMixLightGBM, RegMixLinear
 from regressors.scheffe import Scheffe
 
@@ -17,6 +18,7 @@ ESTIMATORS = {
         LawRegressor,
         EpochLawRegressor,
         EffectiveDataRegressor,
+        PoolRegressor,
         Scheffe,
         GaussianProcess,
         ResidualProcess,
@@ -28,13 +30,14 @@ ESTIMATORS = {
 }
 
 
-def from_dict(stored: dict[str, Any]) -> MixtureRegressor | AtScale:
+def from_dict(stored: dict[str, Any]) -> MixtureRegressor | AtScale | AtPools:
     """Rebuilds a fitted estimator from what its `to_dict` gave. Raises ValueError for an unknown or a broken one."""
     name = stored.get("estimator")
-    if name == "AtScale":
-        if missing := {"params", "tokens", "joint"} - stored.keys():
-            raise ValueError(f"a stored {name} lacks {sorted(missing)}: fit it again")
-        return AtScale.from_dict(stored)
+    for kind, numbers in ((AtScale, {"params", "tokens", "joint"}), (AtPools, {"unique", "law"})):
+        if name == kind.__name__:
+            if missing := numbers - stored.keys():
+                raise ValueError(f"a stored {name} lacks {sorted(missing)}: fit it again")
+            return kind.from_dict(stored)
     if name not in ESTIMATORS:
         raise ValueError(f"no estimator is called {name!r}: choose from {sorted(ESTIMATORS)}")
     missing = {"options", "domains", "order", "flat", "learned"} - stored.keys()

@@ -36,6 +36,27 @@ class Rehearsal:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """Runs that share mixtures with the judged ones and are predicted beside them, such as those of other pools.
+
+    X, Y as `cross_validate` takes them; groups (n,), the same labels as the judged runs have. fitted: whether an
+    estimator may learn from them, but for those of mixtures that it is to predict.
+    """
+
+    X: Array
+    Y: Array
+    groups: Array
+    fitted: bool
+
+    def with_others(self, X: Array, Y: Array, without: Array) -> tuple[Array, Array]:
+        """What to fit: judged runs X, Y and, where they may be learnt from, these but for the groups in `without`."""
+        if not self.fitted:
+            return X, Y
+        kept = ~np.isin(self.groups, without)
+        return np.vstack([X, self.X[kept]]), np.concatenate([Y, self.Y[kept]])
+
+
+@dataclass(frozen=True)
 class HeldOut:
     """Predictions of every run by an estimator that never saw its mixture."""
 
@@ -43,6 +64,7 @@ class HeldOut:
     fold: Array  # (n_runs,) which estimator predicted the run
     estimators: list[Any]  # one a fold, fitted to the other folds' runs
     rehearsal: Rehearsal | None = None
+    beside: Array | None = None  # (n, n_targets) alike for the runs beside; nan where no judged run has the mixture
 
     def at(self, W: Array) -> Array:
         """Every fold's prediction at new points W (n_points, n_domains): (n_folds, n_points, n_targets)."""
@@ -105,12 +127,20 @@ def assign_folds(groups: Array, *, folds: int, seed: int | Sequence[int]) -> Arr
 
 
 def cross_validate(
-    make: Callable[[], Any], W: Array, Y: Array, groups: Array, *, folds: int = 5, seed: int = 0
+    make: Callable[[], Any],
+    W: Array,
+    Y: Array,
+    groups: Array,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    beside: Beside | None = None,
 ) -> HeldOut:
     """Fits a fresh estimator to all folds but one, and predicts that one, for every fold.
 
-    make() gives an unfitted estimator. W (n_runs, n_domains); Y (n_runs,) or (n_runs, n_targets), nan where a loss is
-    missing; groups (n_runs,): runs with the same label are never on both sides of a split.
+    make() gives an unfitted estimator. W (n_runs, n_domains), or what else the estimator takes; Y (n_runs,) or
+    (n_runs, n_targets), nan where a loss is missing; groups (n_runs,): runs with the same label are never on both sides
+    of a split, whether they are judged or beside those.
     Raises ValueError as `assign_folds`, and when lengths differ.
     """
     W, Y = np.asarray(W, dtype=float), np.asarray(Y, dtype=float)
@@ -118,16 +148,29 @@ def cross_validate(
         raise ValueError(f"W, Y and groups must be as long, got {len(W)}, {len(Y)} and {len(groups)}")
     fold = assign_folds(groups, folds=folds, seed=seed)
     predicted = np.empty(as_columns(Y).shape)
+    near = None if beside is None else np.full(as_columns(beside.Y).shape, np.nan)
     estimators = []
     for k in range(folds):
         out = fold == k
-        estimators.append(make().fit(W[~out], Y[~out]))
+        X_rest, Y_rest = W[~out], Y[~out]
+        if beside is not None:
+            X_rest, Y_rest = beside.with_others(X_rest, Y_rest, groups[out])
+        estimators.append(make().fit(X_rest, Y_rest))
         predicted[out] = as_columns(estimators[-1].predict(W[out]))
-    return HeldOut(predicted=predicted, fold=fold, estimators=estimators)
+        if beside is not None and near is not None and (also := np.isin(beside.groups, groups[out])).any():
+            near[also] = as_columns(estimators[-1].predict(beside.X[also]))
+    return HeldOut(predicted=predicted, fold=fold, estimators=estimators, beside=near)
 
 
 def rehearse(
-    make: Callable[[], Any], W: Array, Y: Array, groups: Array, *, rehearsals: int = 8, seed: int = 0
+    make: Callable[[], Any],
+    W: Array,
+    Y: Array,
+    groups: Array,
+    *,
+    rehearsals: int = 8,
+    seed: int = 0,
+    beside: Beside | None = None,
 ) -> Rehearsal:
     """Fits a fresh estimator to half of the mixtures and predicts the other half, `rehearsals` times.
 
@@ -142,7 +185,10 @@ def rehearse(
         fitted = np.isfinite(Y[~asked]).sum(axis=0) >= 2
         predicted = np.full((asked.sum(), Y.shape[1]), np.nan)
         if fitted.any():
-            predicted[:, fitted] = as_columns(make().fit(W[~asked], Y[~asked][:, fitted]).predict(W[asked]))
+            X_rest, Y_rest = W[~asked], Y[~asked]
+            if beside is not None:
+                X_rest, Y_rest = beside.with_others(X_rest, Y_rest, groups[asked])
+            predicted[:, fitted] = as_columns(make().fit(X_rest, Y_rest[:, fitted]).predict(W[asked]))
         found.rows.append(np.flatnonzero(asked))
         found.predicted.append(predicted)
     return found

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from regressors.base import plain_seed
-from regressors.fit import Fit, pose, solve
+from regressors.fit import Fit, in_units, pose, solve
 from regressors.law import Array, Law
 from regressors.laws import LAWS
 from regressors.posterior import Criterion, Posterior
@@ -51,9 +51,14 @@ class LawRegressor(Questions, SlopedRegressor):
         self.agreeing_, self.converged_ = found.agreeing, found.converged
 
     def _predict(self, W: Array) -> Array:
-        return self._law().formula(self._seen(W), **self.values_).T
+        return self._losses(W).T
 
-    def _seen(self, W: Array) -> Array:
+    def _losses(self, W: Array) -> Array:
+        """(n_targets, n_points), of shares that may be complex."""
+        law = self._law()
+        return law.formula(*in_units(law, self._seen(W), {}), **self.values_)
+
+    def _seen(self, W: Array) -> Array | dict[str, Array]:
         """What the law is shown of shares W, in the fit's own order of domains."""
         if self.unique is None:
             return W
@@ -61,12 +66,11 @@ class LawRegressor(Questions, SlopedRegressor):
         return effective_shares(W, unique, self.r_star)
 
     def _slopes(self, W: Array) -> Array:
-        formula = self._law().formula
         slopes = np.empty((len(W), len(self.noise_), W.shape[1]))
         for k in range(W.shape[1]):
             moved = W.astype(complex)
             moved[:, k] += 1e-30j
-            slopes[..., k] = np.imag(formula(self._seen(moved), **self.values_)).T / 1e-30
+            slopes[..., k] = np.imag(self._losses(moved)).T / 1e-30
         return slopes
 
     def _law(self) -> Law:

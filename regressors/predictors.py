@@ -59,6 +59,12 @@ def _ensemble(weights: str, seed: int) -> Any:
     return Ensemble(("effective-data", "gp-log"), weights=weights, random_state=seed)
 
 
+def _pools(law: str, seed: int) -> Any:
+    from regressors.pools import PoolRegressor
+
+    return PoolRegressor(law, random_state=seed)
+
+
 DEFAULT = "effective-data"  # what is used when nobody chooses
 EPOCH_AWARE = "effective-data-epochs"  # with its `unique` set, sees effective tokens; without, it is the default
 
@@ -114,3 +120,10 @@ CUBIC: tuple[str, ...] = ("gp-log", "gp-sqrt", "effective-data-gp", "ensemble", 
 
 # Those that are worth judging only where pools are known: they are told each domain's `unique` tokens.
 SEES_EPOCHS: tuple[str, ...] = (EPOCH_AWARE, "epoch-aware")
+
+# The same for runs that tell their pools: factory(seed) of an unfitted estimator of [shares | unique shares], which
+# fits how fast repetition loses its worth. Its `at` gives a predictor of shares alone.
+SEES_POOLS: dict[str, Callable[[int], Any]] = {
+    EPOCH_AWARE: partial(_pools, "effective-data"),
+    "epoch-aware": partial(_pools, "epoch-aware"),
+}

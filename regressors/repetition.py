@@ -10,6 +10,7 @@ import numpy as np
 
 from regressors.law import Array
 
+UNLIMITED = 1e30  # unique tokens over a run's tokens: stands for inf, which scikit-learn refuses
 R_STAR = 15.387756  # epochs beyond the first; the larger, the longer repetition stays worth something
 
 
@@ -26,12 +27,26 @@ def unique_shares(unique: Sequence[float | None], domains: int) -> Array:
     return numbers
 
 
-def effective_shares(W: Array, unique: Array, r_star: float) -> Array:
+def checked_pools(X: Array, columns: slice) -> Array:
+    """X (n_runs, n_features) with its columns of unique shares finite; an X that isn't of two axes as it is.
+
+    Raises ValueError for a share that isn't above 0.
+    """
+    if X.ndim == 2:
+        X[:, columns] = np.minimum(X[:, columns], UNLIMITED)  # nan stays, and is refused elsewhere
+        if (X[:, columns] <= 0).any():
+            raise ValueError("unique: a domain's unique tokens must be above 0; inf for unlimited")
+    return X
+
+
+def effective_shares(W: Array, unique: Array, r_star: float | Array) -> Array:
     """Shares of effective tokens, (n_runs, n_domains): u (1 + R* (1 - exp(-(w/u - 1) / R*))) beyond the first pass.
 
-    W: shares of training tokens (n_runs, n_domains), real or complex; unique (n_domains,): u, shares as well.
+    W: shares of training tokens (n_runs, n_domains); unique: u, shares as well, (n_domains,) or (n_runs, n_domains),
+    inf where text is unlimited; r_star: R*, a number or anything that broadcasts. All of them real or complex. Values
+    and first derivatives are continuous where repetition begins: there it is worth what new text is.
     """
     u = np.where(np.isfinite(unique), unique, 1.0)
-    repeated = np.real(W) > unique
+    repeated = np.real(W) > np.real(unique)
     extra = np.where(repeated, W / u - 1, 0.0)
     return np.where(repeated, u * (1 - r_star * np.expm1(-extra / r_star)), W)

@@ -2,10 +2,12 @@
 
 import numpy as np
 
+from mixopt.simplex import feasible
 from tests.made_recommendation import (
     DOMAINS,
     Bowl,
     Held,
+    SmoothBowl,
     made,
     made_runs,
     warned,
@@ -91,6 +93,30 @@ def test_more_than_four_epochs_are_named_when_the_runs_say_nothing_about_repetit
     found = made(pools={"books": 1e9, "code": 50e9, "news": 50e9})
     assert warned(found, "books would be read 5.0 times: beyond about 4 passes")
     assert warned(found, "the runs say nothing about repetition")
+
+
+def test_the_way_out_of_many_epochs_is_a_cap_or_a_lower_one():
+    pools = {"books": 1e9, "code": 50e9, "news": 50e9}
+    assert warned(
+        made(pools=pools), "new text, and the runs say nothing about repetition. search.max_epochs would keep"
+    )
+    capped = feasible(DOMAINS, pools=pools, tokens=10e9, max_epochs=4.5)
+    told = warned(made(pools=pools, space=capped), "books would be read 4.5 times")
+    assert told and told[0].endswith("A lower search.max_epochs would keep it to fewer.")
+
+
+def test_repetition_that_runs_have_shown_draws_no_warning_where_the_predictor_sees_it():
+    class Seeing(SmoothBowl):
+        def unique_gradient(self, W):
+            return np.zeros((len(W), 2, 3))
+
+    pools = {"books": 1e9, "code": 50e9, "news": 50e9}
+    table, held = made_runs(**{f"pool/{name}": 1e5 for name in DOMAINS})  # up to 10 passes over a pool
+    assert warned(made(table, held, pools=pools), "books would be read 5.0 times")
+    assert not warned(made(table, held, pools=pools, estimator=Seeing()), "would be read")
+    fewer, held = made_runs(**{f"pool/{name}": 3e5 for name in DOMAINS})
+    assert warned(made(fewer, held, pools=pools, estimator=Seeing()), "more than any run has read it")
+    assert not warned(made(fewer, held, pools=pools, estimator=Seeing(), runs=table), "would be read")
 
 
 def test_starts_that_disagree_are_named():

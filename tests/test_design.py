@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixopt.design import dirichlet_points, mixtures, natural_mixture, run_id, tempered
+from mixopt.design import MOST_EPOCHS, dirichlet_points, mixtures, natural_mixture, run_id, separating_runs, tempered
 
 PRIOR = natural_mixture([5, 4, 1, 0.5, 0.6, 0.8, 6, 2])
 
@@ -80,3 +80,58 @@ def test_a_run_id_follows_every_input_and_no_order():
     assert run_id(base) == run_id({"seed": 0, "weights": {"b": 0.5, "a": 0.5}})
     assert run_id(base) != run_id({"weights": {"a": 0.5, "b": 0.5}, "seed": 1})
     assert run_id(base).startswith("r") and len(run_id(base)) == 17
+
+
+# Runs that tell weight and repetition apart
+
+OWN = np.array([8000.0, 3000.0, 60000.0])  # unique tokens that the proxies draw on
+TOKENS = 20000
+
+
+def separated(W, *, own=OWN, low=400.0, high=1e6, relevance=None, count=6):
+    limits = {"low": np.full(len(own), low), "high": np.full(len(own), high)}
+    relevance = np.ones(len(own)) if relevance is None else relevance
+    return separating_runs(W, own, tokens=TOKENS, relevance=relevance, count=count, **limits)
+
+
+simplex = st.lists(
+    st.lists(st.floats(0.0, 1.0), min_size=3, max_size=3).filter(lambda w: sum(w) > 0.1), min_size=2, max_size=9
+).map(lambda rows: np.array([np.array(w) / sum(w) for w in rows]))
+
+
+@given(simplex, st.integers(1, 8), st.floats(100, 5000), st.floats(5000, 1e6))
+def test_separating_runs_keep_to_the_pools_that_there_are(W, count, low, high):
+    found = separated(W, low=low, high=high, count=count)
+    assert len(found) <= count
+    assert len({(row, tuple(pools)) for row, pools in found}) == len(found)
+    for row, pools in found:
+        assert 0 <= row < len(W)
+        assert (pools >= np.minimum(low, OWN)).all() and (pools <= np.maximum(high, OWN)).all()
+        before, after = W[row] * TOKENS / OWN, W[row] * TOKENS / pools
+        assert (np.maximum(before, 1) != np.maximum(after, 1)).any()  # something is repeated more, or less
+
+
+def test_where_no_mixture_repeats_anything_no_runs_are_needed():
+    assert separated(np.full((4, 3), 1 / 3), own=np.full(3, 1e5)) == []
+    assert separated(np.array([[0.4, 0.1, 0.5], [0.3, 0.15, 0.55]])) == []  # at most one pass
+
+
+def test_repetition_moves_both_ways_and_where_it_is_most():
+    W, own = np.array([[0.9, 0.05, 0.05], [0.1, 0.8, 0.1], [0.05, 0.05, 0.9]]), np.array([30000.0, 3000.0, 60000.0])
+    assert separated(W, own=own, count=1)[0][0] == 1  # the second domain's pool is the smallest
+    pools = sorted(pools[1] for row, pools in separated(W, own=own, count=6) if row == 1)
+    assert pools == [1000, 9000]
+
+
+def test_a_target_s_own_domains_come_first():
+    W = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]])
+    own = np.array([3000.0, 3000.0, 60000.0])
+    for wanted in (0, 1):
+        relevance = np.where(np.arange(3) == wanted, 1.0, 0.1)
+        assert separated(W, own=own, relevance=relevance, count=1)[0][0] == wanted
+
+
+def test_repetition_beyond_all_use_is_no_reason_for_a_run():
+    epochs = np.array([MOST_EPOCHS * 4, 0.2, 0.2])
+    W = np.array([[0.4, 0.3, 0.3]])
+    assert separated(W, own=W[0] * TOKENS / epochs, low=1.0) == []

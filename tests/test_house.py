@@ -84,6 +84,7 @@ def test_every_command_in_the_readme_exists():
     from mixopt.cli import app
 
     there = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    there |= {group.name for group in app.registered_groups}
     assert named and named <= there, named - there
 
 

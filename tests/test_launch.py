@@ -1,11 +1,12 @@
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from proxies import shards, tokens
-from proxies.launch import Job, Setup, arrange, launch
+from proxies.launch import COMPILED_FROM, Job, Setup, arrange, launch, worth_compiling
 from proxies.train import Recipe
 from proxies.worker import Worker
 
@@ -53,7 +54,6 @@ def test_a_gpu_takes_stacks_and_a_cpu_takes_single_runs_on_one_thread_each():
 
 
 def test_a_stacked_group_writes_what_its_runs_come_to_alone(setup, tmp_path):
-    from dataclasses import replace
 
     results = []
     for name, groups in (("stacked", [[1, 2, 3]]), ("alone", [[1], [2], [3]])):
@@ -71,7 +71,6 @@ def test_a_stacked_group_writes_what_its_runs_come_to_alone(setup, tmp_path):
 
 
 def test_workers_finish_all_jobs_and_report_each_once(setup, tmp_path):
-    from dataclasses import replace
 
     here, heard = replace(setup, out=tmp_path / "runs"), []
     launch([job(k) for k in range(5)], here, workers=2, on_event=heard.append)
@@ -81,7 +80,6 @@ def test_workers_finish_all_jobs_and_report_each_once(setup, tmp_path):
 
 
 def test_what_a_worker_refuses_comes_back_as_a_value_error(setup, tmp_path):
-    from dataclasses import replace
 
     tiny = Job("r9", "dirichlet", {"a": 0.5, "b": 0.5}, {"a": 3, "b": 700}, 0)
     with pytest.raises(ValueError, match=r"domain 'a': its proxy pool has 3 tokens"):
@@ -89,9 +87,17 @@ def test_what_a_worker_refuses_comes_back_as_a_value_error(setup, tmp_path):
 
 
 def test_a_worker_that_dies_tells_its_last_words(setup, tmp_path, monkeypatch):
-    from dataclasses import replace
 
     broken = tmp_path / "tokenizer.json"
     broken.write_text("not a tokenizer")
     with pytest.raises(RuntimeError, match=r"a training worker died \(exit status 1\): .*Exception"):
         launch([job(1)], replace(setup, out=tmp_path / "runs", tokenizer=broken), workers=1)
+
+
+def test_compiling_is_worth_it_for_many_stacks_of_one_recipe_alone():
+    recipe = Recipe(vocab=300, tokens=COMPILED_FROM // 4)
+    stacks = [[job(k)] for k in range(5)]
+    assert worth_compiling(stacks, recipe)
+    assert not worth_compiling(stacks[:2], recipe)
+    own = [[replace(job(k), recipe=replace(recipe, weight_decay=0.1 * k))] for k in range(5)]
+    assert not worth_compiling(own, recipe)

@@ -40,8 +40,8 @@ full: {params: 10M, tokens: 4M}
 tokenizer: {vocab: 300}
 prepare: {val_fraction: 0.2}
 proxy: {layers: 1, width: 16, heads: 1, context: 16, batch: 8, tokens: 20K, validation_tokens: 800, workers: 2}
-design: {mixtures: 8, repeats: 2}
-predictors: [effective-data, regmix-linear]
+design: {mixtures: 8, repeats: 2, repetition_runs: 2, shorter_runs: 1}
+predictors: [effective-data, effective-data-epochs, regmix-linear]
 search: {trials: 60, max_epochs: 6}
 verify: {seeds: 2, params_scale: 4, tokens_scale: 1}
 """
@@ -135,23 +135,47 @@ def test_every_artefact_of_the_path_is_there(done):
                  "runs.parquet", "runs.csv", "fits/selection.json", "search.db", "recommendation.json", "report.html",
                  "export/interleave.py", "export/megatron.txt"):  # fmt: skip
         assert (root / name).stat().st_size > 0, name
-    assert len(list((root / "runs").glob("r*.json"))) == 10
+    assert len(list((root / "runs").glob("r*.json"))) == 13
 
 
 def test_proxies_repeat_each_domain_as_often_as_the_full_run_would(done):
     session = done[0]
     for path in session.folder.runs.glob("r*.json"):
         record = json.loads(path.read_text())
+        if record["role"] == "repetition":  # those that are to differ
+            continue
         for name, pool in (("русский", 4e6), ("עברית", 1e6), ("english", 3e6)):
             full = 4e6 * record["weights"][name] / pool
             # A sequence more or less of a pool of a few hundred.
             assert record["epochs"][name] == pytest.approx(full, rel=0.05, abs=0.05)
 
 
+def test_some_mixtures_are_trained_again_from_other_pools_and_with_fewer_tokens(done):
+    records = [json.loads(path.read_text()) for path in done[0].folder.runs.glob("r*.json")]
+    ordinary = {
+        tuple(r["weights"].values()): r for r in records if r["role"] not in ("repeat", "repetition", "shorter")
+    }
+    extra = [r for r in records if r["role"] in ("repetition", "shorter")]
+    assert sorted(r["role"] for r in extra) == ["repetition", "repetition", "shorter"]
+    for record in extra:
+        usual = ordinary[tuple(record["weights"].values())]
+        scale = 0.5 if record["role"] == "shorter" else 1.0
+        assert record["tokens"] == pytest.approx(scale * usual["tokens"], rel=0.01)
+        same = [record["pools"][n] == pytest.approx(scale * usual["pools"][n], abs=1) for n in WORDS]
+        assert all(same) == (record["role"] == "shorter")
+
+
+def test_the_fit_tells_whether_seeing_repetition_earned_its_place(done):
+    told = json.loads(done[0].folder.selection.read_text())["repetition"]
+    assert told["runs"] == 2 and told["earned"] in (True, False)
+    assert told["with"] > 0 and told["without"] > 0
+    assert set(told["r_star"]["by_text"]) == {"עברית", "mixed"}
+
+
 def test_runs_record_what_decided_them(done):
     record = json.loads(next(done[0].folder.runs.glob("r*.json")).read_text())
     assert record["params"] == 12 * 16**2
-    assert record["tokens"] >= 19_900
+    assert record["tokens"] >= (9_900 if record["role"] == "shorter" else 19_900)
     assert record["flops"] > record["flops_6nd"] == 6 * record["params"] * record["tokens"]
     assert set(record["losses"]) == {*WORDS, "mixed"}
     assert all(entry["bits_per_byte"] > 0 for entry in record["losses"].values())
@@ -164,7 +188,7 @@ def test_running_again_trains_nothing_and_says_the_same(home, done):
     again = open_session(home / "study.yaml", home / "out", Told())
     assert run(again) == found
     assert {path: path.stat().st_mtime_ns for path in session.folder.runs.iterdir()} == before
-    assert again.progress.finished["train"].startswith("0 runs trained, 10 were there")
+    assert again.progress.finished["train"].startswith("0 runs trained, 13 were there")
     assert "as before" in again.progress.finished["fit"]
 
 
@@ -187,14 +211,15 @@ def test_runs_of_another_design_stay_out_of_the_table(home, done):
     stray = session.folder.runs / "r0000000000000000.json"
     stray.write_text(json.dumps({"run_id": stray.stem, "weights": {"x": 1.0}, "losses": {}}))
     try:
-        assert len(collect(session, plan).frame) == 10
+        assert len(collect(session, plan).frame) == 13
     finally:
         stray.unlink()
 
 
 def test_changing_a_proxy_changes_every_run_id(home, tmp_path, done):
     session = done[0]
-    ids = {job.run_id for job in planned(session)[0].jobs}
+    # a run on all the text that there is stays what it is, whatever the full run's pool
+    ids = {job.run_id for job in planned(session)[0].jobs if job.role != "repetition"}
     for old, new in (("seed: 3", "seed: 9"), ("tokens: 20K", "tokens: 21K"), ("pool: 4M", "pool: 5M")):
         (home / "other.yaml").write_text(STUDY.replace(old, new), encoding="utf-8")
         other = open_session(home / "other.yaml", home / "out")
@@ -243,7 +268,7 @@ def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_recommendation(h
     child.wait()
     time.sleep(2.5)  # workers notice at their next event
     kept = {path.name: path.stat().st_mtime_ns for path in runs.glob("r*.json")}
-    assert 3 <= len(kept) < 10
+    assert 3 <= len(kept) < 13
     time.sleep(1)
     assert {p.name for p in runs.glob("r*.json")} == set(kept), "a worker outlived its parent"
     finished = command("run", "study.yaml", "--out", "killed", cwd=home)

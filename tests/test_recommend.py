@@ -51,7 +51,8 @@ def test_it_says_all_that_other_stages_read_and_survives_json(tmp_path):
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert set(found) == {
         "mixopt", "study", "seed", "target", "full", "proxy", "predictor", "domains", "predicted", "gain",
-        "by_text", "interval", "optimism", "search", "effects", "warnings",
+        "by_text", "interval", "optimism", "search", "shadow_prices",
+        "effects", "warnings",
     }  # fmt: skip
     assert (found["mixopt"], found["study"], found["seed"]) == (mixopt.__version__, "made", 4)
     assert found["full"] == {"params": 1e9, "tokens": 10e9}
@@ -63,7 +64,7 @@ def test_it_says_all_that_other_stages_read_and_survives_json(tmp_path):
         }  # fmt: skip
     assert set(found["search"]) == {
         "sampler", "trials", "seeded", "found", "polished", "polish_gain", "agreeing_starts", "starts", "inside_hull",
-        "nearest_run",
+        "nearest_run", "certificate",
     }  # fmt: skip
     assert (tmp_path / "search.db").is_file()
 
@@ -238,6 +239,39 @@ def test_an_effect_curve_of_the_only_domain_spreads_the_rest_as_the_pools_do():
     # Without code the natural 1 to 8 of books and news remain.
     assert found["effects"]["code"]["loss"][0] == pytest.approx(3.0 + 0.1 / 9)
     assert made(space=feasible(DOMAINS, fixed={"books": 1.0}))["effects"]["books"]["weight"] == [1.0]
+
+
+# What speaks for the mixture, and what more text is worth
+
+
+def test_a_mixture_without_slopes_is_not_certified_and_one_with_slopes_to_first_order():
+    assert made(estimator=Bowl())["search"]["certificate"]["gap"] is None
+    found = made()["search"]["certificate"]
+    assert found["scope"] == "local"
+    assert 0 <= found["gap"] < 1e-5
+    assert "nothing is known of the curvature of SmoothBowl" in found["why"]
+
+
+def test_a_fitted_convex_law_is_certified_as_the_best_of_all_mixtures():
+    from regressors.lawregressor import LawRegressor
+
+    table, held = made_runs()
+    law = LawRegressor("exponential-mixing", random_state=0).fit(table.weights, table.losses)
+    found = made(table, held, estimator=law)["search"]["certificate"]
+    assert found["scope"] == "global"
+    assert found["gap"] < 1e-5
+
+
+def test_caps_are_priced_where_the_predictor_sees_no_repetition():
+    space = feasible(DOMAINS, pools=POOLS, tokens=10e9, max_epochs={"books": 1.0})
+    priced = made(space=space)["shadow_prices"]
+    rows = {row["domain"]: row for row in priced["domains"]}
+    assert not priced["sees_repetition"] and priced["folds"] == 5
+    # At books .3 the best rest is code .4 and news .3: books slope -.4, the others .2, and its cap falls with its pool.
+    assert rows["books"]["unique"]["gain"] * 10e9 == pytest.approx(0.6, rel=1e-3)
+    assert rows["code"]["unique"]["gain"] == 0.0
+    assert rows["news"]["unique"] is None  # its pool is unlimited
+    assert made(full_tokens=None)["shadow_prices"]["why"]
 
 
 # Refusals

@@ -8,7 +8,8 @@ import pytest
 
 from mixopt import examples
 from mixopt.errors import MixoptError
-from mixopt.pipeline import import_runs, open_session, run
+from mixopt.mixturestages import import_runs
+from mixopt.pipeline import open_session, run
 
 
 def test_the_example_recommends_from_its_table(tmp_path):

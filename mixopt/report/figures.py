@@ -26,7 +26,7 @@ def _labels(names: Sequence[str]) -> list[str]:
     return [label(name, None) if short.count(s) > 1 else s for name, s in zip(names, short, strict=True)]
 
 
-def _layout(*, height: int, **more: Any) -> dict[str, Any]:
+def layout(*, height: int, **more: Any) -> dict[str, Any]:
     base = {
         "height": height,
         "margin": {"l": 60, "r": 16, "t": 12, "b": 52},
@@ -40,7 +40,7 @@ def _layout(*, height: int, **more: Any) -> dict[str, Any]:
     return base | more
 
 
-def _axis(title: str, **more: Any) -> dict[str, Any]:
+def axis(title: str, **more: Any) -> dict[str, Any]:
     base = {
         "title": {"text": title, "font": {"size": 13}},
         "gridcolor": "#e6e9ed",
@@ -72,10 +72,10 @@ def held_out(study: Study, target: str) -> dict[str, Any] | None:
     lines = _diagonal(min(shown), max(shown), sd if known(sd) else None)
     return {
         "data": [*lines, *traces],
-        "layout": _layout(
+        "layout": layout(
             height=460,
-            xaxis=_axis("predicted, held out (nats/token)"),
-            yaxis=_axis("measured (nats/token)"),
+            xaxis=axis("predicted, held out (nats/token)"),
+            yaxis=axis("measured (nats/token)"),
         ),
     }
 
@@ -143,12 +143,12 @@ def by_text(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
         }
         for mixture, colour, symbol in (("recommended", RECOMMENDED, "circle"), ("uniform", MEASURED, "diamond-open"))
     ]
-    layout = _layout(
+    shape = layout(
         height=130 + 26 * len(texts),
-        xaxis=_axis("change against natural (nats/token)", zeroline=True, zerolinecolor="#57606a"),
-        yaxis=_axis("", tickvals=list(range(len(texts))), ticktext=_labels(texts), range=[-0.6, len(texts) - 0.4]),
+        xaxis=axis("change against natural (nats/token)", zeroline=True, zerolinecolor="#57606a"),
+        yaxis=axis("", tickvals=list(range(len(texts))), ticktext=_labels(texts), range=[-0.6, len(texts) - 0.4]),
     )
-    return {"data": traces, "layout": layout}
+    return {"data": traces, "layout": shape}
 
 
 def _gap(row: Mapping[str, Any], mixture: str) -> float | None:
@@ -188,17 +188,17 @@ def heat_strip(runs: Sequence[Run], domains: Sequence[str]) -> dict[str, Any] | 
     }
     tall = (20 if len(rows) <= 30 else 14) * len(rows)
     split, gap = tall / (tall + 150), 16 / (tall + 150)
-    layout = _layout(
+    shape = layout(
         height=tall + 180,
         margin={"l": 60, "r": 16, "t": 12, "b": 16},
         showlegend=False,
-        xaxis=_axis("", type="category", showticklabels=False, ticks="", showgrid=False),
-        yaxis=_axis(
+        xaxis=axis("", type="category", showticklabels=False, ticks="", showgrid=False),
+        yaxis=axis(
             "", type="category", domain=[0, split], tickvals=named, ticktext=_labels(rows), ticks="", showgrid=False
         ),
-        yaxis2=_axis("", domain=[split + gap, 1]),
+        yaxis2=axis("", domain=[split + gap, 1]),
     )
-    return {"data": [heat, dots], "layout": layout}
+    return {"data": [heat, dots], "layout": shape}
 
 
 def darkest(runs: Sequence[Run]) -> float:

@@ -11,6 +11,7 @@ from mixopt.report import answer, record, trust
 from mixopt.report.check import measured_check
 from mixopt.report.markup import Safe, join, tag
 from mixopt.report.study import Study, read_runs
+from mixopt.report.worth import worth
 
 if TYPE_CHECKING:
     import pandas
@@ -21,6 +22,7 @@ CONTENTS = (
     ("trust", "Predicted against measured"),
     ("effects", "Effects"),
     ("epochs", "Epochs"),
+    ("worth", "Worth of text"),
     ("noise", "Noise"),
     ("texts", "Texts"),
     ("runs", "Runs"),
@@ -75,17 +77,18 @@ def _sections(study: Study) -> tuple[Safe, dict[str, list[Any]]]:
     held_out, scatter = trust.held_out(study)
     texts, changes = trust.texts(study)
     runs, strip = record.runs(study)
-    check = measured_check(study)
+    check, valued = measured_check(study), worth(study)
     body = join(
         (
             tag("header", answer.headline(study)),
             answer.warnings(study),
-            _contents(with_check=bool(check)),
+            _contents({key for key, part in (("check", check), ("worth", valued)) if not part}),
             answer.shares(study),
             check,
             held_out,
             trust.effects(study),
             trust.epochs(study),
+            valued,
             trust.noise(study),
             texts,
             runs,
@@ -98,8 +101,8 @@ def _sections(study: Study) -> tuple[Safe, dict[str, list[Any]]]:
     return body, {key: value for key, value in drawn.items() if value and value[0]}
 
 
-def _contents(*, with_check: bool) -> Safe:
-    links = (tag("a", title, href=f"#{key}") for key, title in CONTENTS if key != "check" or with_check)
+def _contents(absent: set[str]) -> Safe:
+    links = (tag("a", title, href=f"#{key}") for key, title in CONTENTS if key not in absent)
     return tag("nav", join(links, " "), aria_label="Contents")
 
 

@@ -7,6 +7,7 @@ from mixopt.report import figures
 from mixopt.report.markup import Column, Safe, chart, paragraph, section, table, tag
 from mixopt.report.study import Run, Study
 from mixopt.report.words import UNKNOWN, amount, counted, known, listed, loss, mixture, scale, share, size
+from mixopt.worth import told_certificate
 
 LISTED = 60  # runs in the table
 TEXTS = 8  # texts with a column of their own
@@ -79,7 +80,7 @@ def search(study: Study) -> Safe:
     found = study.part("search")
     if not found:
         return section("search", "The search", paragraph("The recommendation does not say how it was found."))
-    told = [_trials(found), _polish(found), _agreement(found), _nearness(found)]
+    told = [_trials(found), _polish(found), _agreement(found), told_certificate(study.recommendation), _nearness(found)]
     return section("search", "The search", *(paragraph(text) for text in told if text))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from regressors.law import Array, Law, Param, Prior, Scale
-from regressors.laws.mixing import TRACE
+from regressors.laws.mixing import TRACE, combined
 
 OFFSET = 0.01  # where offsets start
 FLOOR = 0.9  # centre of the prior on the irreducible loss, as a share of the lowest loss seen
@@ -17,7 +17,7 @@ def offset_factor(w: Array, *, E: Array, C: Array, e: Array, g: Array, q: Array)
     E (...); C, e, g, q (..., n_domains): usefulness, offset, diminishing returns and interference of a domain.
     """
     data = (C[..., None, :] * (w + e[..., None, :]) ** g[..., None, :]).sum(axis=-1)
-    return E[..., None] + np.exp(q @ w.T) / data
+    return E[..., None] + np.exp(combined(w, q)) / data
 
 
 def offset_factor_jacobian(
@@ -29,7 +29,7 @@ def offset_factor_jacobian(
     power = np.exp(g[..., None, :] * logs)
     terms = C[..., None, :] * power
     data = terms.sum(axis=-1)
-    removable = np.exp(q @ w.T) / data
+    removable = np.exp(combined(w, q)) / data
     fall = (-removable / data)[..., None]  # d removable / d data
     slope = fall * terms
     return E[..., None] + removable, {

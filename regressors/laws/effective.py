@@ -3,6 +3,7 @@
 import numpy as np
 
 from regressors.law import Array, Law, Param, Prior, Scale
+from regressors.laws.mixing import combined
 
 # Chosen, as the priors below, by held-out error on four tables.
 RETURNS = 0.5  # a skill's loss falls as effective data to this power; flat between .4 and .6, worse at 1
@@ -16,16 +17,16 @@ def effective_data(w: Array, *, E: Array, C: Array, e: Array, g: Array, q: Array
     order.
     E (...); C, e, g (..., M, n_domains); q (..., n_domains).
     """
-    shares = w[:, None, :] + e[..., None, :, :]
+    shares = w[..., None, :] + e[..., None, :, :]
     data = (C[..., None, :, :] * shares ** g[..., None, :, :]).sum(axis=-1)
-    return E[..., None] + (data**-RETURNS).mean(axis=-1) + q @ w.T
+    return E[..., None] + (data**-RETURNS).mean(axis=-1) + combined(w, q)
 
 
 def effective_data_jacobian(
     w: Array, *, E: Array, C: Array, e: Array, g: Array, q: Array
 ) -> tuple[Array, dict[str, Array]]:
     """`effective_data` with its derivatives; by C, e and g: (..., n_runs, M, n_domains)."""
-    shares = w[:, None, :] + e[..., None, :, :]
+    shares = w[..., None, :] + e[..., None, :, :]
     logs = np.log(shares)
     power = np.exp(g[..., None, :, :] * logs)
     terms = C[..., None, :, :] * power
@@ -34,7 +35,7 @@ def effective_data_jacobian(
     fall = (-RETURNS * loss / data / loss.shape[-1])[..., None]  # d mean(data^-RETURNS) / d data
     slope = fall * terms
     ones = np.ones_like(loss[..., 0])
-    return E[..., None] + loss.mean(axis=-1) + q @ w.T, {
+    return E[..., None] + loss.mean(axis=-1) + combined(w, q), {
         "E": ones,
         "C": fall * power,
         "e": slope * g[..., None, :, :] / shares,

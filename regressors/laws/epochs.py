@@ -1,5 +1,7 @@
 """A law that sees epochs, not shares: text helps less the more often it was read, and in the end it hurts."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from regressors.law import Array, Law, Param, Prior, Scale
@@ -35,13 +37,47 @@ def epoch_aware_jacobian(
     }
 
 
-def _curves(w: Array, rho: Array, p: Array, tau: Array) -> tuple[Array, ...]:
-    """benefit, harm, ln(rho w), (rho w)^p, the harm's root and ln(1 + w) - tau; all (..., n_runs, n_domains)."""
-    logs = np.log(w + TRACE) + np.log(rho)[..., None, None]
+def _curves(w: Array, rho: Array, p: Array, tau: Array, unique: Array | float = 1.0) -> tuple[Array, ...]:
+    """benefit, harm, ln(rho E), (rho E)^p, the harm's root and ln(1 + E) - tau, at E = w / unique epochs; all
+    (..., n_runs, n_domains)."""
+    logs = np.log(w + TRACE) - np.log(unique) + np.log(rho)[..., None, None]
     reach = np.exp(p[..., None, None] * logs)
-    over = np.log(1 + w) - tau[..., None, None]
+    over = np.log(1 + w / unique) - tau[..., None, None]
     bend = np.log(1 + np.exp(over))
-    return 1 - np.exp(-reach), bend**2, logs, reach, bend, over
+    return -np.expm1(-reach), bend**2, logs, reach, bend, over
+
+
+def epoch_aware_pools(
+    w: Array, unique: Array, *, phi: Array, c: Array, a: Array, d: Array, rho: Array, p: Array, tau: Array
+) -> Array:
+    """`epoch_aware` where pools differ from run to run: w and unique (n_runs, n_domains) in units of a usual pool.
+
+    E = w / unique are the epochs, and the benefit is unique^p (1 - exp(-(rho E)^p)): text that isn't repeated is worth
+    the same whatever the pool it comes from, and a larger pool has more to give in the end.
+    """
+    benefit, harm, *_ = _curves(w, rho, p, tau, unique)
+    size = unique ** p[..., None, None]
+    return phi[..., None] + np.exp(c[..., None] - _dot(size * benefit, a) + _dot(harm, d))
+
+
+def epoch_aware_pools_jacobian(
+    w: Array, unique: Array, *, phi: Array, c: Array, a: Array, d: Array, rho: Array, p: Array, tau: Array
+) -> tuple[Array, dict[str, Array]]:
+    """`epoch_aware_pools` with its derivatives."""
+    plain, harm, logs, reach, bend, over = _curves(w, rho, p, tau, unique)
+    size = unique ** p[..., None, None]
+    benefit = size * plain
+    removable = np.exp(c[..., None] - _dot(benefit, a) + _dot(harm, d))
+    rise = size * np.exp(-reach) * reach
+    return phi[..., None] + removable, {
+        "phi": np.ones_like(removable),
+        "c": removable,
+        "a": -removable[..., None] * benefit,
+        "d": removable[..., None] * harm,
+        "rho": -removable * _dot(rise, a) * (p / rho)[..., None],
+        "p": -removable * _dot(rise * logs + benefit * np.log(unique), a),
+        "tau": -removable * _dot(2 * bend / (1 + np.exp(-over)), d),
+    }
 
 
 def _dot(curve: Array, by_domain: Array) -> Array:
@@ -73,4 +109,14 @@ EPOCH_AWARE = Law(
     ),
     source="marin-community 2026, the MARINER form",
     departs="weak priors; rho, p and tau are shared by a target's domains",
+)
+
+EPOCH_AWARE_POOLS = replace(
+    EPOCH_AWARE,
+    name="epoch-aware-pools",
+    formula=epoch_aware_pools,
+    jacobian=epoch_aware_pools_jacobian,
+    inputs=("w", "unique"),
+    units={"unique": 1.0},
+    departs=f"{EPOCH_AWARE.departs}; pools may differ from run to run: u usual pools have u^p times the benefit",
 )

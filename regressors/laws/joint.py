@@ -9,6 +9,7 @@ hardly differ yet as sizes that hardly matter, and exponents of 1 out of transie
 import numpy as np
 
 from regressors.law import Array, Law, Param, Prior, Scale
+from regressors.laws.mixing import combined
 
 EARLY = 4  # how sharply a run's early loss gives way to its late one: the loss is a norm of both, of this order
 
@@ -93,8 +94,8 @@ def joint_effective_data(
     """
     shares = w + e[..., None, :]
     data = (C[..., None, :] * shares ** g[..., None, :]).sum(axis=-1)
-    from_size = A[..., None] * np.exp(a @ w.T) * _power(params, alpha)
-    from_data = B[..., None] * np.exp(b @ w.T) * _power(tokens, beta)
+    from_size = A[..., None] * np.exp(combined(w, a)) * _power(params, alpha)
+    from_data = B[..., None] * np.exp(combined(w, b)) * _power(tokens, beta)
     return E[..., None] + 1 / data + _norm(from_size + from_data, T[..., None] * _power(tokens, k))[0]
 
 
@@ -118,8 +119,8 @@ def joint_effective_data_jacobian(
 ) -> tuple[Array, dict[str, Array]]:
     """`joint_effective_data` with its derivatives; by C, e, g, a and b: (..., n_runs, n_domains)."""
     mixed, slopes = mixture_slopes(w, C, e, g)
-    from_size = A[..., None] * np.exp(a @ w.T) * _power(params, alpha)
-    from_data = B[..., None] * np.exp(b @ w.T) * _power(tokens, beta)
+    from_size = A[..., None] * np.exp(combined(w, a)) * _power(params, alpha)
+    from_data = B[..., None] * np.exp(combined(w, b)) * _power(tokens, beta)
     removable, more = _bent_slopes(params, tokens, from_size, from_data, T, k)
     del more["late"]
     size, data = more.pop("from_size"), more.pop("from_data")

@@ -8,7 +8,7 @@ import numpy as np
 
 from regressors.law import Array, Law, Param, Prior
 from regressors.laws.joint import ALPHA, BETA, GAIN, USEFULNESS, A, B, E, log_amplitude, mixture_slopes
-from regressors.laws.mixing import TRACE
+from regressors.laws.mixing import TRACE, combined
 
 INPUTS = ("w", "params", "tokens")
 
@@ -81,8 +81,8 @@ def joint_full(
 ) -> Array:
     """`joint_additive` with A = (a.w)^ga, B = (b.w)^gb. E, ga, gb, alpha, beta (...); C, g, a, b (..., n_domains)."""
     data = (C[..., None, :] * (w + TRACE) ** g[..., None, :]).sum(axis=-1)
-    from_size = _power(a @ (w + TRACE).T, -ga) * _power(params, alpha)
-    return E[..., None] + 1 / data + from_size + _power(b @ (w + TRACE).T, -gb) * _power(tokens, beta)
+    from_size = _power(combined(w + TRACE, a), -ga) * _power(params, alpha)
+    return E[..., None] + 1 / data + from_size + _power(combined(w + TRACE, b), -gb) * _power(tokens, beta)
 
 
 def joint_full_jacobian(
@@ -104,7 +104,7 @@ def joint_full_jacobian(
     mixed, slopes = mixture_slopes(w, C, np.full_like(g, TRACE), g)
     del slopes["e"]
     shares = w + TRACE
-    weigh_size, weigh_data = a @ shares.T, b @ shares.T
+    weigh_size, weigh_data = combined(shares, a), combined(shares, b)
     from_size = _power(weigh_size, -ga) * _power(params, alpha)
     from_data = _power(weigh_data, -gb) * _power(tokens, beta)
     slopes |= _late_slopes(params, tokens, from_size, from_data)
@@ -122,17 +122,17 @@ def joint_log_linear(
     w: Array, params: Array, tokens: Array, *, E: Array, t: Array, a: Array, b: Array, alpha: Array, beta: Array
 ) -> Array:
     """Loss, (..., n_runs): mixture, size and tokens each by an exponential. E, alpha, beta (...); t, a, b (..., d)."""
-    late = np.exp(a @ w.T) * _power(params, alpha) + np.exp(b @ w.T) * _power(tokens, beta)
-    return E[..., None] + np.exp(t @ w.T) + late
+    late = np.exp(combined(w, a)) * _power(params, alpha) + np.exp(combined(w, b)) * _power(tokens, beta)
+    return E[..., None] + np.exp(combined(w, t)) + late
 
 
 def joint_log_linear_jacobian(
     w: Array, params: Array, tokens: Array, *, E: Array, t: Array, a: Array, b: Array, alpha: Array, beta: Array
 ) -> tuple[Array, dict[str, Array]]:
     """`joint_log_linear` with its derivatives; by t, a and b: (..., n_runs, n_domains)."""
-    mixed = np.exp(t @ w.T)
-    from_size = np.exp(a @ w.T) * _power(params, alpha)
-    from_data = np.exp(b @ w.T) * _power(tokens, beta)
+    mixed = np.exp(combined(w, t))
+    from_size = np.exp(combined(w, a)) * _power(params, alpha)
+    from_data = np.exp(combined(w, b)) * _power(tokens, beta)
     return E[..., None] + mixed + from_size + from_data, {
         "E": np.ones_like(mixed),
         "t": mixed[..., None] * w,
@@ -147,14 +147,14 @@ def exponential_chinchilla(
 ) -> Array:
     """Loss, (..., n_runs): one factor exp(t.w) on all that data, size and tokens can remove. All (...) but t."""
     late = A[..., None] * _power(params, alpha) + B[..., None] * _power(tokens, beta)
-    return E[..., None] + np.exp(t @ w.T) * (1 + late)
+    return E[..., None] + np.exp(combined(w, t)) * (1 + late)
 
 
 def exponential_chinchilla_jacobian(
     w: Array, params: Array, tokens: Array, *, E: Array, t: Array, A: Array, B: Array, alpha: Array, beta: Array
 ) -> tuple[Array, dict[str, Array]]:
     """`exponential_chinchilla` with its derivatives; by t: (..., n_runs, n_domains)."""
-    factor = np.exp(t @ w.T)
+    factor = np.exp(combined(w, t))
     size, data = factor * _power(params, alpha), factor * _power(tokens, beta)
     from_size, from_data = A[..., None] * size, B[..., None] * data
     removable = factor + from_size + from_data
@@ -182,7 +182,7 @@ def joint_bimix(
 ) -> Array:
     """Loss, (..., n_runs): a power of the target's own share, s.w, times what size and data leave. All (...) but s."""
     late = A[..., None] * _power(params, alpha) + B[..., None] * _power(tokens, beta)
-    return E[..., None] + _power(s @ (w + TRACE).T, eta) * (1 + late)
+    return E[..., None] + _power(combined(w + TRACE, s), eta) * (1 + late)
 
 
 def joint_bimix_jacobian(
@@ -199,7 +199,7 @@ def joint_bimix_jacobian(
     beta: Array,
 ) -> tuple[Array, dict[str, Array]]:
     """`joint_bimix` with its derivatives; by s: (..., n_runs, n_domains)."""
-    own = s @ (w + TRACE).T
+    own = combined(w + TRACE, s)
     factor = _power(own, eta)
     size, data = factor * _power(params, alpha), factor * _power(tokens, beta)
     from_size, from_data = A[..., None] * size, B[..., None] * data
@@ -234,7 +234,7 @@ def dcpt(
 
     All (...) but s, (..., n_domains) between 0 and 1.
     """
-    own = s @ (w + TRACE).T
+    own = combined(w + TRACE, s)
     from_data = B[..., None] * _power(own, -eta) * _power(tokens, beta)
     from_mixture = C[..., None] * _power(own + eps[..., None], gamma)
     return E[..., None] + A[..., None] * _power(params, alpha) + from_data + from_mixture
@@ -257,7 +257,7 @@ def dcpt_jacobian(
     gamma: Array,
 ) -> tuple[Array, dict[str, Array]]:
     """`dcpt` with its derivatives; by s: (..., n_runs, n_domains)."""
-    own = s @ (w + TRACE).T
+    own = combined(w + TRACE, s)
     far = own + eps[..., None]
     size, data = _power(params, alpha), _power(own, -eta) * _power(tokens, beta)
     mixture = _power(far, gamma)

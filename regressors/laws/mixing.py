@@ -18,14 +18,22 @@ def _log_floor(scale: Scale) -> Array:
     return np.log(FLOOR * scale.low)
 
 
+def combined(w: Array, by_domain: Array) -> Array:
+    """sum_j w_j by_domain_j, (..., n_runs), of by_domain (..., n_domains).
+
+    w is (n_runs, n_domains), or (..., n_runs, n_domains) where every leading place has shares of its own.
+    """
+    return by_domain @ w.T if w.ndim == 2 else np.matmul(w, by_domain[..., None])[..., 0]
+
+
 def exponential(w: Array, *, c: Array, t: Array) -> Array:
     """Loss on one validation text, (..., n_runs), at training weights w (n_runs, n_domains); c (...), t (..., d)."""
-    return c[..., None] + np.exp(t @ w.T)
+    return c[..., None] + np.exp(combined(w, t))
 
 
 def exponential_jacobian(w: Array, *, c: Array, t: Array) -> tuple[Array, dict[str, Array]]:
     """`exponential` with its derivatives by c, (..., n_runs), and t, (..., n_runs, n_domains)."""
-    removable = np.exp(t @ w.T)
+    removable = np.exp(combined(w, t))
     return c[..., None] + removable, {"c": np.ones_like(removable), "t": removable[..., None] * w}
 
 
@@ -63,13 +71,13 @@ def bimix(w: Array, *, c: Array, s: Array, a: Array) -> Array:
 
     w (n_runs, n_domains); c, a (...); s (..., n_domains), with the amplitude in it.
     """
-    own = s @ (w + TRACE).T
+    own = combined(w + TRACE, s)
     return c[..., None] + own ** -a[..., None]
 
 
 def bimix_jacobian(w: Array, *, c: Array, s: Array, a: Array) -> tuple[Array, dict[str, Array]]:
     """`bimix` with its derivatives by c and a, (..., n_runs), and s, (..., n_runs, n_domains)."""
-    own = s @ (w + TRACE).T
+    own = combined(w + TRACE, s)
     logs = np.log(own)
     removable = np.exp(-a[..., None] * logs)
     return c[..., None] + removable, {

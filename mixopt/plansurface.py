@@ -1,0 +1,96 @@
+"""Loss as a surface over parameters, tokens and unique tokens, and its slopes. Training is counted as 6 N D FLOPs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+Loss = Callable[[Any, Any, Any], Any]  # (params, tokens, unique) -> nats/token, in their common shape
+
+TRAINING, INFERENCE = 6.0, 2.0  # FLOPs a parameter and token
+UNLIMITED = 1e30  # unique tokens that no run can repeat; finite, for estimators that refuse infinity
+TINY = 1e-20  # step of complex derivatives, in logs: its square is lost in rounding
+SMALL = 1e-4  # step of central differences, where a loss takes no complex numbers
+
+
+@dataclass(frozen=True)
+class Surface:
+    """One form of the answer: a loss, where it comes from, and what the evidence can't tell from it.
+
+    members: the same form with other constants; how far their answers lie apart is its interval.
+    allowed: what the members are, in words.
+    level: None when all members are as good as the form itself, else the share of members that an interval holds.
+    within: the lowest and the highest `params`, `tokens` and `epochs` that the form was fitted to.
+    analytic: whether the loss takes complex numbers, which give exact slopes.
+    """
+
+    name: str
+    loss: Loss
+    source: str
+    note: str = ""
+    members: tuple[Loss, ...] = ()
+    allowed: str = ""
+    level: float | None = None
+    within: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    analytic: bool = True
+    made: str = "published"  # "published", "refitted" or "runs": whose constants these are
+
+    def at(self, loss: Loss) -> "Surface":
+        """The same form with a member's constants."""
+        return Surface(self.name, loss, self.source, analytic=self.analytic)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A planned run. inside: whether the optimum lies inside what was searched, not at its end."""
+
+    params: float
+    tokens: float
+    unique: float
+    loss: float
+    inside: bool = True
+
+    @property
+    def epochs(self) -> float:
+        return self.tokens / self.unique
+
+    @property
+    def compute(self) -> float:
+        """FLOPs of training."""
+        return TRAINING * self.params * self.tokens
+
+
+def losses(surface: Surface, params: Any, tokens: Any, unique: Any) -> Array:
+    """Nats/token, in the common shape of the counts; inf where the form gives no number."""
+    with np.errstate(all="ignore"):
+        found = np.asarray(surface.loss(params, tokens, unique), dtype=float)
+    return np.where(np.isfinite(found), found, np.inf)
+
+
+def run_at(surface: Surface, params: float, tokens: float, unique: float, *, inside: bool = True) -> Run:
+    return Run(params, tokens, unique, float(losses(surface, params, tokens, unique)), inside)
+
+
+def slope(surface: Surface, params: Any, tokens: Any, unique: Any, along: tuple[float, float, float]) -> Array:
+    """d loss where ln params, ln tokens and ln unique move at these rates, in the common shape of the counts.
+
+    Exact to rounding for analytic forms, from central differences for others.
+    """
+    counts = np.broadcast_arrays(*(np.asarray(count, dtype=float) for count in (params, tokens, unique)))
+    with np.errstate(all="ignore"):
+        if surface.analytic:
+            moved = [count * (1 + 1j * TINY * rate) for count, rate in zip(counts, along, strict=True)]
+            return np.imag(surface.loss(*moved)) / TINY
+        ends = [
+            np.asarray(surface.loss(*(c * np.exp(side * SMALL * rate) for c, rate in zip(counts, along, strict=True))))
+            for side in (1, -1)
+        ]
+    return (ends[0] - ends[1]) / (2 * SMALL)
+
+
+BIGGER = (1.0, 0.0, 0.0)
+LONGER = (0.0, 1.0, 0.0)  # more tokens of the same text
+NEW_TEXT = (0.0, 1.0, 1.0)  # more tokens and, in proportion, more unique ones
+BIGGER_FOR_SHORTER = (1.0, -1.0, 0.0)  # at equal compute

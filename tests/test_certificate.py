@@ -1,0 +1,214 @@
+"""What the certificate of a mixture claims, against losses whose best mixture is known, and against random laws."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mixopt.certificate import certify, duality_gap, multipliers
+from mixopt.simplex import feasible
+from regressors import PREDICTORS
+from regressors.convexity import AGAINST, convexity
+from regressors.fit import in_units
+from regressors.joint import JOINT_LAWS
+from regressors.laws import LAWS
+from regressors.laws.repeated import repetition_aware
+
+DOMAINS = ("books", "code", "news", "talk", "web")
+BEST = np.array([0.1, 0.0, 0.25, 0.05, 0.6])
+
+
+def bowl(W):
+    """2 nats/token at BEST, more elsewhere."""
+    return 2.0 + ((W - BEST) ** 2).sum(axis=1)
+
+
+def slopes(W):
+    return 2.0 * (W - BEST)
+
+
+SPACES = {
+    "no limits": feasible(DOMAINS),
+    "caps": feasible(DOMAINS, max_weight={"web": 0.3, "news": 0.2}),
+    "floors": feasible(DOMAINS, min_weight={"code": 0.2, "talk": 0.1}),
+    "a fixed share": feasible(DOMAINS, fixed={"code": 0.3}, max_weight={"web": 0.4}),
+}
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+def test_the_best_mixture_meets_the_first_order_conditions_and_leaves_no_gap(space):
+    best = space.project(BEST)  # exact for a bowl
+    found = certify(slopes, space, best, convex=True, why="")
+    assert found.multipliers.residual == pytest.approx(0.0, abs=1e-9)
+    assert found.gap == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+@given(seed=st.integers(0, 10**6))
+@settings(deadline=None, max_examples=20)
+def test_no_feasible_mixture_of_a_convex_loss_is_lower_by_more_than_the_gap(space, seed):
+    w = space.sample(1, rng=np.random.default_rng(seed), steps=20)[0]
+    gap = certify(slopes, space, w, convex=True, why="").gap
+    assert bowl(w[None])[0] - gap <= bowl(space.project(BEST)[None])[0] + 1e-12
+
+
+@given(seed=st.integers(0, 10**6))
+@settings(deadline=None, max_examples=50)
+def test_the_gap_is_the_lowest_point_of_the_tangent_plane_among_corners(seed):
+    rng = np.random.default_rng(seed)
+    space = feasible(("a", "b", "c"), min_weight={"a": 0.1}, max_weight={"b": 0.5})
+    slope, w = rng.normal(size=3), space.sample(1, rng=rng, steps=5)[0]
+    corners = [[0.1, 0.0, 0.9], [0.1, 0.5, 0.4], [1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]
+    assert duality_gap(slope, space, w) == pytest.approx(max(slope @ (w - corner) for corner in corners))
+
+
+def test_a_mixture_beside_the_best_one_has_a_residual():
+    w = BEST + np.array([0.05, 0.0, -0.05, 0.0, 0.0])
+    # books slope up by .1 and news down by .1: moving between the two gains most
+    assert multipliers(slopes(w[None])[0], feasible(DOMAINS), w).residual == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("name", ["news", "web"])
+def test_a_cap_costs_what_a_higher_one_gains(name):
+    caps = {"web": 0.3, "news": 0.2}
+    found = multipliers(slopes(SPACES["caps"].project(BEST)[None])[0], SPACES["caps"], SPACES["caps"].project(BEST))
+    step, j = 1e-4, DOMAINS.index(name)
+    ends = [feasible(DOMAINS, max_weight=caps | {name: caps[name] + d}).project(BEST) for d in (-step, step)]
+    low, high = bowl(np.array(ends))
+    assert found.cap[j] == pytest.approx((low - high) / (2 * step), rel=1e-3)
+    assert found.floor[j] == 0.0
+
+
+def test_a_floor_costs_what_a_lower_one_gains():
+    space = SPACES["floors"]
+    best = space.project(BEST)
+    found = multipliers(slopes(best[None])[0], space, best)
+    ends = [feasible(DOMAINS, min_weight={"code": 0.2 + d, "talk": 0.1}).project(BEST) for d in (-1e-4, 1e-4)]
+    low, high = bowl(np.array(ends))
+    assert found.floor[1] == pytest.approx((high - low) / 2e-4, rel=1e-3)
+
+
+def test_a_corner_of_the_limits_has_prices_though_no_weight_can_move_both_ways():
+    space = feasible(("a", "b"), max_weight={"a": 0.3})
+    found = multipliers(np.array([-2.0, 1.0]), space, np.array([0.3, 0.7]))
+    assert found.cap.tolist() == [3.0, 0.0]  # a share more of a is one less of b
+    assert found.residual == 0.0
+    fixed = multipliers(np.array([-2.0, 1.0]), feasible(("a", "b"), fixed={"a": 0.3}), np.array([0.3, 0.7]))
+    assert (fixed.cap.tolist(), fixed.residual) == ([0.0, 0.0], 0.0)
+
+
+# Which laws are convex
+
+
+def random_values(law, rng, domains, wide=1.0):
+    """Parameters of a law near their priors' centres, (2 targets, ...)."""
+    from regressors.law import Scale
+    from regressors.space import Space
+
+    scale = Scale(domains, np.array([2.0, 2.5]), np.array([2.4, 3.0]), np.array([0.2, 0.3]))
+    space = Space(law, scale)
+    return space.values(wide * rng.standard_normal((2, space.size)), np.arange(2))
+
+
+class Fitted:
+    """A law at given values, as an estimator that was fitted to mixtures of domains in their own order."""
+
+    def __init__(self, law, values, unique=None):
+        self.values_, self._of, self.unique = values, law, unique
+        self.order_ = np.arange(next(v for v in values.values() if v.ndim > 1).shape[-1])
+
+    def _law(self):
+        return self._of
+
+    def losses(self, W):
+        given = {"w": W, "unique": np.broadcast_to(1.0 if self.unique is None else self.unique, W.shape)}
+        given |= {name: np.full(len(W), count) for name, count in (("params", 3.0), ("tokens", 5.0))}
+        return self._of.formula(*in_units(self._of, given, {"params": 1.0, "tokens": 1.0}), **self.values_)
+
+
+MIXTURE_LAWS = [name for name in AGAINST if name in LAWS]
+LAWS_AT_A_SCALE = [name for name in AGAINST if name in JOINT_LAWS]
+
+
+def bulge(fitted, rng, domains, high=1.0):
+    """How far the loss rises above its chords, as a share of the loss: at most a rounding if it is convex."""
+    a, b = rng.dirichlet(np.full(domains, 0.5), (2, 60)) * high
+    t = rng.uniform(0.05, 0.95, (60, 1))
+    chord = fitted.losses(a) * t.T + fitted.losses(b) * (1 - t.T)
+    return float(((fitted.losses(a * t + b * (1 - t)) - chord) / chord).max())
+
+
+@pytest.mark.parametrize("name", MIXTURE_LAWS + LAWS_AT_A_SCALE)
+@given(seed=st.integers(0, 10**6), wide=st.sampled_from([0.5, 1.0, 1.5]))
+@settings(deadline=None, max_examples=25)
+def test_a_law_said_to_be_convex_never_rises_above_its_chords(name, seed, wide):
+    rng = np.random.default_rng(seed)
+    law = LAWS.get(name) or JOINT_LAWS[name]
+    fitted = Fitted(law, random_values(law, rng, 4, wide))
+    if convexity(fitted, np.ones(4), np.ones(2)).proven:
+        assert bulge(fitted, rng, 4) < 1e-12
+
+
+@pytest.mark.parametrize("harm", [False, True], ids=["no harm", "harm"])
+@pytest.mark.parametrize("name", [name for name in MIXTURE_LAWS if not name.startswith("epoch")])
+@given(seed=st.integers(0, 10**6))
+@settings(deadline=None, max_examples=25)
+def test_a_law_of_repeated_text_said_to_be_convex_never_rises_above_its_chords(name, harm, seed):
+    rng = np.random.default_rng(seed)
+    law = repetition_aware(LAWS[name], harm=harm)
+    values = random_values(law, rng, 3)
+    for helps in {"q", "t"} & set(values):  # half of the time all domains help, or there would be nothing to prove
+        values[helps] = -np.abs(values[helps]) if seed % 2 else values[helps]
+    fitted = Fitted(law, values, unique=10 ** rng.uniform(-1.5, 0.5, 3))
+    if convexity(fitted, np.ones(3), np.ones(2)).proven:
+        assert bulge(fitted, rng, 3) < 1e-12
+
+
+def at_centre(name, repeated=False):
+    law = repetition_aware(LAWS[name]) if repeated else LAWS[name]
+    return Fitted(law, random_values(law, np.random.default_rng(0), 3, 0.0))
+
+
+@pytest.mark.parametrize("name", MIXTURE_LAWS)
+def test_every_covered_law_is_convex_at_the_centre_of_its_priors_without_repetition(name):
+    assert convexity(at_centre(name), np.ones(3), np.ones(2)).proven
+
+
+def test_rising_returns_are_not_convex_and_said_so():
+    fitted = at_centre("additive-offset")
+    fitted.values_["g"] = fitted.values_["g"] + 3.0
+    found = convexity(fitted, np.ones(3), np.ones(2))
+    assert not found.proven
+    assert "returns rise" in found.why
+    assert bulge(fitted, np.random.default_rng(0), 3) > 1e-4
+
+
+def test_losses_that_do_not_count_do_not_matter():
+    fitted = at_centre("additive-offset")
+    fitted.values_["g"][1] += 3.0
+    assert convexity(fitted, np.ones(3), np.array([True, False])).proven
+    assert not convexity(fitted, np.ones(3), np.array([True, True])).proven
+
+
+def test_a_harmful_domain_matters_only_where_it_may_be_repeated():
+    fitted = at_centre("effective-data", repeated=True)
+    fitted.values_["q"][:, 1] = 0.1
+    fitted.unique = [0.5, 0.1, None]
+    assert not convexity(fitted, np.array([1.0, 1.0, 1.0]), np.ones(2)).proven
+    assert convexity(fitted, np.array([1.0, 0.1, 1.0]), np.ones(2)).proven
+
+
+@pytest.mark.parametrize(
+    ("name", "proven"),
+    [("effective-data", True), ("regmix-linear", True), ("exponential-mixing", True), ("gp-log", False),
+     ("ensemble", False), ("effective-data-gp", False)],
+)  # fmt: skip
+def test_fitted_predictors_say_whether_they_are_convex(name, proven):
+    if name not in PREDICTORS:
+        pytest.skip(f"no predictor is called {name}")
+    rng = np.random.default_rng(0)
+    W = rng.dirichlet(np.ones(3), 24)
+    Y = 2 + 1 / (0.5 + np.sqrt(W) @ np.array([1.0, 0.5, 0.2]))[:, None] + rng.normal(0, 0.003, (24, 2))
+    found = convexity(PREDICTORS[name](0).fit(W, Y), np.ones(3), np.ones(2))
+    assert found.proven == proven, found.why
+    assert found.why

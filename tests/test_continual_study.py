@@ -1,0 +1,221 @@
+"""Studies of continued pretraining: their files, their bases and forks, and the whole path on small text."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mixopt import pipeline
+from mixopt.continualfit import as_runs
+from mixopt.continualverify import judged
+from mixopt.errors import MixoptError
+from mixopt.forks import REPEAT
+from mixopt.studyfile import load_study
+
+GOOD = """\
+name: small
+kind: continual
+domains:
+  a: {path: a.jsonl}
+  b: {path: b.jsonl}
+  c: {path: c.jsonl}
+new: a
+general: {b: 0.75, c: 0.25}
+base: {sizes: [1, 4], tokens: 3K}
+continuing: {learning_rate: 5e-3}
+design: {shares: [0, 0.5, 1], tokens: [640, 1280], repeats: 1, looks: 2}
+full: {tokens: 1280, tolerance: 0.5}
+tokenizer: {vocab: 260}
+prepare: {val_fraction: 0.2}
+proxy: {layers: 1, width: 16, heads: 2, context: 16, batch: 4, validation_tokens: 320, device: cpu, workers: 1}
+"""
+
+
+def documents(seed: int, letters: str) -> str:
+    """Text in which some letters follow each other more often than others."""
+    rng = np.random.default_rng(seed)
+    lines = ("".join(rng.choice(list(letters), 60)) for _ in range(60))
+    return "\n".join(json.dumps({"text": line}) for line in lines)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("continual")
+    for seed, (name, letters) in enumerate({"a": "xyz ", "b": "abcdef ", "c": "ghijkl "}.items()):
+        (folder / f"{name}.jsonl").write_text(documents(seed, letters), encoding="utf-8")
+    return folder
+
+
+def written(place: Path, text: str = GOOD) -> Path:
+    (place / "study.yaml").write_text(text, encoding="utf-8")
+    return place / "study.yaml"
+
+
+@pytest.fixture(scope="module")
+def finished(place):
+    """A finished study, and what it recommends."""
+    session = pipeline.open_session(written(place), place / "out")
+    return session, pipeline.run(session)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("new: a", "new: d", r"new: 'd' is none of the domains a, b, c"),
+        ("{b: 0.75, c: 0.25}", "{b: 0.75, a: 0.25}", "general.a: is not a general domain; there are b, c"),
+        ("{b: 0.75, c: 0.25}", "{b: 0.75, c: 0.5}", "general: its weights sum to 1.25"),
+        ("[0, 0.5, 1]", "[0, 0.5, 0.5]", "design.shares: 0.5 stands there twice"),
+        ("[0, 0.5, 1]", "[0, 1]", "design.shares"),
+        ("[640, 1280]", "[32]", "32 tokens are less than one step of 64"),
+        ("sizes: [1, 4]", "sizes: [1, 1.1]", "base.sizes: two of them come to one width"),
+        ("sizes: [1, 4]", "sizes: [1], checkpoint: x.npz", "base.sizes: has no use with base.checkpoint"),
+        ("tolerance: 0.5", "tolerance: 0.5, compute: 1e12", "full.compute: leaves params and tokens free"),
+        ("new: a", "new: a\ndomain_loss: z", "domain_loss: 'z' is none of the texts a, b, c"),
+    ],
+)
+def test_a_study_that_says_nonsense_is_refused_by_its_key(place, old, new, said):
+    with pytest.raises(MixoptError, match=said):
+        load_study(written(place, GOOD.replace(old, new)))
+
+
+def test_a_study_recommends_a_share_with_intervals(finished):
+    session, found = finished
+    run = found["answer"]
+    assert found["kind"] == "continual"
+    assert 0 <= run["share"] <= 1
+    assert run["rise"] <= 0.5 + 1e-6
+    assert run["ends"]["domain"]["low"] <= run["ends"]["domain"]["high"]
+    assert json.loads(session.folder.recommendation.read_text())["answer"] == run
+
+
+def test_forks_of_a_size_begin_at_one_base_and_general_text_keeps_its_proportions(finished):
+    session, _ = finished
+    plan, _ = pipeline.planned(session)
+    assert len(plan.bases) == 2
+    assert len(plan.jobs) == 2 * 3 * 2 + 1
+    assert sorted(path.suffix for path in plan.store.iterdir()) == [".json", ".json", ".npz", ".npz"]
+    for fork, job in zip(plan.forks, plan.jobs, strict=True):
+        assert sum(job.weights.values()) == pytest.approx(1)
+        assert job.weights["a"] == fork.share
+        assert job.weights["b"] == pytest.approx(3 * job.weights["c"])
+    assert len({job.begin for job in plan.jobs}) == 2
+    assert len({job.run_id for job in plan.jobs}) == len(plan.jobs)
+
+
+def test_losses_are_taken_at_the_start_on_the_way_and_at_the_end(finished):
+    session, _ = finished
+    table = pipeline.table_of(session)
+    assert table.frame.groupby("run_id")["point"].agg(list).map(tuple).unique().tolist() == [
+        ("start", "look", "look", "end")
+    ]
+    starts = table.frame[table.frame["point"] == "start"]
+    assert (starts.groupby("params")["general_loss"].nunique() == 1).all()
+    mean = 0.75 * table.frame["loss/b"] + 0.25 * table.frame["loss/c"]
+    assert np.allclose(table.frame["general_loss"], mean)
+    assert len(table.ends) == 12
+    assert REPEAT not in set(table.ends["role"])
+
+
+def test_runs_are_given_to_the_plan_with_their_starts(finished):
+    session, _ = finished
+    table = pipeline.table_of(session)
+    runs = as_runs(table, session.study)
+    assert len(runs.share) == 12
+    assert sorted(runs.starts) == sorted(set(runs.params))
+    X, y = runs.table("general")
+    assert (X[:2, 1] == 0).all() and np.isfinite(y).all()
+    assert set(X[2:, 2]) == {0.0, 0.5, 1.0}
+
+
+def test_a_finished_study_is_not_trained_again_and_says_the_same(finished, place):
+    session, found = finished
+    times = {path: path.stat().st_mtime_ns for path in session.folder.root.rglob("*.npz")}
+    times |= {path: path.stat().st_mtime_ns for path in session.folder.runs.iterdir()}
+    again = pipeline.run(pipeline.open_session(written(place), place / "out"))
+    assert again == json.loads(json.dumps(found))
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+def test_a_base_that_is_there_is_used_by_another_study_of_other_shares(finished, place):
+    session, _ = finished
+    store = session.folder.root / "bases"
+    text = GOOD.replace("tokens: 3K}", f"tokens: 3K, store: {store}}}").replace("[0, 0.5, 1]", "[0, 0.2, 1]")
+    other = pipeline.open_session(written(place, text), place / "other")
+    plan, _ = _planned_anew(other)
+    mine, _ = pipeline.planned(session)
+    assert [job.run_id for job in plan.bases] == [job.run_id for job in mine.bases]
+    assert plan.store == store
+
+
+def _planned_anew(session):
+    from mixopt.prepare import prepare
+
+    shards = prepare(session.study, session.path, session.folder, session.progress)
+    return session.stages.plan(session, shards), shards
+
+
+def test_a_checkpoint_takes_the_place_of_a_base(finished, place):
+    session, _ = finished
+    base = sorted((session.folder.root / "bases").glob("*.npz"))[0]
+    text = GOOD.replace("base: {sizes: [1, 4], tokens: 3K}", f"base: {{checkpoint: {base}}}")
+    other = pipeline.open_session(written(place, text), place / "third")
+    plan, _ = _planned_anew(other)
+    assert plan.bases == []
+    assert {job.begin for job in plan.jobs} == {str(base)}
+    with pytest.raises(MixoptError, match="isn't there: name a base"):
+        _planned_anew(pipeline.open_session(written(place, text.replace(base.name, "no.npz")), place / "third"))
+
+
+def test_a_base_whose_numbers_are_gone_is_trained_again(finished):
+    session, _ = finished
+    plan, shards = pipeline.planned(session)
+    path = Path(plan.bases[0].keep)
+    before = path.read_bytes()
+    path.unlink()
+    pipeline.train(session, plan, shards)
+    assert path.read_bytes() == before
+
+
+def test_verify_trains_the_recommended_share_on_fresh_seeds(finished):
+    session, found = finished
+    verified = session.stages.verify(session)
+    assert verified["share"] == found["answer"]["share"]
+    assert len({run["seed"] for run in verified["runs"]}) == 3
+    assert verified["domain"]["predicted"] == found["answer"]["domain"]
+    pipeline.report(session)
+    assert "Measured check" in session.folder.report.read_text()
+
+
+def test_a_promise_is_kept_where_the_trained_losses_meet_the_interval(finished):
+    session, found = finished
+    plan, _ = pipeline.planned(session)
+    record = json.loads((session.folder.root / "verify").glob("*.json").__next__().read_text())
+    ends = {"low": 0.0, "high": 100.0}
+    told = found | {"answer": found["answer"] | {"ends": dict.fromkeys(("domain", "general", "rise"), ends)}}
+    three = [record | {"seed": n} for n in range(3)]
+    assert judged(three, told, plan, session.study)["kept"]
+    never = {"low": 90.0, "high": 100.0}
+    told["answer"]["ends"] = dict.fromkeys(("domain", "general", "rise"), never)
+    assert not judged(three, told, plan, session.study)["kept"]
+
+
+def test_the_report_has_the_front_the_way_and_every_fork(finished):
+    session, _ = finished
+    html = session.folder.report.read_text()
+    for piece in ("The front of both losses", "On the way", "The forks", "general text"):
+        assert piece in html
+    for run_id in pipeline.table_of(session).ends["run_id"]:
+        assert run_id in html
+
+
+def test_forks_that_diverged_take_no_part(finished):
+    session, _ = finished
+    table = pipeline.table_of(session)
+    frame = table.frame.copy()
+    gone = table.ends["run_id"][0]
+    frame.loc[frame["run_id"] == gone, ["diverged", "reason"]] = [True, "loss is not finite on a"]
+    without = replace(table, frame=frame)
+    assert gone not in set(without.ends["run_id"])
+    assert without.left_out == [{"run_id": gone, "reason": "loss is not finite on a"}]

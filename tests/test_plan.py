@@ -1,0 +1,450 @@
+"""Facts about `mixopt plan`: the best run for a budget, what one more epoch is worth, and what is refused."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mixopt
+from mixopt.cli import main
+from mixopt.errors import MixoptError
+from mixopt.planforms import published
+from mixopt.planmargin import marginal, prices, turning, value_of_a_repeat
+from mixopt.planner import as_number
+from mixopt.planoptimum import balanced, best_run, best_split, cheapest_to_use, least_compute, tokens_for
+from mixopt.planstored import REFITS, averaged, stored
+from mixopt.plansurface import BIGGER, INFERENCE, LONGER, UNLIMITED, Surface, losses, run_at, slope
+
+CASE = {"unique": "25B", "compute": "1e22"}
+FORMS = {surface.name: surface for surface in published()}
+SEEING = [name for name in FORMS if not name.startswith("chinchilla")]
+few = settings(max_examples=25)
+compute = st.floats(19.0, 24.0).map(lambda power: 10**power)
+unique = st.floats(9.0, 12.0).map(lambda power: 10**power)
+form = st.sampled_from(list(FORMS.values()))
+seeing = st.sampled_from([FORMS[name] for name in SEEING])
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return mixopt.plan_epochs(**CASE)
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    """Runs a command in an empty folder and gives what it wrote."""
+
+    def ran(*words, code=0):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["mixopt", "plan", *map(str, words)])
+        monkeypatch.setattr("signal.signal", lambda *_: None)  # the tests' own Ctrl-C stays
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        said = capsys.readouterr()
+        assert (stopped.value.code or 0) == code, said.out + said.err
+        return said.out if code == 0 else said.err
+
+    return ran
+
+
+# The published case
+
+
+def test_the_published_constants_give_the_published_allocation(plan):
+    assert f"{plan['answer']['params']:.5e}" == "7.02616e+09"
+    assert f"{plan['answer']['epochs']:.5f}" == "9.48835"
+
+
+def test_the_allocation_of_the_published_case_is_an_interval(plan):
+    ends = plan["answer"]["interval"]
+    assert ends["epochs"] == pytest.approx([7.8, 26], rel=0.02)
+    assert ends["params"] == pytest.approx([2.5e9, 8.6e9], rel=0.02)
+    inside = [ends[name][0] <= plan["answer"][name] <= ends[name][1] for name in ("params", "tokens", "epochs", "loss")]
+    assert all(inside)
+    assert ends["compute"] is None  # given, so certain
+
+
+def test_every_form_answers_and_the_output_says_how_far_they_are_apart(plan):
+    assert {row["form"] for row in plan["forms"]} == FORMS.keys() and len(FORMS) >= 6
+    between = plan["disagreement"]
+    seeing = [row for row in plan["forms"] if row["form"] in SEEING]
+    assert between["epochs"] == [min(r["epochs"] for r in seeing), max(r["epochs"] for r in seeing)]
+    assert between["epochs"][1] > 1.5 * between["epochs"][0]
+    assert [row["sees_repetition"] for row in plan["forms"]] == [row["form"] in SEEING for row in plan["forms"]]
+    assert all(row["regret"] > 0 for row in seeing if row["form"] != plan["form"])
+
+
+def test_the_published_savings_of_a_model_that_is_used_come_out():
+    """Sardana et al.: 2T tokens of use, 13B of Chinchilla's quality: train 7B instead and save 1.7e22 FLOPs, 17%."""
+    law = Surface("sardana", lambda n, d, u: 1.69 + 406.4 / n**0.336 + 410.7 / d**0.283, "arXiv:2401.00448")
+    plain = balanced(law, UNLIMITED, params=13e9)
+    cheap = cheapest_to_use(law, plain, 2e12)
+    before, after = (run.compute + INFERENCE * run.params * 2e12 for run in (plain, cheap))
+    assert cheap.params == pytest.approx(7e9, rel=0.01)
+    assert before - after == pytest.approx(1.7e22, rel=0.01)
+    assert 1 - after / before == pytest.approx(0.17, abs=0.005)
+
+
+# Optima
+
+
+@few
+@given(form, compute, unique)
+def test_no_neighbour_of_the_best_split_is_better(surface, compute, unique):
+    run = best_split(surface, compute, unique)
+    assert 6 * run.params * run.tokens == pytest.approx(compute, rel=1e-12)
+    params = run.params * np.exp([-1, -0.1, -1e-3, 1e-3, 0.1, 1])
+    others = losses(surface, params, compute / 6 / params, unique)
+    assert (others >= run.loss - 1e-12).all()
+
+
+@few
+@given(seeing, compute, unique)
+def test_more_unique_tokens_never_raise_the_loss_of_the_best_run(surface, compute, unique):
+    less, more = (best_run(surface, compute, u).loss for u in (unique, 1.5 * unique))
+    assert more <= less + 1e-9
+
+
+@few
+@given(form, compute, unique)
+def test_more_compute_never_raises_the_loss_of_the_best_run(surface, compute, unique):
+    less, more = (best_run(surface, c, unique).loss for c in (compute, 1.5 * compute))
+    assert more <= less + 1e-9
+
+
+def test_where_more_compute_harms_the_rest_is_left_unspent():
+    surface = FORMS["overfit-penalty"]
+    run = best_run(surface, 1e24, 1e9)
+    assert run.compute < 1e24 and run.loss < best_split(surface, 1e24, 1e9).loss
+    around = np.exp([-0.01, 0, 0.01])
+    near = losses(surface, run.params * around[:, None], run.tokens * around[None, :], 1e9)
+    assert near.argmin() == 4  # the middle
+    told = mixopt.plan_epochs(unique="1B", compute="1e24", preset="overfit-penalty")
+    assert told["answer"]["loss"] == run.loss
+    assert "left unspent" in told["notes"][0]
+
+
+@few
+@given(form, st.floats(20, 23), st.floats(9.5, 12))
+def test_size_tokens_compute_and_loss_find_the_same_run(surface, compute, unique):
+    run = best_run(surface, 10**compute, 10**unique)
+    if run.compute < 0.99 * 10**compute:
+        return  # the lowest loss there is: rounding decides whether it is reached
+    assert least_compute(surface, run.loss, run.unique).compute == pytest.approx(run.compute, rel=1e-6)
+    if abs(run.epochs - 1) > 1e-6:  # not at a kink, where one size is the best for many budgets
+        assert balanced(surface, run.unique, params=run.params).tokens == pytest.approx(run.tokens, rel=1e-5)
+        assert balanced(surface, run.unique, tokens=run.tokens).params == pytest.approx(run.params, rel=1e-5)
+
+
+@few
+@given(form, compute, unique)
+def test_slopes_agree_with_finite_differences(surface, compute, unique):
+    run = best_split(surface, compute, unique)
+    params, tokens = run.params * 1.3, max(run.tokens, 1.2 * unique)  # off every kink
+    rough = Surface("rough", surface.loss, "", analytic=False)
+    for along in (BIGGER, LONGER, (0, 0, 1), (1, -1, 0), (0.5, 1, 1)):
+        exact, near = (float(slope(one, params, tokens, unique, along)) for one in (surface, rough))
+        assert near == pytest.approx(exact, rel=1e-4, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_use_makes_models_smaller_and_never_dearer(name):
+    surface = FORMS[name]
+    plain = best_split(surface, 1e22, UNLIMITED)
+    sizes = [plain.params]
+    for use in (1e11, 1e12, 1e13):
+        cheap = cheapest_to_use(surface, plain, use)
+        assert cheap.loss <= plain.loss + 1e-9
+        assert cheap.compute + INFERENCE * use * cheap.params <= plain.compute + INFERENCE * use * plain.params
+        sizes.append(cheap.params)
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_the_fewest_tokens_for_a_loss_reach_it_and_fewer_do_not():
+    surface, params = FORMS["data-constrained"], np.array([1e9, 7e9, 5e10])
+    found = tokens_for(surface, 2.3, params, 25e9)
+    assert np.isfinite(found[1:]).all()
+    assert losses(surface, params[1:], found[1:], 25e9) == pytest.approx(2.3, abs=1e-9)
+    assert tokens_for(surface, 1.8, params, 25e9).tolist() == [np.inf] * 3
+
+
+# What one more epoch is worth
+
+
+def test_one_more_epoch_is_worth_the_difference_it_makes():
+    surface = FORMS["data-constrained"]
+    run = best_split(surface, 1e22, 25e9)
+    told = marginal(surface, run)
+    after = run_at(surface, run.params, run.tokens + 25e9, 25e9)
+    assert told["change"] == pytest.approx(after.loss - run.loss, rel=1e-9)
+    fresh = told["fresh_tokens"]
+    assert run_at(surface, run.params, run.tokens + fresh, 25e9 + fresh).loss == pytest.approx(after.loss, abs=1e-9)
+    assert 0 < told["fresh_share"] < 1
+
+
+def test_the_prices_of_one_more_epoch_buy_what_it_brings():
+    surface = FORMS["data-constrained"]
+    run = best_split(surface, 1e22, 25e9)
+    after = run_at(surface, run.params, run.tokens + 25e9, 25e9)
+    told = prices(surface, run, best=True)
+    assert told["epoch_compute"] == pytest.approx(6 * run.params * 25e9)
+    best = best_split(surface, run.compute + told["equivalent_compute"], 25e9)
+    assert best.loss == pytest.approx(after.loss, abs=1e-7)
+    assert told["equivalent_compute"] <= told["epoch_compute"]
+    larger = run.params + told["bigger_model_compute"] / 6 / run.tokens
+    assert run_at(surface, larger, run.tokens, 25e9).loss == pytest.approx(after.loss, abs=1e-9)
+
+
+def test_a_token_seen_once_is_new_and_later_ones_are_worth_less():
+    surface = FORMS["data-constrained"]
+    worth = value_of_a_repeat(surface, 7e9, np.array([0.5, 1.5, 3, 6, 12, 24]) * 25e9, 25e9)
+    assert worth[0] == pytest.approx(1)
+    assert (np.diff(worth) < 0).all() and worth[-1] > 0
+
+
+def test_turning_points_are_where_the_scales_tip():
+    surface = FORMS["data-constrained"]
+    run = best_split(surface, 1e22, 25e9)
+    told = turning(surface, run)
+    assert told["bigger_model"] == pytest.approx(run.epochs, rel=1e-9)
+    for times in (2, 5, 10):
+        at = told[f"new_text_{times}"]
+        assert value_of_a_repeat(surface, run.params, at * 25e9, 25e9) == pytest.approx(1 / times, rel=1e-6)
+    assert told["harm"] is None
+
+
+def test_a_penalty_form_says_from_when_on_repeating_harms():
+    surface = FORMS["bounded-penalty"]
+    run = best_split(surface, 1e22, 25e9)
+    harm = turning(surface, run)["harm"]
+    assert 1 < harm < 1e4
+    near = losses(surface, run.params, np.array([0.9, 1, 1.1]) * harm * 25e9, 25e9)
+    assert near.argmin() == 1
+    far = run_at(surface, run.params, 2 * harm * 25e9, 25e9)
+    assert marginal(surface, far) | {"repeat_value": 0} == {
+        "change": pytest.approx(marginal(surface, far)["change"]),
+        "fresh_tokens": 0.0,
+        "fresh_share": 0.0,
+        "repeat_value": 0,
+    }
+    assert marginal(surface, far)["change"] > 0
+    assert prices(surface, far, best=False)["equivalent_compute"] is None
+
+
+def test_twice_the_compute_is_best_split_best(plan):
+    change = {row["step"]: row["change"] for row in plan["next"]}
+    split = change["twice the compute, split best"]
+    assert split < change["twice the compute, in epochs"] < change["one more epoch"] < 0
+    assert split < change["twice the compute, in parameters"] < 0
+    assert change["twice the text, same compute"] < 0
+
+
+# Other questions
+
+
+def test_a_model_of_given_size_is_trained_until_a_bigger_one_pays_more(plan):
+    by_size = mixopt.plan_epochs(unique=25e9, params=plan["answer"]["params"])
+    by_tokens = mixopt.plan_epochs(unique=25e9, tokens=plan["answer"]["tokens"])
+    for other in (by_size, by_tokens):
+        assert other["answer"]["compute"] == pytest.approx(1e22, rel=1e-6)
+        assert other["answer"]["epochs"] == pytest.approx(plan["answer"]["epochs"], rel=1e-6)
+
+
+def test_a_run_is_judged_as_it_is(plan):
+    told = mixopt.plan_epochs(unique="25B", params="1B", tokens="100B")
+    assert (told["answer"]["params"], told["answer"]["tokens"], told["answer"]["epochs"]) == (1e9, 1e11, 4)
+    same = mixopt.plan_epochs(unique="25B", params="1B", compute=6e20)
+    assert same["answer"]["tokens"] == pytest.approx(1e11)
+    assert told["turning"]["bigger_model"] != pytest.approx(4, rel=0.1)
+
+
+def test_a_budget_below_one_epoch_repeats_nothing(run):
+    told = mixopt.plan_epochs(unique="1T", compute="1e20")
+    plain = mixopt.plan_scale(compute="1e20", preset="data-constrained")
+    assert told["answer"]["repeats"] is False and told["answer"]["epochs"] < 1
+    assert told["answer"]["params"] == pytest.approx(plain["answer"]["params"], rel=1e-9)
+    said = run("epochs", "--unique", "1T", "--compute", "1e20")
+    assert "No repetition" in said and "One more epoch" not in said
+
+
+def test_more_compute_than_the_text_can_use_is_said():
+    (note,) = mixopt.plan_epochs(unique="1M", compute="1e22")["notes"]
+    assert "more than 1M unique tokens can use" in note
+    assert mixopt.plan_epochs(**CASE)["notes"] == []
+
+
+def test_runs_beyond_what_a_form_was_fitted_to_are_called_extrapolations(plan):
+    assert plan["beyond"] == []
+    (size, tokens) = mixopt.plan_epochs(unique="1T", compute="1e25")["beyond"]
+    assert "parameters are" in size and "tokens are" in tokens and "extrapolation" in size
+
+
+def test_scale_is_the_best_split_and_says_what_use_changes():
+    plain = mixopt.plan_scale(compute=1e22)
+    assert plain["form"] == "chinchilla" and plain["saved"]["flops"] == 0
+    assert plain["answer"]["params"] == best_split(FORMS["chinchilla"], 1e22, UNLIMITED).params
+    used = mixopt.plan_scale(compute=1e22, inference_tokens="1T")
+    assert used["plain"]["params"] == plain["answer"]["params"]
+    assert used["answer"]["loss"] == pytest.approx(plain["answer"]["loss"], abs=1e-9)
+    assert used["saved"]["flops"] == pytest.approx(
+        used["plain"]["lifetime_compute"] - used["answer"]["lifetime_compute"]
+    )
+    assert used["same_lifetime"]["loss"] < plain["answer"]["loss"]
+    assert used["same_lifetime"]["lifetime_compute"] == pytest.approx(used["plain"]["lifetime_compute"])
+
+
+def test_a_form_that_knows_nothing_of_repetition_says_so_when_it_leads():
+    told = mixopt.plan_epochs(**CASE, preset="chinchilla")
+    assert told["form"] == "chinchilla" and "promises too much" in told["notes"][0]
+    assert told["marginal"]["fresh_share"] == pytest.approx(1)
+
+
+def test_other_forms_answer_scale_for_as_much_training_compute():
+    told = mixopt.plan_scale(loss=2.2)
+    for row in told["forms"]:
+        assert row["compute"] == pytest.approx(told["answer"]["compute"], rel=1e-9)
+    assert told["answer"]["loss"] == pytest.approx(2.2, abs=1e-9) and told["disagreement"]["forms"] == len(FORMS)
+
+
+def test_scale_without_an_end_of_text_has_intervals_and_no_epochs():
+    told = mixopt.plan_scale(compute="1e22")
+    low, high = told["answer"]["interval"]["params"]
+    assert 0.6 < low / told["answer"]["params"] < 1 < high / told["answer"]["params"] < 1.6
+    assert told["answer"]["epochs"] is None and "epochs" not in told["answer"]["interval"]
+
+
+def test_fits_that_come_with_the_package_predict_as_when_they_were_made():
+    record = stored()["repetition"]
+    assert float(averaged(record)(*record["check"]["at"])) == pytest.approx(record["check"]["loss"], rel=1e-6)
+    assert len(record["refits"]) == len(stored()["chinchilla"]) == REFITS
+    assert sum(record["weights"].values()) == pytest.approx(1, abs=1e-6)
+
+
+def test_scale_for_a_loss_reaches_it_with_repeats_where_text_ends():
+    free, short = (mixopt.plan_scale(loss=2.2, preset="data-constrained", unique=u) for u in (None, "25B"))
+    for told in (free, short):
+        assert told["answer"]["loss"] == pytest.approx(2.2, abs=1e-9)
+    assert short["answer"]["compute"] > free["answer"]["compute"]
+    assert short["answer"]["repeats"] and free["answer"]["epochs"] is None
+
+
+# Counts and refusals
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("25B", 25e9), ("25b", 25e9), ("300M", 3e8), ("64K", 64e3), ("1.5T", 1.5e12), ("1e22", 1e22), (" 2e9 ", 2e9),
+     ("1_000", 1e3), (7, 7.0), ("25G", None), ("B", None), ("", None), ("1e", None), (True, None), (None, None)],
+)  # fmt: skip
+def test_counts_are_read_with_suffixes(text, value):
+    assert as_number(text) == value
+
+
+@pytest.mark.parametrize(
+    ("words", "way_out"),
+    [
+        ("--unique 25B", "--compute 1e22"),
+        ("--compute 1e22", "--unique 25B"),
+        ("--unique -5 --compute 1e22", "above 0"),
+        ("--unique 0 --compute 1e22", "above 0"),
+        ("--unique nan --compute 1e22", "above 0"),
+        ("--unique inf --compute 1e22", "at most"),
+        ("--unique 25B --compute 1e40", "check the exponent"),
+        ("--unique 1e40 --compute 1e22", "check the exponent"),
+        ("--unique many --compute 1e22", "25B"),
+        ("--unique 25 --compute 1e22", "25B"),
+        ("--unique 25B --compute 1e12", "raise it to"),
+        ("--unique 25B --compute 1e12 --params 1B", "raise it to"),
+        ("--unique 25B --tokens 100K", "raise it to"),
+        ("--unique 25B --params 10K", "give a larger one"),
+        ("--unique 25B --params 1e17", "give fewer"),
+        ("--unique 25B --tokens 1e20", "give fewer"),
+        ("--unique 10K --compute 1e22", "give more"),
+        ("--unique 25B --params 1B --tokens 1B --compute 1e20", "drop one"),
+        ("--unique 25B --compute 1e22 --preset nothing", "data-constrained"),
+    ],
+)
+def test_nonsense_is_refused_in_one_line_with_a_way_out(run, words, way_out):
+    said = run("epochs", *words.split(), code=2)
+    assert way_out in said and said.startswith("mixopt: ") and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "way_out"),
+    [
+        ("", "--loss 2.2"),
+        ("--compute 1e22 --loss 2.2", "either"),
+        ("--loss 1.5", "ask for a higher loss"),
+        ("--loss 2.0 --unique 1B --preset data-constrained", "more --unique"),
+        ("--loss -1", "such as 2.2"),
+        ("--loss nan", "such as 2.2"),
+        ("--loss 11", "lower --loss"),
+        ("--compute 1e9", "raise --compute"),
+        ("--compute 1e22 --inference-tokens 0", "above 0"),
+        ("--inference-tokens 1T", "--compute"),
+    ],
+)
+def test_scale_refuses_nonsense_in_one_line_with_a_way_out(run, words, way_out):
+    said = run("scale", *words.split(), code=2)
+    assert way_out in said and said.startswith("mixopt: ") and said.count("\n") == 1
+
+
+def test_the_budget_that_a_refusal_names_is_enough():
+    with pytest.raises(MixoptError) as refused:
+        mixopt.plan_epochs(unique="25B", compute="1e12")
+    named = str(refused.value).split("raise it to ")[1].split()[0]
+    assert mixopt.plan_epochs(unique="25B", compute=1.05 * float(named))["answer"]["params"] >= 1e6
+
+
+# What is shown and written
+
+
+def test_json_is_one_object_without_words_around_it(run, plan):
+    told = json.loads(run("epochs", "--unique", "25B", "--compute", "1e22", "--json"))
+    assert told.pop("made")["command"].startswith("mixopt plan epochs")
+    assert told == json.loads(json.dumps(plan))
+    assert {"given", "form", "answer", "interval", "marginal", "turning", "next", "forms", "curves"} <= told.keys()
+    assert len(told["curves"]["equal_compute"]["epochs"]) == len(told["curves"]["equal_compute"]["loss"]["chinchilla"])
+
+
+def test_the_terminal_says_what_to_do_and_how_sure_that_is(run):
+    said = " ".join(run("epochs", "--unique", "25B", "--compute", "1e22").split())
+    assert "Train 7.03B parameters for 9.49 epochs of your 25B tokens (237B in all)" in said
+    assert "2.54B to 8.57B parameters, 7.78 to 26.3 epochs" in said and "data-constrained (used)" in said
+    assert "a bigger model pays more than another epoch" in said
+    said = " ".join(run("scale", "--compute", "1e22", "--inference-tokens", "1T").split())
+    assert "23% less than the model of equal loss that is cheapest to train" in said
+
+
+@pytest.mark.parametrize("kind", ["epochs", "scale"])
+def test_a_page_is_written_whole(run, tmp_path, kind):
+    run(kind, "--unique", "25B", "--compute", "1e22", "--html", "deep/plan.html")
+    text = (tmp_path / "deep" / "plan.html").read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>") and text.rstrip().endswith("</html>")
+    figures = json.loads(text.split('id="figures">')[1].split("</script>")[0])
+    assert figures.keys() == ({"compute", "model", "margin"} if kind == "epochs" else {"size"})
+    for name, choices in figures.items():
+        assert f'id="figure-{name}"' in text and all(choice["data"] for choice in choices)
+    assert "Muennighoff" in text and "7.03B" in text
+
+
+def test_a_plan_from_published_laws_imports_nothing_slow():
+    code = (
+        "import sys, json\nsys.argv = ['mixopt', 'plan', 'epochs', '--unique', '25B', '--compute', '1e22']\n"
+        "import mixopt.cli\ntry: mixopt.cli.main()\nexcept SystemExit: pass\n"
+        "print(json.dumps([m for m in sys.modules if '.' not in m]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout.splitlines()[-1]))
+    assert "numpy" in loaded
+    slow = {"sklearn", "scipy", "pandas", "torch", "plotly", "optuna", "lightgbm", "pyarrow"}
+    assert loaded & slow == set()
+
+
+def test_the_readers_of_a_plan_find_where_constants_come_from(plan):
+    assert all("arXiv:" in row["source"] and row["note"] for row in plan["forms"])

@@ -1,0 +1,206 @@
+"""Facts about `mixopt plan --runs`: forms fitted to a user's own runs before they answer."""
+
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mixopt
+from mixopt.cli import main
+from mixopt.errors import MixoptError
+from mixopt.planoptimum import best_split
+from mixopt.planruns import ONCE, read_plan_runs
+from mixopt.plansaid import tables
+from mixopt.plansurface import UNLIMITED, Surface
+from regressors.presets import PRESETS
+
+LAW = PRESETS["data-constrained"]
+
+
+def made_runs(*, repeats=True, seed=0):
+    """Runs of a small study that follow the published law, with half a percent of noise."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for params in (5e7, 1.5e8, 4.5e8, 1.35e9):
+        for unique in (4e8, 1.6e9, 6.4e9) if repeats else (UNLIMITED,):
+            for tokens in (8e8, 3.2e9, 1.3e10, 5e10):
+                if tokens / unique <= 32:
+                    loss = float(LAW.loss(params, tokens, min(unique, tokens))) * np.exp(0.005 * rng.standard_normal())
+                    rows.append({"N": params, "D": tokens, "U": min(unique, tokens), "loss": loss})
+    frame = pd.DataFrame(rows)
+    return frame if repeats else frame.drop(columns="U")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_refits():
+    """Intervals are made of a few refits here: whether they are honest is tested with the regressors."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mixopt.planruns.DRAWS", 15)
+        yield
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    made_runs().to_csv(folder / "runs.csv", index=False)
+    made_runs(repeats=False).to_csv(folder / "once.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plan(home):
+    return mixopt.plan_epochs(unique="2B", compute="1e20", runs=home / "runs.csv")
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, home):
+    """Runs a command in the folder with the tables and gives what it wrote."""
+
+    def ran(*words, code=0):
+        monkeypatch.chdir(home)
+        monkeypatch.setattr(sys, "argv", ["mixopt", "plan", *map(str, words)])
+        monkeypatch.setattr("signal.signal", lambda *_: None)  # the tests' own Ctrl-C stays
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        said = capsys.readouterr()
+        assert (stopped.value.code or 0) == code, said.out + said.err
+        return said.out if code == 0 else said.err
+
+    return ran
+
+
+def test_runs_of_a_known_law_give_its_allocation_back(plan):
+    truth = best_split(Surface("truth", LAW.loss, ""), 1e20, 2e9)
+    assert plan["form"] == "average"
+    assert plan["answer"]["params"] == pytest.approx(truth.params, rel=0.4)
+    assert plan["answer"]["loss"] == pytest.approx(truth.loss, rel=0.02)
+    low, high = plan["answer"]["interval"]["epochs"]
+    assert low < plan["answer"]["epochs"] < high and high / low < 10
+
+
+def test_the_fit_says_how_every_form_errs_on_runs_left_out(plan):
+    judged = {row["form"]: row for row in plan["fit"]["judged"]}
+    assert judged.keys() >= {"data-decay", "delayed-penalty", "data-constrained, published"}
+    assert all(0 < row["errors"]["folds"] < 0.1 for row in judged.values())
+    assert sum(row["weight"] or 0 for row in judged.values()) == pytest.approx(1)
+    assert judged["data-constrained, published"]["errors"]["folds"] == pytest.approx(0.005, rel=0.4)  # it made them
+    star = plan["fit"]["r_star"]
+    assert star["open_low"] or star["low"] is None or star["low"] < 15.4 * 3
+    assert star["open_high"] or star["high"] is None or star["high"] > 15.4 / 3
+    assert len(star["profile"]) > 5 and min(point["rise"] for point in star["profile"]) < 0.1
+
+
+def test_forms_of_the_runs_stand_beside_the_published_one(plan):
+    names = [row["form"] for row in plan["forms"]]
+    assert names[0] == "average" and names[-1] == "data-constrained, published"
+    assert all(row["interval"]["epochs"] for row in plan["forms"] if row["made"] == "runs" and row["form"] == "average")
+    assert plan["interval"]["level"] == 0.8
+
+
+def test_the_same_table_and_seed_give_the_same_plan(plan, home):
+    again = mixopt.plan_epochs(unique=2e9, compute=1e20, runs=str(home / "runs.csv"))
+    assert json.dumps(again["answer"]) == json.dumps(plan["answer"])
+
+
+def test_runs_without_repeats_answer_scale_by_chinchilla(home, run):
+    told = mixopt.plan_scale(compute=1e20, runs=home / "once.csv")
+    assert told["form"] == ONCE and told["fit"]["repeats"] is False
+    truth = best_split(Surface("truth", LAW.loss, ""), 1e20, UNLIMITED)
+    low, high = told["answer"]["interval"]["params"]
+    assert low < truth.params * 1.3 and truth.params < high * 1.3
+    said = run("epochs", "--runs", "once.csv", "--unique", "2B", "--compute", "1e20", code=2)
+    assert "no run has a token twice" in said and "mixopt plan scale" in said
+    said = run("scale", "--runs", "once.csv", "--unique", "2B", "--compute", "1e20", code=2)
+    assert "no run has a token twice" in said
+
+
+def test_tables_the_page_and_json_tell_of_the_fit(run, home):
+    told = json.loads(
+        run("epochs", "--runs", "runs.csv", "--unique", "2B", "--compute", "1e20", "--html", "plan.html", "--json")
+    )
+    assert told["made"]["files"][0]["name"] == "runs.csv" and told["fit"]["runs"] == len(made_runs())
+    page = (home / "plan.html").read_text(encoding="utf-8")
+    assert "Errors on runs left out" in page and "runs.csv: sha256" in page
+    assert 'id="figure-r-star"' in page
+    (board,) = [board for board in tables(told) if board.title == "Errors on runs left out"]
+    assert len(board.rows) == len(told["fit"]["judged"])
+    assert "R*, the epochs after which a repeat is worth 1/e" in board.note
+
+
+# Reading
+
+
+def test_columns_are_known_by_name_or_named(home, tmp_path):
+    frame = made_runs()
+    plain = read_plan_runs(home / "runs.csv")
+    assert plain.repeats and len(plain.loss) == len(frame)
+    frame["epochs"] = frame.D / frame.U
+    other = frame.drop(columns="U").rename(columns={"N": "Width", "D": "n_tokens", "loss": "c4"})
+    other["Width"] = [f"{size / 1e6:g}M" for size in other["Width"]]
+    other.to_csv(tmp_path / "other.csv", index=False)
+    named = read_plan_runs(tmp_path / "other.csv", columns={"params": "Width", "loss": "c4"})
+    np.testing.assert_allclose(named.X, plain.X, rtol=1e-9)
+
+
+def test_rows_are_chosen_and_those_without_a_loss_are_told(home, tmp_path):
+    frame = made_runs()
+    frame.loc[3, "loss"] = None
+    frame.to_csv(tmp_path / "gap.csv", index=False)
+    runs = read_plan_runs(tmp_path / "gap.csv")
+    assert len(runs.loss) == len(frame) - 1 and "1 of" in runs.notes[0]
+    small = read_plan_runs(home / "runs.csv", where=["N<=200M"])
+    assert set(small.params) == {5e7, 1.5e8}
+    assert small.within()["params"] == (5e7, 1.5e8)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda f: f.drop(columns="loss"), "no column for loss"),
+        (lambda f: f.drop(columns="N"), "--columns params="),
+        (lambda f: f.assign(D="much"), "line 2, column 'D': 'much' is not a number above 0"),
+        (lambda f: f.assign(loss=-1.0), "line 2, column 'loss': '-1.0' is not a number above 0"),
+        (lambda f: f.head(3), "a law needs 6"),
+    ],
+)
+def test_tables_that_are_no_runs_are_refused_with_place_and_way_out(tmp_path, change, told):
+    change(made_runs()).to_csv(tmp_path / "bad.csv", index=False)
+    with pytest.raises(MixoptError) as refused:
+        read_plan_runs(tmp_path / "bad.csv")
+    assert told in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--runs none.csv", "no such file"),
+        ("--runs runs.csv --columns size=N", "write name=column"),
+        ("--runs runs.csv --columns params=M", "no column 'M'"),
+        ("--columns params=N", "name it with --runs"),
+        ("--runs runs.csv --preset chinchilla", "not among the forms"),
+    ],
+)
+def test_options_about_runs_are_refused_with_a_way_out(run, words, told):
+    said = run("epochs", "--unique", "2B", "--compute", "1e20", *words.split(), code=2)
+    assert told in said and said.startswith("mixopt: ")
+
+
+def test_the_published_table_answers_and_its_interval_holds_the_average(shared_data):
+    table = shared_data / "repetition" / "datablations_182.csv"
+    told = mixopt.plan_epochs(unique="25B", compute="1e22", runs=table)
+    low, high = told["answer"]["interval"]["epochs"]
+    assert 3 < low < told["answer"]["epochs"] < high < 15
+    errors = {row["form"]: row["errors"]["folds"] for row in told["fit"]["judged"]}
+    assert min(errors.values()) < 0.054 < 0.11 == pytest.approx(errors["data-constrained, published"], abs=0.001)
+
+
+def test_chinchillas_table_gives_the_refit_of_its_law(shared_data):
+    runs = read_plan_runs(shared_data / "scaling" / "chinchilla_epoch.csv", where=["kept240=True"])
+    told = mixopt.plan_scale(compute=1e22, runs=runs)
+    refit = mixopt.plan_scale(compute=1e22)
+    assert told["answer"]["params"] == pytest.approx(refit["answer"]["params"], rel=0.02)
+    low, high = told["answer"]["interval"]["params"]
+    assert low < refit["answer"]["params"] < high

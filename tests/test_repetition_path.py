@@ -1,0 +1,352 @@
+"""The whole path of a study of repetition on small text, and its fit on runs whose law is known."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mixopt import pipeline
+from mixopt.errors import MixoptError
+from mixopt.progress import Progress
+from mixopt.repetitioncurves import best_epochs
+from mixopt.repetitionfit import fit_cells
+from mixopt.repetitionjudge import INSIDE, LARGEST, LONGEST, counts_of, held_out, judge
+from mixopt.repetitionruns import Measured
+from mixopt.repetitionstudy import RepetitionStudy
+
+STUDY = """\
+name: small
+kind: repetition
+domains:
+  words: {path: words.jsonl}
+full: {unique: 40K, compute: 2e9}
+tokenizer: {vocab: 300}
+prepare: {val_fraction: 0.2}
+proxy: {layers: 1, width: 16, heads: 2, context: 16, batch: 4, validation_tokens: 400, workers: 1}
+design:
+  sizes: [1, 4]
+  unique: [512, 1536]
+  epochs: [1, 2, 8]
+  weight_decay: [0.1, 1.0]
+  repeats: 1
+"""
+CELLS, REPEATS = 2 * 2 * 3 * 2, 2
+
+
+class Told(Progress):
+    """Keeps what a stage says."""
+
+    def __init__(self):
+        self.finished: dict[str, str] = {}
+        self.title = ""
+        self.notes: list[str] = []
+
+    def stage(self, title, *, total=None):
+        self.title = title
+
+    def finish(self, text=""):
+        self.finished[self.title] = text
+
+    def note(self, message):
+        self.notes.append(message)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("home")
+    rng = np.random.default_rng(0)
+    words = [f"{a}{b}" for a in ("snow", "wood", "river", "house") for b in ("", "s", "less", "ward", "like")]
+    texts = [" ".join(rng.choice(words, size=rng.integers(5, 30))) for _ in range(1500)]
+    (folder / "words.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
+    (folder / "study.yaml").write_text(STUDY, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(home):
+    """A finished study: (session, answer)."""
+    session = pipeline.open_session(home / "study.yaml", home / "out", Told())
+    return session, pipeline.run(session)
+
+
+def table_of(session) -> pd.DataFrame:
+    return pd.read_csv(session.folder.root / "runs.csv")
+
+
+def test_every_artefact_of_the_path_is_there(done):
+    root = done[0].folder.root
+    for name in ("study.yaml", "shards/tokenizer.json", "design.csv", "runs.parquet", "runs.csv",
+                 "fits/repetition.json", "recommendation.json", "report.html"):  # fmt: skip
+        assert (root / name).stat().st_size > 0, name
+    assert not (root / "export").exists()
+
+
+def test_runs_hold_what_decides_the_return_of_an_epoch(done):
+    runs = table_of(done[0])
+    assert len(runs) == CELLS + REPEATS
+    assert (runs["tokens"] == runs["unique"] * runs["epochs"]).all()
+    assert set(runs["params"]) == {12 * 16**2, 12 * 32**2}
+    assert set(runs["weight_decay"]) == {0.1, 1.0} and set(runs["unique"]) == {512, 1536}
+    assert runs["target"].to_numpy() == pytest.approx(runs["loss/words"].to_numpy())
+    assert list(runs.loc[runs["role"] == "repeat", "seed"]) == [1, 1]
+
+
+def test_every_run_saw_its_text_as_often_as_planned(done):
+    session = done[0]
+    planned = table_of(session).set_index("run_id")
+    for path in session.folder.runs.glob("r*.json"):
+        record = json.loads(path.read_text())
+        assert record["epochs"]["words"] == planned.loc[path.stem, "epochs"]
+        assert record["recipe"]["weight_decay"] == planned.loc[path.stem, "weight_decay"]
+        assert record["tokens"] == planned.loc[path.stem, "tokens"]
+        assert record["flops"] > record["flops_6nd"]
+
+
+def test_a_cell_comes_to_the_same_alone_as_among_others_of_other_recipes(home, done, tmp_path):
+    from dataclasses import asdict
+
+    from proxies.launch import Setup
+    from proxies.worker import Worker
+
+    session = done[0]
+    plan, shards = pipeline.planned(session)
+    job = plan.jobs[5]
+    setup = Setup(
+        recipe=plan.recipe,
+        texts={name: shard.folder.resolve() for name, shard in shards.items()},
+        tokenizer=session.folder.tokenizer.resolve(),
+        out=tmp_path,
+        validation_tokens=400,
+        device="cpu",
+        versions={},
+    )
+    assert job.recipe != setup.recipe
+    Worker(json.loads(setup.to_json(threads=1)), io.StringIO()).work([json.loads(json.dumps(asdict(job)))])
+    alone, among = (json.loads((where / f"{job.run_id}.json").read_text()) for where in (tmp_path, session.folder.runs))
+    assert alone["losses"] == among["losses"]
+
+
+def test_the_answer_has_epochs_with_an_interval_and_what_one_more_is_worth(done):
+    answer = done[1]
+    assert [arm["weight_decay"] for arm in answer["arms"]] == [0.1, 1.0]
+    for arm in answer["arms"]:
+        run = arm["plan"]["answer"]
+        assert run["unique"] == 40_000
+        assert run["compute"] <= 2e9 * (1 + 1e-9) and run["epochs"] == pytest.approx(run["tokens"] / 40_000)
+        low, high = run["interval"]["epochs"]
+        assert low <= high
+        assert {"change", "fresh_tokens", "epoch_compute"} <= set(arm["plan"]["marginal"])
+    losses = [arm["plan"]["answer"]["loss"] for arm in answer["arms"]]
+    assert answer["chosen"] == int(np.argmin(losses))
+    assert any(text.startswith("The answer extrapolates: it has 26 times the unique tokens") or
+               "times the unique tokens" in text for text in answer["warnings"])  # fmt: skip
+
+
+def test_running_again_trains_nothing_and_says_the_same(home, done):
+    session, found = done
+    before = {path: path.stat().st_mtime_ns for path in session.folder.runs.iterdir()}
+    again = pipeline.open_session(home / "study.yaml", home / "out", Told())
+    assert pipeline.run(again) == found
+    assert {path: path.stat().st_mtime_ns for path in session.folder.runs.iterdir()} == before
+    said = again.progress.finished
+    assert said["train"].startswith(f"0 runs trained, {CELLS + REPEATS} were there")
+    assert said["fit"] == said["answer"] == "as before"
+
+
+def test_a_longer_ladder_trains_only_what_is_new(home, done):
+    (home / "longer.yaml").write_text(STUDY.replace("sizes: [1, 4]", "sizes: [1]").replace("8]", "8, 16]"))
+    session = pipeline.open_session(home / "longer.yaml", home / "out", Told())
+    shards = pipeline.prepare(session.study, session.path, session.folder, session.progress)
+    plan = session.stages.plan(session, shards)
+    there = [job for job in plan.jobs if (session.folder.runs / f"{job.run_id}.json").is_file()]
+    assert len(there) == 2 * 3 * 2  # the repeats are of longer cells now
+    pipeline.open_session(home / "study.yaml", home / "out")
+
+
+def test_a_new_question_is_answered_without_another_fit(home, done):
+    (home / "other.yaml").write_text(STUDY.replace("compute: 2e9", "params: 20K"))
+    session = pipeline.open_session(home / "other.yaml", home / "out", Told())
+    found = pipeline.recommend(session, pipeline.table_of(session))
+    assert session.progress.finished["fit"] == "as before"
+    assert found["arms"][0]["plan"]["answer"]["params"] == pytest.approx(20_000)
+    session = pipeline.open_session(home / "study.yaml", home / "out", Told())
+    assert pipeline.recommend(session, pipeline.table_of(session)) == done[1]
+
+
+def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_runs(home, done):
+    words = [sys.executable, "-m", "mixopt.cli", "run", "study.yaml", "--out", "killed"]
+    child = subprocess.Popen(words, cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)
+    runs, deadline = home / "killed" / "runs", time.monotonic() + 120
+    while len(list(runs.glob("r*.json"))) < 5:
+        assert child.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    time.sleep(1.5)  # workers notice at their next event
+    kept = {path.name: path.stat().st_mtime_ns for path in runs.glob("r*.json")}
+    assert len(kept) < CELLS + REPEATS
+    session = pipeline.open_session(home / "study.yaml", home / "killed", Told())
+    table = pipeline.runs_of(session)
+    assert all((runs / name).stat().st_mtime_ns == stamp for name, stamp in kept.items())
+    assert table.frame["target"].tolist() == table_of(done[0])["target"].tolist()
+
+
+def test_the_page_has_every_section_and_figure(done):
+    page = done[0].folder.report.read_text(encoding="utf-8")
+    for key in ("best", "returns", "answer", "isoloss", "r-star", "trust", "noise", "runs", "corpora", "again"):
+        assert f'id="{key}"' in page
+    start = page.index('id="figures">') + len('id="figures">')
+    figures = json.loads(page[start : page.index("</script>", start)])
+    assert len(figures["returns"]) == 4 and len(figures["isoloss"]) == 4  # two sizes, two amounts, two decays
+    points = [trace for trace in figures["returns"][0]["data"] if trace.get("mode") == "markers"]
+    assert sum(len(trace["x"]) for trace in points) in (6, 8)  # three epochs of two amounts, and the repeats
+    assert "Infinity" not in page[start : page.index("</script>", start)]
+
+
+def command(*words, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "mixopt.cli", *map(str, words)], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+def test_what_this_kind_cannot_do_is_said_in_one_line(home, done):
+    refused = {"export": "recommends no mixture to export", "verify": "recommends nothing that verify could train"}
+    for verb, says in refused.items():
+        failed = command(verb, "study.yaml", "--out", "out", cwd=home)
+        assert failed.returncode == 2 and says in failed.stderr and "Traceback" not in failed.stderr
+
+
+def test_the_terminal_shows_the_answer_and_the_held_out_error_of_every_form(done):
+    from rich.console import Console
+
+    session, found = done
+    console = Console(record=True, width=110, file=io.StringIO())
+    session.stages.show(console, found)
+    session.stages.show_fit(console, session.stages.fitted(session, pipeline.table_of(session)))
+    told = " ".join(console.export_text().split())
+    for part in ("Predicted loss", "Measured: ", "R*", "Best number of epochs", "bounded-penalty", "data-decay",
+                 *found["warnings"][:1]):  # fmt: skip
+        assert part in told
+
+
+# Fits to runs whose law is known
+
+
+def made(form, values, *, noise=0.004, sizes=(2e4, 1e5, 4e5), unique=(2e4, 1e5, 4e5), seed=0):
+    """A ladder of cells whose losses follow a form of the law."""
+    from regressors.laws.overfitting import FORMS
+
+    rng = np.random.default_rng(seed)
+    grid = [(n, u * e, u, e) for n in sizes for u in unique for e in (1, 2, 4, 8, 16, 32)]
+    cells = pd.DataFrame(grid, columns=["params", "tokens", "unique", "epochs"])
+    given = {key: np.array([value]) for key, value in values.items()}
+    true = FORMS[form].formula(*cells[["params", "tokens", "unique"]].to_numpy(dtype=float).T, **given)[0]
+    cells["target"] = true * np.exp(noise * rng.standard_normal(len(cells)))
+    ids = [f"r{i:03d}" for i in range(len(cells))]
+    return cells.assign(run_id=ids, role="cell", seed=0, weight_decay=0.1, diverged=False, reason=None, true=true)
+
+
+DECAY = {"E": 1.8, "A": 20.0, "B": 200.0, "alpha": 0.3, "beta": 0.4, "r_star_d": 6.0}
+HARM = {"E": 1.8, "G": 10.0, "A": 8.0, "B": 19.0, "alpha": 0.45, "beta": 0.4, "P": 0.001, "delta": 1.3, "kappa": 0.9}
+
+
+@pytest.fixture(scope="module")
+def study():
+    given = {"name": "s", "kind": "repetition", "domains": {"a": {"builtin": "code"}}}
+    return RepetitionStudy.model_validate(given | {"full": {"unique": 1e6, "compute": 1e13}})
+
+
+def fitted(cells, study, tmp_path):
+    from mixopt.folder import Folder
+
+    return fit_cells(Measured(cells, {"a": 1.0}), study, Folder(tmp_path), Told())
+
+
+def test_the_profile_of_r_star_holds_the_value_that_made_the_runs(study, tmp_path):
+    record = fitted(made("data-decay", DECAY), study, tmp_path).record["arms"][0]
+    row = next(row for row in record["r_star"] if row["form"] == "data-decay")
+    assert row["low"] < 6.0 < row["high"]
+    assert row["value"] == pytest.approx(6.0, rel=0.15)
+    assert min(row["profile"]["rise"]) == 0.0
+    assert (np.diff(row["profile"]["value"]) > 0).all()
+
+
+@pytest.fixture(scope="module")
+def harmed(study, tmp_path_factory):
+    """A ladder that repetition harms: its cells, their fit and where it lies."""
+    cells, folder = made("bounded-penalty", HARM), tmp_path_factory.mktemp("harmed")
+    return cells, fitted(cells, study, folder), folder
+
+
+def test_the_best_epochs_of_a_ladder_that_is_harmed_are_found(harmed):
+    from regressors.laws.overfitting import FORMS
+
+    _, fit, _ = harmed
+    given = {key: np.array([value]) for key, value in HARM.items()}
+    for curve in fit.record["arms"][0]["curves"]:
+        epochs = np.geomspace(1, 64, 400)
+        n, u = curve["params"], curve["unique"]
+        true = FORMS["bounded-penalty"].formula(np.full(400, n), epochs * u, np.full(400, u), **given)[0]
+        best = best_epochs(epochs, true)
+        if best is not None and curve["best"] is not None and best < 40:
+            # The valley is flat: a tenth of a nat/token's noise moves its floor by a fifth.
+            assert curve["best"] == pytest.approx(best, rel=0.25)
+            assert curve["best_low"] * 0.8 <= best <= (curve["best_high"] or np.inf) * 1.25
+    scores = {(row["form"], row["case"]): row["rmse"] for row in fit.record["arms"][0]["scores"]}
+    assert scores["average", INSIDE] < 0.05 < scores["data-decay", INSIDE]
+
+
+def test_a_stored_fit_predicts_what_it_predicted(harmed, study):
+    cells, first, folder = harmed
+    again = fitted(cells, study, folder)
+    X = counts_of(cells)
+    assert again.arms[0].estimator.predict(X) == pytest.approx(first.arms[0].estimator.predict(X), rel=1e-9)
+    assert again.record == first.record
+
+
+def test_held_out_cells_are_never_fitted_and_all_cells_are_held_out_once():
+    cells = made("data-decay", DECAY)
+    splits = list(held_out(cells, seed=0))
+    inside = np.sum([out for case, out in splits if case == INSIDE], axis=0)
+    assert (inside == 1).all()
+    longest = next(out for case, out in splits if case == LONGEST)
+    assert set(cells.loc[longest, "epochs"]) == {32}
+    largest = next(out for case, out in splits if case == LARGEST)
+    assert set(cells.loc[largest, "params"]) == {4e5}
+
+    fits = []
+
+    def spy(X, y):
+        fits.append({tuple(row) for row in X})
+        return {"spy": lambda out: np.full(len(out), 3.0 if not fits[-1] & {tuple(row) for row in out} else np.nan)}
+
+    scores, _ = judge(cells, spy, seed=0, tell=lambda case: None)
+    assert len(fits) == len(splits) and all(row["rmse"] is not None for row in scores)
+
+
+def test_a_form_without_a_number_for_some_cell_has_no_score():
+    def silent(X, y):
+        return {"no": lambda out: np.full(len(out), np.nan)}
+
+    scores, kept = judge(made("data-decay", DECAY), silent, seed=0, tell=lambda case: None)
+    assert {row["rmse"] for row in scores} == {None} and set(kept["no"]) == {None}
+
+
+def test_too_few_cells_are_refused(study, tmp_path):
+    with pytest.raises(MixoptError, match=r"5 finished cells of weight decay 0.1 are too few for a law: train 8"):
+        fitted(made("data-decay", DECAY).head(5), study, tmp_path)
+
+
+def test_the_best_epochs_of_a_parabola_are_its_floor_and_of_a_falling_curve_none():
+    epochs = np.geomspace(1, 64, 61)
+    assert best_epochs(epochs, (np.log(epochs) - np.log(7.3)) ** 2) == pytest.approx(7.3, rel=1e-6)
+    assert best_epochs(epochs, -epochs) is None
+    assert best_epochs(epochs, epochs) == 1.0
