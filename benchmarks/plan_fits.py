@@ -1,4 +1,4 @@
-"""Writes mixopt/published_fits.json: what `mixopt plan` knows of published runs without having them.
+"""Writes mixopt/plan/published_fits.json: what `mixopt plan` knows of published runs without having them.
 
 The forms of repetition fitted to the 182 runs of arXiv:2305.16264, with refits to runs drawn again, and such refits of
 Chinchilla's law to the 240 runs of arXiv:2404.10102. The tables (CSV with columns N, D, loss; U; kept240) are not part
@@ -17,8 +17,8 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # runs from a checkout that isn't installed
 
-from mixopt.planruns import read_plan_runs  # noqa: E402
-from mixopt.planstored import STORED, chinchilla_refits, numbers_of  # noqa: E402
+from mixopt.plan.runs import read_plan_runs  # noqa: E402
+from mixopt.plan.stored import STORED, chinchilla_refits, numbers_of  # noqa: E402
 
 if __name__ == "__main__":
     repeated, once = map(Path, sys.argv[1:])
@@ -26,6 +26,6 @@ if __name__ == "__main__":
         "repetition": numbers_of(read_plan_runs(repeated)),
         "chinchilla": chinchilla_refits(read_plan_runs(once, where=["kept240=True"])),
     }
-    path = REPO / "mixopt" / STORED
+    path = REPO / "mixopt" / "plan" / STORED
     path.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     print(path, numbers["repetition"]["weights"], numbers["repetition"]["check"])

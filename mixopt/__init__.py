@@ -12,14 +12,14 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mixopt.config import Study
-    from mixopt.cptbudget import CptQuestion
-    from mixopt.cptfit import fit_continual
-    from mixopt.cptplan import plan_cpt
-    from mixopt.cptruns import read_continual
+    from mixopt.continual.budget import CptQuestion
+    from mixopt.continual.fit import fit_continual
+    from mixopt.continual.plan import plan_cpt
+    from mixopt.continual.runs import read_continual
     from mixopt.errors import MixoptError
     from mixopt.importing import read_runs
     from mixopt.pipeline import recommend_for as recommend
-    from mixopt.planner import plan_epochs, plan_scale
+    from mixopt.plan.asking import plan_epochs, plan_scale
     from mixopt.ranking import leaderboard
     from mixopt.runtable import RunTable
     from mixopt.scaling import fit_scale
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 _HOME = {
     "ContinualBlend": ("regressors", "ContinualBlend"),
     "ContinualRegressor": ("regressors", "ContinualRegressor"),
-    "CptQuestion": ("mixopt.cptbudget", "CptQuestion"),
+    "CptQuestion": ("mixopt.continual.budget", "CptQuestion"),
     "EffectiveDataRegressor": ("regressors", "EffectiveDataRegressor"),
     "Ensemble": ("regressors", "Ensemble"),
     "EpochLawRegressor": ("regressors", "EpochLawRegressor"),
@@ -73,17 +73,17 @@ _HOME = {
     "Study": ("mixopt.config", "Study"),
     "cross_validate": ("regressors", "cross_validate"),
     "feasible": ("mixopt.simplex", "feasible"),
-    "fit_continual": ("mixopt.cptfit", "fit_continual"),
+    "fit_continual": ("mixopt.continual.fit", "fit_continual"),
     "fit_scale": ("mixopt.scaling", "fit_scale"),
     "fit_table": ("mixopt.tablefit", "fit_table"),
     "leaderboard": ("mixopt.ranking", "leaderboard"),
     "load_fit": ("mixopt.storedfit", "load_fit"),
     "load_scale": ("mixopt.storedscale", "load_scale"),
     "load_study": ("mixopt.studyfile", "load_study"),
-    "plan_cpt": ("mixopt.cptplan", "plan_cpt"),
-    "plan_epochs": ("mixopt.planner", "plan_epochs"),
-    "plan_scale": ("mixopt.planner", "plan_scale"),
-    "read_continual": ("mixopt.cptruns", "read_continual"),
+    "plan_cpt": ("mixopt.continual.plan", "plan_cpt"),
+    "plan_epochs": ("mixopt.plan.asking", "plan_epochs"),
+    "plan_scale": ("mixopt.plan.asking", "plan_scale"),
+    "read_continual": ("mixopt.continual.runs", "read_continual"),
     "read_runs": ("mixopt.importing", "read_runs"),
     "recommend": ("mixopt.pipeline", "recommend_for"),
 }

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from mixopt import __version__, options
-from mixopt.cptcli import cpt
+from mixopt.continual.cli import cpt
 from mixopt.errors import MixoptError
-from mixopt.plancli import plan
+from mixopt.plan.cli import plan
 
 app = typer.Typer(
     help="Decide what text a language model is trained on, how much of it, and how often, before the expensive run.",

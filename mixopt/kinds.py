@@ -7,9 +7,9 @@ from importlib import import_module
 from typing import Any
 
 from mixopt.config import AnyStudy, Problems, Study, problems
-from mixopt.continualstudy import ContinualStudy, continual_problems
+from mixopt.continual.study import ContinualStudy, continual_problems
 from mixopt.errors import MixoptError
-from mixopt.repetitionstudy import RepetitionStudy, repetition_problems
+from mixopt.repetition.study import RepetitionStudy, repetition_problems
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Kind:
 
 KINDS = {
     "mixture": Kind(Study, problems, "mixopt.mixturestages"),
-    "repetition": Kind(RepetitionStudy, repetition_problems, "mixopt.repetitionstages"),
-    "continual": Kind(ContinualStudy, continual_problems, "mixopt.continualstages"),
+    "repetition": Kind(RepetitionStudy, repetition_problems, "mixopt.repetition.stages"),
+    "continual": Kind(ContinualStudy, continual_problems, "mixopt.continual.stages"),
 }
 DEFAULT = "mixture"  # of a study file that names no kind
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from mixopt import pipeline
-from mixopt.continualfit import as_runs
-from mixopt.continualverify import judged
+from mixopt.continual.forks import REPEAT
+from mixopt.continual.studyfit import as_runs
+from mixopt.continual.verify import judged
 from mixopt.errors import MixoptError
-from mixopt.forks import REPEAT
 from mixopt.studyfile import load_study
 
 GOOD = """\

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 import mixopt
 from mixopt.cli import main
 from mixopt.errors import MixoptError
-from mixopt.planforms import published
-from mixopt.planmargin import marginal, prices, turning, value_of_a_repeat
-from mixopt.planner import as_number
-from mixopt.planoptimum import balanced, best_run, best_split, cheapest_to_use, least_compute, tokens_for
-from mixopt.planstored import REFITS, averaged, stored
-from mixopt.plansurface import BIGGER, INFERENCE, LONGER, UNLIMITED, Surface, losses, run_at, slope
+from mixopt.plan.asking import as_number
+from mixopt.plan.forms import published
+from mixopt.plan.margin import marginal, prices, turning, value_of_a_repeat
+from mixopt.plan.optimum import IDLE, balanced, best_run, best_split, cheapest_to_use, least_compute, tokens_for
+from mixopt.plan.stored import REFITS, averaged, stored
+from mixopt.plan.surface import BIGGER, INFERENCE, LONGER, UNLIMITED, Surface, losses, run_at, slope
 
 CASE = {"unique": "25B", "compute": "1e22"}
 FORMS = {surface.name: surface for surface in published()}
@@ -25,8 +25,8 @@ SEEING = [name for name in FORMS if not name.startswith("chinchilla")]
 few = settings(max_examples=25)
 compute = st.floats(19.0, 24.0).map(lambda power: 10**power)
 unique = st.floats(9.0, 12.0).map(lambda power: 10**power)
-form = st.sampled_from(list(FORMS.values()))
-seeing = st.sampled_from([FORMS[name] for name in SEEING])
+form = st.sampled_from(list(FORMS))
+seeing = st.sampled_from(list(SEEING))
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,8 @@ def test_the_published_savings_of_a_model_that_is_used_come_out():
 
 @few
 @given(form, compute, unique)
-def test_no_neighbour_of_the_best_split_is_better(surface, compute, unique):
+def test_no_neighbour_of_the_best_split_is_better(name, compute, unique):
+    surface = FORMS[name]
     run = best_split(surface, compute, unique)
     assert 6 * run.params * run.tokens == pytest.approx(compute, rel=1e-12)
     params = run.params * np.exp([-1, -0.1, -1e-3, 1e-3, 0.1, 1])
@@ -105,16 +106,19 @@ def test_no_neighbour_of_the_best_split_is_better(surface, compute, unique):
 
 @few
 @given(seeing, compute, unique)
-def test_more_unique_tokens_never_raise_the_loss_of_the_best_run(surface, compute, unique):
+def test_more_unique_tokens_never_raise_the_loss_of_the_best_run(name, compute, unique):
+    surface = FORMS[name]
     less, more = (best_run(surface, compute, u).loss for u in (unique, 1.5 * unique))
-    assert more <= less + 1e-9
+    assert more <= less + 10 * IDLE
 
 
 @few
 @given(form, compute, unique)
-def test_more_compute_never_raises_the_loss_of_the_best_run(surface, compute, unique):
+def test_more_compute_never_raises_the_loss_of_the_best_run(name, compute, unique):
+    surface = FORMS[name]
     less, more = (best_run(surface, c, unique).loss for c in (compute, 1.5 * compute))
-    assert more <= less + 1e-9
+    # on a plateau compute is left unspent where it gains less than IDLE, decade after decade
+    assert more <= less + 10 * IDLE
 
 
 def test_where_more_compute_harms_the_rest_is_left_unspent():
@@ -131,7 +135,8 @@ def test_where_more_compute_harms_the_rest_is_left_unspent():
 
 @few
 @given(form, st.floats(20, 23), st.floats(9.5, 12))
-def test_size_tokens_compute_and_loss_find_the_same_run(surface, compute, unique):
+def test_size_tokens_compute_and_loss_find_the_same_run(name, compute, unique):
+    surface = FORMS[name]
     run = best_run(surface, 10**compute, 10**unique)
     if run.compute < 0.99 * 10**compute:
         return  # the lowest loss there is: rounding decides whether it is reached
@@ -143,7 +148,8 @@ def test_size_tokens_compute_and_loss_find_the_same_run(surface, compute, unique
 
 @few
 @given(form, compute, unique)
-def test_slopes_agree_with_finite_differences(surface, compute, unique):
+def test_slopes_agree_with_finite_differences(name, compute, unique):
+    surface = FORMS[name]
     run = best_split(surface, compute, unique)
     params, tokens = run.params * 1.3, max(run.tokens, 1.2 * unique)  # off every kink
     rough = Surface("rough", surface.loss, "", analytic=False)

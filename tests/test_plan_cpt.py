@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixopt.cptbudget import CptQuestion, budget_of
-from mixopt.cptfit import ContinualFit, fit_continual
-from mixopt.cptfront import searched
-from mixopt.cptplan import plan_cpt
-from mixopt.cptruns import read_continual
-from mixopt.cptsaid import change, headline, refusal, said, warnings
-from mixopt.cptsweep import Budget, front, grid, hypervolume, swept, undominated
+from mixopt.continual.budget import CptQuestion, budget_of
+from mixopt.continual.fit import ContinualFit, fit_continual
+from mixopt.continual.front import searched
+from mixopt.continual.plan import plan_cpt
+from mixopt.continual.runs import read_continual
+from mixopt.continual.said import change, headline, refusal, said, warnings
+from mixopt.continual.sweep import Budget, front, grid, hypervolume, swept, undominated
 from mixopt.report.cpt import render_cpt
 from regressors.repetition import effective_shares
 from tests.made_cpt import (

@@ -7,11 +7,11 @@ import sys
 import numpy as np
 import pytest
 
-from mixopt.cptbudget import CptQuestion
-from mixopt.cptfit import fit_continual
-from mixopt.cptplan import plan_cpt
-from mixopt.cptruns import read_continual
-from mixopt.cptsaid import said
+from mixopt.continual.budget import CptQuestion
+from mixopt.continual.fit import fit_continual
+from mixopt.continual.plan import plan_cpt
+from mixopt.continual.runs import read_continual
+from mixopt.continual.said import said
 from mixopt.errors import MixoptError
 from mixopt.report.cpt import render_cpt
 from mixopt.report.cptfigures import front_figure
@@ -175,7 +175,9 @@ def test_every_point_of_the_front_tells_its_share_and_both_losses():
 
 
 def test_planning_imports_optuna_and_plotly_only_when_they_are_asked():
-    code = "import sys, mixopt.cptplan, mixopt.cptcommands; print([m for m in sys.modules if '.' not in m])"
+    code = (
+        "import sys, mixopt.continual.plan, mixopt.continual.commands; print([m for m in sys.modules if '.' not in m])"
+    )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert not {"optuna", "plotly", "pandas", "sklearn", "scipy"} & set(ast.literal_eval(told))
 

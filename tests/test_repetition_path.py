@@ -16,11 +16,11 @@ import pytest
 from mixopt import pipeline
 from mixopt.errors import MixoptError
 from mixopt.progress import Progress
-from mixopt.repetitioncurves import best_epochs
-from mixopt.repetitionfit import fit_cells
-from mixopt.repetitionjudge import INSIDE, LARGEST, LONGEST, counts_of, held_out, judge
-from mixopt.repetitionruns import Measured
-from mixopt.repetitionstudy import RepetitionStudy
+from mixopt.repetition.curves import best_epochs
+from mixopt.repetition.fit import fit_cells
+from mixopt.repetition.judge import INSIDE, LARGEST, LONGEST, counts_of, held_out, judge
+from mixopt.repetition.runs import Measured
+from mixopt.repetition.study import RepetitionStudy
 
 STUDY = """\
 name: small

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixopt.errors import MixoptError
-from mixopt.ladder import REPEAT, cells_of, make_ladder
-from mixopt.repetitionstudy import RepetitionStudy
+from mixopt.repetition.ladder import REPEAT, cells_of, make_ladder
+from mixopt.repetition.study import RepetitionStudy
 from mixopt.studyfile import load_study
 
 GOOD = """\
@@ -252,7 +252,7 @@ def test_domains_without_weights_are_mixed_as_there_is_text_of_them():
 
 
 def test_an_answer_far_from_the_runs_is_called_an_extrapolation():
-    from mixopt.repetitionadvice import scale_warning
+    from mixopt.repetition.advice import scale_warning
 
     scale = {"params": [1e4, 1e5], "unique": [1e4, 1e5], "tokens": [1e4, 1e6]}
     run = {"params": 1e5, "unique": 1e5, "tokens": 1e6}

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mixopt.cptsaid import change, told_share
+from mixopt.continual.said import change, told_share
 from mixopt.errors import MixoptError
 from mixopt.files import write_text
 from mixopt.folder import Folder, read_json

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mixopt.cptboards import boards
-from mixopt.cptsaid import said, warnings
+from mixopt.continual.boards import boards
+from mixopt.continual.said import said, warnings
 from mixopt.report.cptfigures import front_figure, share_figures, token_figures
 from mixopt.report.markup import Safe, chart, join, paragraph, section, tag
 from mixopt.report.page import page

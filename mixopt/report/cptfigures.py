@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import log10
 from typing import Any
 
-from mixopt.cptsaid import change, told_share
+from mixopt.continual.said import change, told_share
 from mixopt.report.drawings import MEASURED, NATURAL, RECOMMENDED
 from mixopt.report.figures import OTHERS, axis, label, layout
 from mixopt.report.words import amount, known, loss

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mixopt.plansaid import said, tables, warnings
-from mixopt.planwords import Board
+from mixopt.plan.said import said, tables, warnings
+from mixopt.plan.words import Board
 from mixopt.report.markup import Column, Safe, chart, join, paragraph, section, table, tag
 from mixopt.report.page import page
 from mixopt.report.planfigures import of_compute, of_margin, of_model, of_r_star, of_size

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import log10
 from typing import Any
 
-from mixopt.planwords import flops
+from mixopt.plan.words import flops
 from mixopt.report.drawings import RECOMMENDED
 from mixopt.report.figures import OTHERS, axis, label, layout
 from mixopt.report.words import amount, known, passes

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixopt import repetitionsaid as words
 from mixopt.errors import MixoptError
 from mixopt.files import write_text
 from mixopt.folder import Folder, read_json
-from mixopt.planwords import Board
+from mixopt.plan.words import Board
+from mixopt.repetition import said as words
 from mixopt.report import planfigures, record
 from mixopt.report import repetitionfigures as figures
 from mixopt.report.markup import Column, Safe, chart, details, join, paragraph, section, table, tag
@@ -167,7 +167,7 @@ def risen(arm: Mapping[str, Any], params: float) -> float:
 
 def answered(found: Found, drawn: dict[str, list[Any]]) -> Safe:
     """What `mixopt plan epochs` says of the question by this study's laws."""
-    from mixopt.plansaidepochs import boards
+    from mixopt.plan.said_epochs import boards
 
     plan, decay = found.chosen, words.decay_of(words.chosen_arm(found.answer))
     drawn["plan-compute"], drawn["plan-margin"] = planfigures.of_compute(plan), planfigures.of_margin(plan)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mixopt.cptsaid import told_share
+from mixopt.continual.said import told_share
 from mixopt.report.figures import axis, layout
 from mixopt.report.words import amount, known
 

@@ -1,0 +1,131 @@
+"""Both losses of continued pretraining as functions of size, tokens and the domain's share, learned from runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from mixopt.continual.runs import ContinualRuns
+from mixopt.errors import MixoptError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mixopt.progress import Progress
+
+    Floats = NDArray[np.float64]
+
+LOSSES = ("domain", "general")
+BLEND = "blend"  # laws and curves weighted by held-out errors, each loss for itself: what is used unless named
+HELD = "all runs have "  # how cautions begin that `held_words` says better
+
+
+class Predictor(Protocol):
+    """One loss: X (n, 3) is parameters, tokens, the share of the loss's own text."""
+
+    def predict(self, X: Floats) -> Floats:
+        """(n,) nats/token."""
+        ...
+
+    def draws(self, X: Floats, n: int, *, random_state: int | None) -> Floats:
+        """(n_draws, n): losses in worlds that the runs don't rule out, a row a world."""
+        ...
+
+    def start_at(self, params: Floats) -> Floats:
+        """The loss before continuing at sizes (n,), nan where unknown."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ContinualFit:
+    """Predictors of both losses, and the runs that they were fitted to. seed: of the draws."""
+
+    runs: ContinualRuns
+    domain: Predictor
+    general: Predictor
+    seed: int = 0
+
+    def loss(self, of: str, params: Floats, tokens: Floats, share: Floats) -> Floats:
+        """Nats/token in the common shape of the counts and the domain's share."""
+        shape, X = _stacked(of, params, tokens, share)
+        return self._of(of).predict(X).reshape(shape)
+
+    def draws(self, of: str, params: Floats, tokens: Floats, share: Floats, n: int) -> Floats:
+        """(n, points) of flat inputs. Worlds of the two losses are independent."""
+        _, X = _stacked(of, params, tokens, share)
+        return self._of(of).draws(X, n, random_state=2 * self.seed + LOSSES.index(of))
+
+    def start(self, params: Floats) -> Floats:
+        """The general loss before continuing, in the shape of params."""
+        params = np.asarray(params, dtype=float)
+        return np.asarray(self.general.start_at(params.reshape(-1))).reshape(params.shape)
+
+    def _of(self, of: str) -> Predictor:
+        return self.domain if of == "domain" else self.general
+
+
+def _stacked(of: str, params: Floats, tokens: Floats, share: Floats) -> tuple[tuple[int, ...], Floats]:
+    own = np.clip(share if of == "domain" else 1 - np.asarray(share), 0.0, 1.0)
+    given = np.broadcast_arrays(*(np.asarray(x, dtype=float) for x in (params, tokens, own)))
+    return given[0].shape, np.column_stack([x.reshape(-1) for x in given])
+
+
+def fit_continual(
+    runs: ContinualRuns, *, law: str = BLEND, seed: int = 0, progress: Progress | None = None
+) -> ContinualFit:
+    """Fits both losses. law: `BLEND`, or one law or baseline for both, by name.
+
+    Raises MixoptError for laws that there are none of, and for runs that allow no fit.
+    """
+    fitted = {}
+    for n, of in enumerate(LOSSES):
+        if progress is not None:
+            progress.update(n, f"{of} loss")
+        X, y = runs.table(of)
+        try:
+            fitted[of] = predictor(law, seed).fit(X, y)
+        except ValueError as error:
+            raise MixoptError(f"{runs.name}: the {of} loss can't be fitted: {error}") from error
+    return ContinualFit(runs, fitted["domain"], fitted["general"], seed)
+
+
+def predictor(law: str, seed: int) -> Any:
+    """An estimator to fit. Raises MixoptError for a law that there is none of."""
+    from regressors.continual import BASELINES, ContinualRegressor
+    from regressors.continual_blend import ContinualBlend
+    from regressors.laws.continual import CONTINUAL_LAWS
+
+    if law == BLEND:
+        return ContinualBlend(random_state=seed)
+    there = [*(name for name in CONTINUAL_LAWS if not name.startswith("cross")), *BASELINES]
+    if law not in there:
+        raise MixoptError(f"--law {law}: there is no such law: choose from {', '.join([BLEND, *there])}")
+    return ContinualRegressor(law, random_state=seed)
+
+
+def evidence(fit: ContinualFit, of: str) -> dict[str, Any]:
+    """How a loss is predicted: by what, with which held-out errors, and what its law warns of; JSON-able."""
+    model: Any = fit.domain if of == "domain" else fit.general
+    weights = dict(getattr(model, "weights_", {}))
+    cautions = [text for text in getattr(model, "cautions_", ()) if not text.startswith(HELD)]
+    return {
+        "column": fit.runs.names[LOSSES.index(of)],
+        "law": getattr(model, "law", BLEND if weights else type(model).__name__),
+        "weights": weights,
+        "held_out": {kind: dict(errors) for kind, errors in getattr(model, "heldout_", {}).items()},
+        "cautions": cautions,
+    }
+
+
+def held(runs: ContinualRuns, key: str) -> bool:
+    """Whether all runs have one size, or one token count, so that no other can be asked about."""
+    low, high = runs.ends(key)
+    return high / low < 1.01
+
+
+def trained(runs: ContinualRuns) -> dict[str, Sequence[float]]:
+    """The lowest and the highest size, tokens and domain share of the runs."""
+    return {key: runs.ends(key) for key in ("params", "tokens", "share")}

@@ -1,0 +1,113 @@
+"""Really continuing the base with the recommended share, on fresh seeds, to see whether both promises are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixopt.continual.forkruns import START, along, losses_of
+from mixopt.continual.forks import Fork, ForkPlan, Origin, fork_job
+from mixopt.errors import MixoptError
+from mixopt.folder import digest, read_json, write_json
+from mixopt.training import train_missing
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mixopt.continual.study import ContinualStudy
+    from mixopt.pipeline import Session
+
+SEEDS = 3
+SEED_OFFSET = 1000  # fresh seeds: the recommendation was chosen on the design's own
+
+
+def verify_forks(session: Session, plan: ForkPlan, shards: Any) -> dict[str, Any]:
+    """Trains the recommended run with fresh seeds, writes verify.json and gives it back.
+
+    Raises MixoptError where there is no recommendation, or it is for a size or length that the study has no base or
+    schedule for.
+    """
+    study, folder = session.study, session.folder
+    recommendation = read_json(folder.recommendation, made_by="run")
+    run = recommendation["answer"]
+    if run is None:
+        raise MixoptError(f"{folder.recommendation}: no share keeps the tolerance, so there is nothing to verify")
+    size = next((size for size, origin in plan.sizes.items() if same_size(origin, run)), None)
+    if size is None:
+        trained = ", ".join(f"{origin.recipe.shape.params:,}" for origin in plan.sizes.values())
+        raise MixoptError(
+            f"{session.path}: the answer has {run['params']:,.0f} parameters, and there are bases of {trained}: set "
+            "full.params to one of them to verify"
+        )
+    step = study.proxy.batch * study.proxy.context
+    tokens = max(1, round(run["tokens"] / step)) * step
+    forks = [Fork(size, round(run["share"], 6), tokens, study.seed + SEED_OFFSET + n, "verify") for n in range(SEEDS)]
+    jobs = [fork_job(fork, plan.sizes[size], study, shards, plan.general) for fork in forks]
+    session.stages.train(session, plan, shards)  # the bases, where they aren't there any more
+    train_missing(jobs, plan.recipe, study, shards, folder, folder.root / "verify", session.progress, title="verify")
+    records = [read_json(folder.root / "verify" / f"{job.run_id}.json", made_by="verify") for job in jobs]
+    verified = judged(records, recommendation, plan, study)
+    write_json(folder.verification, verified)
+    return verified
+
+
+def same_size(origin: Origin, run: Mapping[str, Any]) -> bool:
+    return abs(origin.recipe.shape.params / run["params"] - 1) < 0.01
+
+
+def judged(
+    records: Sequence[Mapping[str, Any]], recommendation: Mapping[str, Any], plan: ForkPlan, study: ContinualStudy
+) -> dict[str, Any]:
+    """Both losses as trained, beside what was predicted; `kept` says whether the promises hold."""
+    domain, general = losses_of(study, plan)
+    run = recommendation["answer"]
+    runs = []
+    for record in records:
+        ends = {text: value["nats_per_token"] for text, value in record["losses"].items()}
+        begin = next(point for point in along(record, record["run_id"]) if point["point"] == START)
+        start = sum(weight * begin[f"loss/{text}"] for text, weight in general.items())
+        loss = sum(weight * ends[text] for text, weight in general.items())
+        runs.append({
+            "run_id": record["run_id"],
+            "seed": record["seed"],
+            "domain": sum(weight * ends[text] for text, weight in domain.items()),
+            "general": loss,
+            "rise": loss / start - 1,
+        })  # fmt: skip
+    told: dict[str, Any] = {"runs": runs, "share": run["share"], "tolerance": recommendation["tolerance"]}
+    for key in ("domain", "general", "rise"):
+        values = np.array([one[key] for one in runs])
+        low, high = (run["ends"][key][end] for end in ("low", "high"))
+        error = spread(values)  # three runs' mean is not exact either: the promise holds where the two overlap
+        told[key] = {
+            "measured": float(values.mean()),
+            "sd": float(values.std(ddof=1)),
+            "predicted": run[key],
+            "low": low,
+            "high": high,
+            "inside": low is not None and high is not None and bool(low - error <= values.mean() <= high + error),
+        }
+    told["kept"] = bool(told["domain"]["inside"] and told["general"]["inside"])
+    told["stamp"] = digest([recommendation["stamp"], runs])
+    return told
+
+
+def spread(values: Any) -> float:
+    """Standard error of a mean."""
+    return float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def show_verified(console: Console, verified: Mapping[str, Any]) -> None:
+    """The promises and what came of them, a line each."""
+    from mixopt.report.words import loss
+
+    for key, word in (("domain", "domain loss"), ("general", "general loss")):
+        row = verified[key]
+        console.print(
+            f"{word}: {loss(row['measured'])} ± {loss(row['sd'])} over {len(verified['runs'])} seeds; predicted "
+            f"{loss(row['predicted'])} ({loss(row['low'])} to {loss(row['high'])})"
+        )
+    rise = verified["rise"]["measured"]
+    console.print(f"general loss {rise:+.1%} of its start, {verified['tolerance']:+.1%} allowed")

@@ -1,0 +1,137 @@
+"""What one more epoch is worth at a run, when something else is worth more, and what could be done next."""
+
+from typing import Any
+
+import numpy as np
+
+from mixopt.plan.optimum import balanced, begins, best_run, least_compute
+from mixopt.plan.surface import LONGER, TRAINING, Run, Surface, losses, run_at, slope
+
+MORE_UNIQUE = (0.0, 0.0, 1.0)
+TIMES = (2, 5, 10)  # a new token is worth so many repeated ones
+LONGEST = 1e5  # epochs up to which turning points are looked for
+STEP = 0.03  # in ln epochs, and in ln parameters, before a place is refined
+
+
+def value_of_a_repeat(surface: Surface, params: Any, tokens: Any, unique: Any) -> Any:
+    """What a repeated token is worth in new ones, at the margin: 1 where nothing is repeated, below 0 where it harms.
+
+    A new token adds to the tokens and to the unique ones, a repeated one to the tokens alone. Common shape of the
+    counts; nan where neither changes anything.
+    """
+    longer = slope(surface, params, tokens, unique, LONGER) / tokens
+    richer = slope(surface, params, tokens, unique, MORE_UNIQUE) / unique
+    with np.errstate(all="ignore"):
+        return longer / (longer + richer)
+
+
+def marginal(surface: Surface, run: Run) -> dict[str, Any]:
+    """One more pass over the unique tokens: change of the loss, and how many new tokens would change it as much.
+
+    fresh_tokens: x such that the same model is as good after x new tokens as after one more epoch of old ones; 0 where
+    the epoch lowers nothing. repeat_value: see `value_of_a_repeat`.
+    """
+    after = run_at(surface, run.params, run.tokens + run.unique, run.unique)
+
+    def as_good(new: Any) -> Any:
+        return losses(surface, run.params, run.tokens + new, run.unique + new) <= after.loss
+
+    new = float(begins(as_good, 0.0, run.unique)) if after.loss < run.loss else 0.0
+    return {
+        "change": after.loss - run.loss,
+        "fresh_tokens": new,
+        "fresh_share": new / run.unique,
+        "repeat_value": float(value_of_a_repeat(surface, run.params, run.tokens, run.unique)),
+    }
+
+
+def prices(surface: Surface, run: Run, *, best: bool) -> dict[str, Any]:
+    """FLOPs of one more epoch, and what the same gain costs otherwise.
+
+    epoch_compute: 6 N U. equivalent_compute: by how much one more epoch raises the least compute, over all sizes and
+    token counts, that reaches its loss. bigger_model_compute: of the larger model that gains as much on the same
+    tokens. None where nothing does. best: whether the run is the best of its own compute.
+    """
+    after = run_at(surface, run.params, run.tokens + run.unique, run.unique)
+    gains = after.loss < run.loss
+    before = run if best or not gains else least_compute(surface, run.loss, run.unique)
+    then = least_compute(surface, after.loss, run.unique) if gains else None
+
+    def as_good(log: Any) -> Any:
+        return losses(surface, np.exp(log), run.tokens, run.unique) <= after.loss
+
+    logs = np.log(run.params) + np.arange(0.0, np.log(1e6), STEP)
+    there = as_good(logs)
+    first = int(np.argmax(there))
+    larger = np.exp(begins(as_good, logs[max(first - 1, 0)], logs[first])) if gains and there.any() else None
+    return {
+        "epoch_compute": TRAINING * run.params * run.unique,
+        "equivalent_compute": then.compute - before.compute if then and before else None,
+        "bigger_model_compute": None
+        if larger is None or not first
+        else float(TRAINING * (larger - run.params) * run.tokens),
+    }
+
+
+def turning(surface: Surface, run: Run) -> dict[str, float | None]:
+    """The epochs, for this model and text, from which on something pays more than another epoch; None: never.
+
+    bigger_model: one percent more compute gains more through parameters than through tokens.
+    new_text_k: one new token is worth k repeated ones or more, from there on.
+    harm: another epoch raises the loss.
+    """
+    even = balanced(surface, run.unique, params=run.params)
+    logs = np.arange(STEP, np.log(LONGEST), STEP)
+    found = losses(surface, run.params, np.exp(logs) * run.unique, run.unique)
+    least = int(np.argmin(found))
+    told: dict[str, float | None] = {"bigger_model": even.epochs if even.inside else None}
+    told |= dict(zip((f"new_text_{times}" for times in TIMES), drops(surface, run, logs), strict=True))
+
+    def harms(log: Any) -> Any:
+        return slope(surface, run.params, np.exp(log) * run.unique, run.unique, LONGER) > 0
+
+    risen = found[-1] > found[least]
+    ends = logs[max(least - 1, 0)], logs[min(least + 1, len(logs) - 1)]
+    told["harm"] = float(np.exp(begins(harms, *ends))) if risen and least < len(logs) - 1 else None
+    return told
+
+
+def drops(surface: Surface, run: Run, logs: Any) -> list[float | None]:
+    """The epochs from which on a repeated token is worth no more than 1/TIMES of a new one, for each of TIMES."""
+
+    def value(log: Any) -> Any:
+        return value_of_a_repeat(surface, run.params, np.exp(log) * run.unique, run.unique)
+
+    shares = 1 / np.array(TIMES, dtype=float)
+    above = value(logs)[None, :] > shares[:, None]
+    last = np.where(above.any(axis=1), above.shape[1] - 1 - np.argmax(above[:, ::-1], axis=1), 0)
+    ends = np.minimum(last + 1, len(logs) - 1)
+    found = np.exp(begins(lambda log: ~(value(log) > shares[:, None]), logs[last], logs[ends]))
+    never = above[:, -1]
+    return [None if gone else float(place) for gone, place in zip(never, found, strict=True)]
+
+
+def next_steps(surface: Surface, run: Run) -> list[dict[str, Any]]:
+    """The run, and what it could become: loss, and change against it."""
+    params, tokens, unique = run.params, run.tokens, run.unique
+    steps = (
+        ("this run", run),
+        ("one more epoch", run_at(surface, params, tokens + unique, unique)),
+        ("twice the compute, in epochs", run_at(surface, params, 2 * tokens, unique)),
+        ("twice the compute, in parameters", run_at(surface, 2 * params, tokens, unique)),
+        ("twice the compute, split best", best_run(surface, 2 * run.compute, unique)),
+        ("twice the text, same compute", best_run(surface, run.compute, 2 * unique)),
+    )
+    return [
+        {
+            "step": name,
+            "params": to.params,
+            "tokens": to.tokens,
+            "unique": to.unique,
+            "epochs": to.epochs,
+            "compute": to.compute,
+            "loss": to.loss,
+            "change": to.loss - run.loss,
+        }
+        for name, to in steps
+    ]

@@ -1,0 +1,245 @@
+"""Plans from the user's own runs: a table of sizes, tokens and losses, fitted first."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixopt.columns import ONE_LOSS
+from mixopt.errors import MixoptError
+from mixopt.plan.forms import AVERAGE, surface_of
+from mixopt.plan.surface import Surface
+from mixopt.rows import as_number, keeping, nearest_names
+from mixopt.tables import Table, is_empty, read_table
+
+if TYPE_CHECKING:
+    from mixopt.progress import Progress
+    from regressors.datalaws import RepetitionRegressor
+
+Array = np.ndarray
+ONCE = "chinchilla"  # the form that leads where no run repeats its text; elsewhere it is the average
+DRAWS = 60  # refits that intervals are made of
+LEVEL = 0.8
+FEWEST = 6  # runs
+FOLDS = 5
+# What a column may be called, in lower case; the first that a table has is taken.
+NAMES = {
+    "params": ("params", "n_params", "parameters", "n", "n_nonemb", "model_size", "size"),
+    "tokens": ("tokens", "n_tokens", "train_tokens", "training_tokens", "d"),
+    "unique": ("unique", "unique_tokens", "n_unique", "u"),
+    "epochs": ("epochs", "epoch", "n_epochs"),
+    "loss": (*ONE_LOSS, "final_loss"),
+}
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Finished runs: counts and losses, (n_runs,) each; unique equals tokens where no column tells of repetition."""
+
+    name: str
+    params: Array
+    tokens: Array
+    unique: Array
+    loss: Array
+    repeats: bool  # whether any run had a token twice
+    notes: tuple[str, ...]
+    files: tuple[Mapping[str, Any], ...]
+
+    @property
+    def X(self) -> Array:
+        """(n_runs, 3): parameters, tokens, unique tokens."""
+        return np.column_stack([self.params, self.tokens, self.unique])
+
+    def within(self) -> dict[str, tuple[float, float]]:
+        """The lowest and the highest of what was trained."""
+        ends = {"params": self.params, "tokens": self.tokens, "epochs": self.tokens / self.unique}
+        return {name: (float(values.min()), float(values.max())) for name, values in ends.items()}
+
+
+def read_plan_runs(path: Path, *, columns: Mapping[str, str] | None = None, where: Sequence[str] = ()) -> Runs:
+    """A table with a finished run a row: columns for parameters, training tokens, loss; unique tokens or epochs.
+
+    columns: {"params": "size", ...} for names that aren't known; counts may have suffixes (70M).
+    Raises MixoptError, naming file, line and column, for what can't be read.
+    """
+    (table,) = keeping([read_table(path, door="command")], list(where))
+    found = {key: column_of(table, key, (columns or {}).get(key)) for key in NAMES}
+    for key in ("params", "tokens", "loss"):
+        if found[key] is None:
+            raise MixoptError(
+                f"{path}: no column for {key} (one of {', '.join(NAMES[key])}): name it with "
+                f"`--columns {key}=...`; {nearest_names(key, table.columns)}"
+            )
+    used = {key: column for key, column in found.items() if column is not None}
+    kept = [row for row, cell in enumerate(table.cells(used["loss"])) if not is_empty(cell)]
+    notes = (
+        [f"{len(table) - len(kept)} of {len(table)} rows have no loss and are out."] if len(kept) < len(table) else []
+    )
+    values = {key: counts(table.rows(kept), column) for key, column in used.items()}
+    tokens = values["tokens"]
+    if "unique" in values:
+        unique = values["unique"]
+    else:
+        unique = tokens / np.maximum(values["epochs"], 1.0) if "epochs" in values else tokens
+    if len(tokens) < FEWEST:
+        raise MixoptError(f"{path}: {len(tokens)} runs: a law needs {FEWEST} or more")
+    repeats = bool((tokens > unique * (1 + 1e-6)).any())
+    content = path.read_bytes()
+    file = {"name": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    unique = np.minimum(tokens, unique)
+    return Runs(path.stem, values["params"], tokens, unique, values["loss"], repeats, tuple(notes), (file,))
+
+
+def column_of(table: Table, key: str, chosen: str | None) -> str | None:
+    """The column that holds it; None where there is none."""
+    if chosen is not None:
+        if chosen not in table.columns:
+            raise MixoptError(
+                f"{table.path}: no column {chosen!r} (`--columns {key}=`): {nearest_names(chosen, table.columns)}"
+            )
+        return chosen
+    lower = {column.lower(): column for column in reversed(table.columns)}
+    return next((lower[name] for name in NAMES[key] if name in lower), None)
+
+
+def counts(table: Table, column: str) -> Array:
+    """A column as numbers above 0, (n_rows,). Raises MixoptError at the first cell that isn't one."""
+    values = [as_number(cell) for cell in table.cells(column)]
+    for row, value in enumerate(values):
+        if value is None or not 0 < value < np.inf:
+            raise MixoptError(
+                f"{table.at(row, column)} is not a number above 0: correct it, or leave it out with --where"
+            )
+    return np.array(values, dtype=float)
+
+
+def fitted(runs: Runs, progress: Progress, *, seed: int = 0) -> tuple[list[Surface], dict[str, Any]]:
+    """The forms fitted to the runs, the leading one first, and what the fit is worth as a JSON-able record."""
+    from regressors.datalaws import RepetitionRegressor
+
+    progress.stage("fit")
+    average = RepetitionRegressor(random_state=seed).fit(runs.X, runs.loss)
+    surfaces = of_average(runs, average, seed)
+    judged = [
+        {"form": name, "weight": weight, "errors": average.errors_[name]} for name, weight in average.forms_.items()
+    ]
+    record: dict[str, Any] = {"runs": len(runs.loss), "name": runs.name, "repeats": runs.repeats}
+    if runs.repeats:
+        record["r_star"] = r_star(average)
+    else:
+        # without repeats the forms of the average differ by nothing but their bounds
+        surfaces, once = [of_chinchilla(runs, seed), surfaces[0]], chinchilla_errors(runs, seed)
+        judged = [{"form": ONCE, "weight": None, "errors": once}, *judged]
+    published = surface_of_published(runs)
+    judged.append({"form": published.name, "weight": None, "errors": {"folds": log_error(published.loss, runs)}})
+    progress.finish(f"{len(runs.loss)} runs of {runs.name}")
+    return [*surfaces, published], record | {"judged": judged}
+
+
+def of_average(runs: Runs, average: RepetitionRegressor, seed: int) -> list[Surface]:
+    """The average of the forms with refits of all of them, then every form that has a weight with refits of its own."""
+    from regressors.laws.overfitting import FORMS
+    from regressors.presets import Preset
+
+    refits = average.refits(DRAWS, random_state=seed)
+    options: dict[str, Any] = {"within": runs.within(), "level": LEVEL, "made": "runs"}
+    allowed = f"{DRAWS} refits to runs drawn again"
+    told = f"{len(runs.loss)} runs of {runs.name}"
+    note = "several forms averaged by their errors on runs left out"
+    members = tuple(plain(refit.loss) for refit in refits)
+    out = [Surface(AVERAGE, average.loss, told, note=note, members=members, allowed=allowed, **options)]
+    for name, weight in average.forms_.items():
+        if weight > 0:
+            own = tuple(plain(refit.loss) for refit in refits if refit.form == name)
+            loss = Preset(name, FORMS[name], average.values_[name], source=told, note="").loss
+            out.append(Surface(name, loss, told, note=f"weight {weight:.0%} in the average", members=own, **options))
+    return out
+
+
+def plain(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """Without the first axis, which is 1 long."""
+    return lambda params, tokens, unique: loss(params, tokens, unique)[0]
+
+
+def of_chinchilla(runs: Runs, seed: int) -> Surface:
+    """Chinchilla's law as it is published: least sum of Huber losses of ln loss, with refits to runs drawn again."""
+    from regressors.scaling import ScalingRegressor
+
+    X = runs.X[:, :2]
+    fit = ScalingRegressor(random_state=seed).fit(X, runs.loss)
+    groups = np.unique(X, axis=0, return_inverse=True)[1].reshape(-1)
+    drawn = fit.bootstrap(DRAWS, groups=groups, random_state=seed)
+    units = fit.units_
+
+    def at(values: Mapping[str, Array]) -> Callable[..., Any]:
+        def loss(params: Any, tokens: Any, unique: Any) -> Any:
+            size, data = (np.asarray(count) / units[name] for name, count in (("params", params), ("tokens", tokens)))
+            return values["E"] + values["A"] * size ** -values["alpha"] + values["B"] * data ** -values["beta"]
+
+        return loss
+
+    members = tuple(at({name: value[0, k] for name, value in drawn.items()}) for k in range(DRAWS))
+    return Surface(
+        ONCE,
+        at({name: value[0] for name, value in fit.scaled_.items()}),
+        f"{len(runs.loss)} runs of {runs.name}",
+        note="Hoffmann et al. 2022, arXiv:2203.15556, fitted as published",
+        members=members,
+        allowed=f"{DRAWS} refits to runs drawn again",
+        level=LEVEL,
+        within=runs.within(),
+        made="runs",
+    )
+
+
+def chinchilla_errors(runs: Runs, seed: int) -> dict[str, float]:
+    """Root mean squared error of ln loss on configurations left out at random."""
+    from regressors.scaling import ScalingRegressor
+
+    X = runs.X[:, :2]
+    group = np.unique(X, axis=0, return_inverse=True)[1].reshape(-1)
+    fold = (np.random.default_rng(seed).permutation(group.max() + 1) % FOLDS)[group]
+    off = np.zeros(len(X))
+    for k in np.unique(fold):
+        out = fold == k
+        fit = ScalingRegressor(random_state=seed).fit(X[~out], runs.loss[~out])
+        off[out] = np.log(fit.predict(X[out]) / runs.loss[out])
+    return {"folds": float(np.sqrt(np.mean(off**2)))}
+
+
+def surface_of_published(runs: Runs) -> Surface:
+    """The published law that is nearest to such runs, for comparison."""
+    from regressors.presets import PRESETS
+
+    one = surface_of(PRESETS["data-constrained" if runs.repeats else "chinchilla"])
+    return Surface(
+        f"{one.name}, published", one.loss, one.source, one.note, one.members, one.allowed, within=one.within
+    )
+
+
+def log_error(loss: Callable[..., Any], runs: Runs) -> float:
+    off = np.log(loss(runs.params, runs.tokens, runs.unique) / runs.loss)
+    return float(np.sqrt(np.mean(off**2)))
+
+
+def r_star(average: RepetitionRegressor) -> dict[str, Any]:
+    """The epochs after which a repeat is worth 1/e, as the runs decide it: the interval of its profile."""
+    found = average.profile("r_star_d", level=LEVEL)
+    ends = {"low": float(found.low[0]), "high": float(found.high[0])}
+    known = {key: value if np.isfinite(value) else None for key, value in ends.items()}
+    points = [
+        {"value": float(value), "rise": float(rise)}
+        for value, rise in zip(found.value[0], found.rise[0], strict=True)
+        if np.isfinite(value) and np.isfinite(rise)
+    ]
+    return known | {
+        "profile": points,
+        "level": LEVEL,
+        "open_low": bool(found.open_low[0]),
+        "open_high": bool(found.open_high[0]),
+    }
