@@ -3,7 +3,7 @@
     python benchmarks/demo.py [--quick] [--out DIR]
 
 Seed 0 for data order and initialisation of all mixtures, 1 to 3 for the repeats, 1000 to 1002 for verification.
-The full run trains 43 proxies and 18 verification runs, about 12 minutes on 2 cores. --quick uses text that comes
+The full run trains 52 proxies and 18 verification runs, about 14 minutes on 2 cores. --quick uses text that comes
 with mixopt's own dependencies, fewer and shorter proxies, and verifies at the proxy's size only.
 """
 

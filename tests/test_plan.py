@@ -142,8 +142,12 @@ def test_size_tokens_compute_and_loss_find_the_same_run(name, compute, unique):
         return  # the lowest loss there is: rounding decides whether it is reached
     assert least_compute(surface, run.loss, run.unique).compute == pytest.approx(run.compute, rel=1e-6)
     if abs(run.epochs - 1) > 1e-6:  # not at a kink, where one size is the best for many budgets
-        assert balanced(surface, run.unique, params=run.params).tokens == pytest.approx(run.tokens, rel=1e-5)
-        assert balanced(surface, run.unique, tokens=run.tokens).params == pytest.approx(run.params, rel=1e-5)
+        for given in ({"params": run.params}, {"tokens": run.tokens}):
+            found = balanced(surface, run.unique, **given)
+            # forms that bend may give two budgets the same size, or the same tokens: then it's the best of either
+            assert found.loss == pytest.approx(best_split(surface, found.compute, run.unique).loss, abs=1e-9)
+            if abs(found.compute / run.compute - 1) < 0.2:
+                assert found.params == pytest.approx(run.params, rel=1e-5)
 
 
 @few

@@ -102,11 +102,13 @@ def balanced(surface: Surface, unique: float, *, params: float | None = None, to
         return tilt < 0 if params is not None else tilt > 0
 
     there = enough(grid)
-    turns = np.flatnonzero(~there[:-1] & there[1:])
+    turns = np.flatnonzero(there[:-1] != there[1:])  # the best split of a budget may be a turn of either direction
     if not len(turns):
         size, seen = counts(grid[0] if there[0] else grid[-1])
         return run_at(surface, float(size), float(seen), unique, inside=False)
-    ends = [counts(begins(enough, grid[turn], grid[turn + 1])) for turn in turns]
+    ends = [
+        counts(begins(lambda x, first=there[turn]: enough(x) != first, grid[turn], grid[turn + 1])) for turn in turns
+    ]
     runs = [run_at(surface, float(size), float(seen), unique) for size, seen in ends]
     # several where a form bends more than once: the one nearest to the best split of its own compute
     return min(runs, key=lambda run: run.loss - best_split(surface, run.compute, unique).loss)
