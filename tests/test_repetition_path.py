@@ -181,6 +181,7 @@ def test_a_new_question_is_answered_without_another_fit(home, done):
     assert pipeline.recommend(session, pipeline.table_of(session)) == done[1]
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_runs(home, done):
     words = [sys.executable, "-m", "mixopt.cli", "run", "study.yaml", "--out", "killed"]
     child = subprocess.Popen(words, cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)
