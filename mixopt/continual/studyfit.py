@@ -46,7 +46,7 @@ def as_runs(measured: Continuations, study: ContinualStudy) -> ContinualRuns:
         general=ends["general_loss"].to_numpy(dtype=float),
         run=[str(run) for run in ends["run_id"]],  # every end is a run of its own
         starts=began,
-        names=("domain loss", "general loss"),
+        names=(", ".join(measured.domain_loss), ", ".join(measured.general_loss)),
     )
 
 
