@@ -20,6 +20,7 @@ from mixopt.tables import Table, is_empty, read_table
 if TYPE_CHECKING:
     from mixopt.progress import Progress
     from regressors.datalaws import RepetitionRegressor
+    from regressors.uncertainty import Profile
 
 Array = np.ndarray
 ONCE = "chinchilla"  # the form that leads where no run repeats its text; elsewhere it is the average
@@ -130,7 +131,7 @@ def fitted(runs: Runs, progress: Progress, *, seed: int = 0) -> tuple[list[Surfa
     ]
     record: dict[str, Any] = {"runs": len(runs.loss), "name": runs.name, "repeats": runs.repeats}
     if runs.repeats:
-        record["r_star"] = r_star(average)
+        record["r_star"] = r_stars(average)
     else:
         # without repeats the forms of the average differ by nothing but their bounds
         surfaces, once = [of_chinchilla(runs, seed), surfaces[0]], chinchilla_errors(runs, seed)
@@ -227,17 +228,23 @@ def log_error(loss: Callable[..., Any], runs: Runs) -> float:
     return float(np.sqrt(np.mean(off**2)))
 
 
-def r_star(average: RepetitionRegressor) -> dict[str, Any]:
-    """The epochs after which a repeat is worth 1/e, as the runs decide it: the interval of its profile."""
-    found = average.profile("r_star_d", level=LEVEL)
+def r_stars(average: RepetitionRegressor) -> list[dict[str, Any]]:
+    """The epochs after which a repeat is worth 1/e by every form that has a weight, heaviest first: intervals of the
+    profiles, each of which takes its form for true."""
+    return [
+        {"form": form, "weight": average.forms_[form], **told_profile(found)}
+        for form, found in average.profiles("r_star_d", level=LEVEL).items()
+    ]
+
+
+def told_profile(found: Profile) -> dict[str, Any]:
     ends = {"low": float(found.low[0]), "high": float(found.high[0])}
-    known = {key: value if np.isfinite(value) else None for key, value in ends.items()}
     points = [
         {"value": float(value), "rise": float(rise)}
         for value, rise in zip(found.value[0], found.rise[0], strict=True)
         if np.isfinite(value) and np.isfinite(rise)
     ]
-    return known | {
+    return {key: value if np.isfinite(value) else None for key, value in ends.items()} | {
         "profile": points,
         "level": LEVEL,
         "open_low": bool(found.open_low[0]),

@@ -36,14 +36,21 @@ def fit_board(fit: Mapping[str, Any]) -> Board:
         f"Root mean squared errors of ln loss over {fit['runs']} runs: left out at random, or those with the most "
         "epochs, the largest models, the most parameters a unique token. Published constants are not fitted."
     )
-    star = fit.get("r_star")
-    if star:
-        low = "any" if star["open_low"] or star["low"] is None else passes(star["low"])
-        high = "no end" if star["open_high"] or star["high"] is None else passes(star["high"])
+    stars = fit.get("r_star")
+    if stars:
+        spans = "; ".join(f"{star['form']} {span_of(star)}" for star in stars)
         note += (
-            f" R*, the epochs after which a repeat is worth 1/e: {low} to {high} ({star['level']:.0%} of its profile)."
+            f" R*, the epochs after which a repeat is worth 1/e ({stars[0]['level']:.0%} of its profile, if a form is "
+            f"right): {spans}."
         )
     return Board("Errors on runs left out", "form", ("weight", *SPLITS.values()), rows, None, note)
+
+
+def span_of(star: Mapping[str, Any]) -> str:
+    """The interval of a profile, which may have no end on a side."""
+    low = "any" if star["open_low"] or star["low"] is None else passes(star["low"])
+    high = "no end" if star["open_high"] or star["high"] is None else passes(star["high"])
+    return f"{low} to {high}"
 
 
 def warnings(plan: Mapping[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ from mixopt.plan.words import Board
 from mixopt.report.markup import Column, Safe, chart, join, paragraph, section, table, tag
 from mixopt.report.page import page
 from mixopt.report.planfigures import of_compute, of_margin, of_model, of_r_star, of_size
+from mixopt.report.words import share
 
 TITLES = {"epochs": "Plan: how often to repeat", "scale": "Plan: how large, how long"}
 
@@ -23,22 +24,23 @@ def render_plan(plan: Mapping[str, Any]) -> str:
         paragraph(scope(plan), class_="scope"),
     )
     drawn, figures = charts(plan)
-    star = (plan["fit"] or {}).get("r_star")
-    if star and len(star["profile"]) > 2:
-        drawn.append(profile(star))
-        figures["r-star"] = [of_r_star(star)]
+    stars = [star for star in (plan["fit"] or {}).get("r_star") or [] if len(star["profile"]) > 2]
+    if stars:
+        drawn.append(profiles(stars))
+        figures["r-star"] = [of_r_star(star) for star in stars]
     boards = [board_section(n, board) for n, board in enumerate(tables(plan))]
     body = [tag("header", headline), limits(plan), *drawn, *boards, forms(plan), again(plan)]
     return page(TITLES[plan["kind"]], join(body), figures)
 
 
-def profile(star: Mapping[str, Any]) -> Safe:
-    """The place of the profile of R*."""
+def profiles(stars: Sequence[Mapping[str, Any]]) -> Safe:
+    """The place of the profiles of R*, one a form."""
     caption = (
         "Rise of the fit's objective when R*, the epochs after which a repeat is worth 1/e, is held elsewhere and all "
-        f"else is fitted again. Dotted: the ends of its {star['level']:.0%} interval."
+        f"else is fitted again. Dotted: the ends of its {stars[0]['level']:.0%} interval, if the form is right."
     )
-    return section("r-star", "What the runs know of R*", chart("r-star", caption))
+    names = [f"{star['form']}, weight {share(star['weight'])}" for star in stars]
+    return section("r-star", "What the runs know of R*", chart("r-star", caption, choices=names))
 
 
 def scope(plan: Mapping[str, Any]) -> str:
