@@ -37,6 +37,7 @@ def main() -> int:
             return 2
         selection = read_selection(session)
     scores(selection)
+    other_pools(selection)
     noise(selection)
     gains(recommendation, verified)
     return 0
@@ -63,6 +64,14 @@ def scores(selection: dict[str, Any]) -> None:
             for metric in ("spearman", "rmse", "regret"):
                 row("held-out target", name, metric, target[metric])
             row("held-out mean of texts", name, "spearman", sum(ranks) / len(ranks) if ranks else None)
+
+
+def other_pools(selection: dict[str, Any]) -> None:
+    """Error on runs of the design's mixtures from other pools, each predicted without its mixture."""
+    told = selection["repetition"]
+    if told:
+        for name, key in ((told["aware"], "with"), (told["plain"], "without")):
+            row("target at other pools", name, "rmse", told[key])
 
 
 def noise(selection: dict[str, Any]) -> None:

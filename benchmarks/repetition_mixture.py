@@ -74,8 +74,11 @@ def compare(ours: Session, out: Path) -> None:
     arms |= {arm: weights_of(found[OURS], arm) for arm in ("natural", "uniform")}
     for method, recommendation in found.items():
         foreseen(method, recommendation)
-    noise = read_json(ours.folder.selection, made_by="fit")["noise"][0]  # of the target
-    tell("proxies", "repeats", "sd", noise["sd"])
+    selection = read_json(ours.folder.selection, made_by="fit")
+    tell("proxies", "repeats", "sd", selection["noise"][0]["sd"])  # of the target
+    for score in selection["scores"]:
+        if score["target"] == "target":
+            tell("held-out target of matched proxies", score["predictor"], "rmse", score["rmse"])
     measured(arms, trained(ours, arms), ours.study)
 
 

@@ -201,6 +201,14 @@ def test_a_promise_is_kept_where_the_trained_losses_meet_the_interval(finished):
     assert not judged(three, told, plan, session.study)["kept"]
 
 
+def test_a_verifying_run_that_diverged_is_said_with_a_way_out(finished):
+    session, found = finished
+    plan, _ = pipeline.planned(session)
+    gone = {"run_id": "r1", "seed": 1000, "diverged": True, "reason": "loss is not finite on a"}
+    with pytest.raises(MixoptError, match=r"run r1 \(seed 1000\) diverged: .* lower continuing\.learning_rate"):
+        judged([gone], found, plan, session.study)
+
+
 def test_the_report_has_the_front_the_way_and_every_fork(finished):
     session, _ = finished
     html = session.folder.report.read_text()

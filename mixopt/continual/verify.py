@@ -11,6 +11,7 @@ from mixopt.continual.forkruns import START, along, losses_of
 from mixopt.continual.forks import Fork, ForkPlan, Origin, fork_job
 from mixopt.errors import MixoptError
 from mixopt.folder import digest, read_json, write_json
+from mixopt.target import weighted
 from mixopt.training import train_missing
 
 if TYPE_CHECKING:
@@ -65,14 +66,18 @@ def judged(
     run = recommendation["answer"]
     runs = []
     for record in records:
-        ends = {text: value["nats_per_token"] for text, value in record["losses"].items()}
+        if record["diverged"]:
+            raise MixoptError(
+                f"verify: run {record['run_id']} (seed {record['seed']}) diverged: {record['reason']}: lower "
+                "continuing.learning_rate, and the study's forks are trained anew with it"
+            )
+        ends = {f"loss/{text}": value["nats_per_token"] for text, value in record["losses"].items()}
         begin = next(point for point in along(record, record["run_id"]) if point["point"] == START)
-        start = sum(weight * begin[f"loss/{text}"] for text, weight in general.items())
-        loss = sum(weight * ends[text] for text, weight in general.items())
+        start, loss = weighted(begin, general), weighted(ends, general)
         runs.append({
             "run_id": record["run_id"],
             "seed": record["seed"],
-            "domain": sum(weight * ends[text] for text, weight in domain.items()),
+            "domain": weighted(ends, domain),
             "general": loss,
             "rise": loss / start - 1,
         })  # fmt: skip

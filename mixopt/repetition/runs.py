@@ -10,6 +10,7 @@ from mixopt.folder import Folder
 from mixopt.repetition.ladder import REPEAT, LadderPlan
 from mixopt.repetition.study import RepetitionStudy
 from mixopt.runtable import collect, write_table
+from mixopt.target import weighted
 
 FEWEST = 8  # cells of one weight decay: the forms of the law have up to so many parameters
 Frame = Any  # a pandas.DataFrame: type checkers can't tell its columns from tables
@@ -70,7 +71,6 @@ def collect_cells(plan: LadderPlan, study: RepetitionStudy, folder: Folder) -> M
     frame = table.frame
     cells = [told[run_id] for run_id in frame["run_id"]]
     target = study.target_weights or {name: w for name, w in plan.weights.items() if w > 0}
-    total = sum(weight * frame[f"loss/{text}"] for text, weight in target.items())
     ahead = pd.DataFrame({
         "run_id": frame["run_id"],
         "role": frame["role"],
@@ -80,7 +80,7 @@ def collect_cells(plan: LadderPlan, study: RepetitionStudy, folder: Folder) -> M
         "epochs": [cell.epochs for cell in cells],
         "weight_decay": [cell.weight_decay for cell in cells],
         "seed": frame["seed"],
-        "target": total,
+        "target": weighted(frame, target),
     })  # fmt: skip
     more = [c for c in frame.columns if c.startswith(("loss/", "bpb/", "w/", "pool/"))]
     order = [job.run_id for job in plan.jobs]
