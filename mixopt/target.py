@@ -47,5 +47,5 @@ def target_of(weights: Mapping[str, float], table: RunTable) -> Target:
 
 
 def weighted(frame: Any, weights: Mapping[str, float]) -> Any:
-    """A weighted mean of what is called loss/<text>, of a run table's columns (n_rows,) or of one row; weights: by text."""
+    """A weighted mean of what is called loss/<text>: columns of a run table (n_rows,), or one row. weights: by text."""
     return sum(weight * frame[f"loss/{text}"] for text, weight in weights.items())
