@@ -1,0 +1,1 @@
+"""Contracts: what holds whatever the modules are called."""
