@@ -33,11 +33,11 @@ import pandas as pd
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # runs from a checkout that isn't installed
 
-from mixopt.fitting import FOLDS, MANY, REHEARSALS, REHEARSALS_OF_MANY  # noqa: E402
+from mixopt.mixture.fit import FOLDS, MANY, REHEARSALS, REHEARSALS_OF_MANY  # noqa: E402
 from regressors import DEFAULT, PREDICTORS, cross_validate, cv_plus  # noqa: E402
-from regressors.interval import scaled_cv_plus  # noqa: E402
-from regressors.judge import assign_folds, near_groups, rehearse  # noqa: E402
-from regressors.optimism import expected_optimism  # noqa: E402
+from regressors.evaluation.cross_validation import assign_folds, near_groups, rehearse  # noqa: E402
+from regressors.evaluation.intervals import scaled_cv_plus  # noqa: E402
+from regressors.evaluation.optimism import expected_optimism  # noqa: E402
 
 LEVEL = 0.8
 SUBSETS = {64: 10, 128: 6, 256: 4}  # of RegMix's runs, by their size

@@ -37,12 +37,12 @@ import pandas as pd  # noqa: E402
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # runs from a checkout that isn't installed
 
-from regressors.continual import ContinualRegressor  # noqa: E402
-from regressors.continual_blend import ContinualBlend  # noqa: E402
-from regressors.continued import Continued  # noqa: E402
+from regressors.estimators.continual import ContinualRegressor  # noqa: E402
+from regressors.estimators.continual_base import Continued  # noqa: E402
+from regressors.estimators.continual_ensemble import ContinualBlend  # noqa: E402
+from regressors.evaluation.critical_share import least_share  # noqa: E402
+from regressors.evaluation.metrics import coverage  # noqa: E402
 from regressors.laws.continual import CRITICAL_SHARES  # noqa: E402
-from regressors.metrics import coverage  # noqa: E402
-from regressors.replay import least_share  # noqa: E402
 
 SEED = 0
 LEVEL = 0.8

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from mixopt.errors import MixoptError
-from mixopt.pipeline import open_session, run
-from mixopt.verify import verify
+from mixopt.mixture.verify import verify
+from mixopt.study.pipeline import open_session, run
 
 HERE = Path(__file__).resolve().parent
 
@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def read_selection(session: Any) -> dict[str, Any]:
-    from mixopt.folder import read_json
+    from mixopt.serialization import read_json
 
     return read_json(session.folder.selection, made_by="fit")
 

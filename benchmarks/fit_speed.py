@@ -33,7 +33,7 @@ REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # runs from a checkout that isn't installed
 
 from regressors import DEFAULT, PREDICTORS  # noqa: E402
-from regressors.scaling import ScalingRegressor  # noqa: E402
+from regressors.estimators.scaling import ScalingRegressor  # noqa: E402
 
 KNEE = 1e-3  # of Huber's loss on ln loss
 DRAWS = 4000

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from mixopt.errors import MixoptError
-from mixopt.pipeline import open_session, planned
-from mixopt.prepare import prepare
+from mixopt.study.pipeline import open_session, planned
+from mixopt.study.prepare import prepare
 from proxies.train import ProxyRun, Recipe, train
 from proxies.worker import open_tokenizer, validation_text
 

@@ -17,8 +17,8 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # runs from a checkout that isn't installed
 
-from mixopt.plan.runs import read_plan_runs  # noqa: E402
-from mixopt.plan.stored import STORED, chinchilla_refits, numbers_of  # noqa: E402
+from mixopt.plan.presets import STORED, chinchilla_refits, numbers_of  # noqa: E402
+from mixopt.runs.scaling import read_plan_runs  # noqa: E402
 
 if __name__ == "__main__":
     repeated, once = map(Path, sys.argv[1:])

@@ -35,12 +35,12 @@ import numpy as np  # noqa: E402
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # runs from a checkout that isn't installed
 
-from regressors.datalaws import RepetitionRegressor, configurations  # noqa: E402
+from regressors.estimators.repetition import RepetitionRegressor, configurations  # noqa: E402
+from regressors.estimators.scaling import ScalingRegressor  # noqa: E402
 from regressors.laws.overfitting import FORMS  # noqa: E402
+from regressors.laws.presets import PRESETS  # noqa: E402
 from regressors.laws.repetition import REPETITION_LAWS, tied  # noqa: E402
 from regressors.laws.scaling import CHINCHILLA  # noqa: E402
-from regressors.presets import PRESETS  # noqa: E402
-from regressors.scaling import ScalingRegressor  # noqa: E402
 
 KNEE = 1e-3  # of Huber's loss on ln loss
 FOLDS = 5

@@ -28,15 +28,16 @@ from typing import Any
 
 import numpy as np
 
-from mixopt.config import Study
-from mixopt.design import PlannedRun
 from mixopt.errors import MixoptError
-from mixopt.folder import Folder, read_json
-from mixopt.pipeline import Session, open_session, recommend, runs_of
-from mixopt.planning import full_pools, make_job, make_recipe, proxy_pools
-from mixopt.prepare import open_shards
-from mixopt.training import train_missing
-from mixopt.verify import SEED_OFFSET, gain, target_loss
+from mixopt.mixture.config import Study
+from mixopt.mixture.design import full_pools, make_recipe, proxy_pools
+from mixopt.mixture.verify import SEED_OFFSET, gain, target_loss
+from mixopt.serialization import read_json
+from mixopt.study.jobs import PlannedRun, make_job
+from mixopt.study.layout import Folder
+from mixopt.study.pipeline import Session, open_session, recommend, runs_of
+from mixopt.study.prepare import open_shards
+from mixopt.study.training import train_missing
 from regressors import SEES_EPOCHS
 
 HERE = Path(__file__).resolve().parent

@@ -33,8 +33,8 @@ import pandas as pd  # noqa: E402
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # runs from a checkout that isn't installed
 
-from regressors.joint import JOINT_LAWS, JointRegressor  # noqa: E402
-from regressors.metrics import spearman  # noqa: E402
+from regressors.estimators.joint import JOINT_LAWS, JointRegressor  # noqa: E402
+from regressors.evaluation.metrics import spearman  # noqa: E402
 
 QUICK_CHECKPOINTS = 5  # of every run, the last among them
 QUICK_LOSSES = 3

@@ -8,26 +8,26 @@ Names are looked up when they are first used, so importing mixopt costs nothing.
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from mixopt.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from mixopt.config import Study
-    from mixopt.continual.budget import CptQuestion
     from mixopt.continual.fit import fit_continual
-    from mixopt.continual.plan import plan_cpt
-    from mixopt.continual.runs import read_continual
+    from mixopt.continual.question import CptQuestion
+    from mixopt.continual.recommend import plan_cpt
     from mixopt.errors import MixoptError
-    from mixopt.importing import read_runs
-    from mixopt.pipeline import recommend_for as recommend
-    from mixopt.plan.asking import plan_epochs, plan_scale
-    from mixopt.ranking import leaderboard
-    from mixopt.runtable import RunTable
-    from mixopt.scaling import fit_scale
-    from mixopt.simplex import feasible
-    from mixopt.storedfit import StoredFit, load_fit
-    from mixopt.storedscale import StoredScale, load_scale
-    from mixopt.studyfile import load_study
-    from mixopt.tablefit import fit_table
+    from mixopt.mixture.config import Study
+    from mixopt.mixture.leaderboard import leaderboard
+    from mixopt.mixture.stored import StoredFit, load_fit
+    from mixopt.mixture.table import fit_table
+    from mixopt.plan.questions import plan_epochs, plan_scale
+    from mixopt.runs.continual import read_continual
+    from mixopt.runs.read import read_runs
+    from mixopt.runs.table import RunTable
+    from mixopt.scaling.fit import fit_scale
+    from mixopt.scaling.stored import StoredScale, load_scale
+    from mixopt.search.simplex import feasible
+    from mixopt.study.loading import load_study
+    from mixopt.study.pipeline import recommend_for as recommend
     from regressors import (
         PREDICTORS,
         ContinualBlend,
@@ -48,91 +48,54 @@ if TYPE_CHECKING:
         cross_validate,
     )
 
-_HOME = {
-    "ContinualBlend": ("regressors", "ContinualBlend"),
-    "ContinualRegressor": ("regressors", "ContinualRegressor"),
-    "CptQuestion": ("mixopt.continual.budget", "CptQuestion"),
-    "EffectiveDataRegressor": ("regressors", "EffectiveDataRegressor"),
-    "Ensemble": ("regressors", "Ensemble"),
-    "EpochLawRegressor": ("regressors", "EpochLawRegressor"),
-    "GaussianProcess": ("regressors", "GaussianProcess"),
-    "JointRegressor": ("regressors", "JointRegressor"),
-    "LawRegressor": ("regressors", "LawRegressor"),
-    "PoolRegressor": ("regressors", "PoolRegressor"),
-    "RepetitionRegressor": ("regressors", "RepetitionRegressor"),
-    "ResidualProcess": ("regressors", "ResidualProcess"),
-    "ScalingRegressor": ("regressors", "ScalingRegressor"),
-    "Scheffe": ("regressors", "Scheffe"),
-    "MixoptError": ("mixopt.errors", "MixoptError"),
-    "PREDICTORS": ("regressors", "PREDICTORS"),
-    "RegMixLightGBM": ("regressors", "RegMixLightGBM"),
-    "RegMixLinear": ("regressors", "RegMixLinear"),
-    "RunTable": ("mixopt.runtable", "RunTable"),
-    "StoredFit": ("mixopt.storedfit", "StoredFit"),
-    "StoredScale": ("mixopt.storedscale", "StoredScale"),
-    "Study": ("mixopt.config", "Study"),
-    "cross_validate": ("regressors", "cross_validate"),
-    "feasible": ("mixopt.simplex", "feasible"),
-    "fit_continual": ("mixopt.continual.fit", "fit_continual"),
-    "fit_scale": ("mixopt.scaling", "fit_scale"),
-    "fit_table": ("mixopt.tablefit", "fit_table"),
-    "leaderboard": ("mixopt.ranking", "leaderboard"),
-    "load_fit": ("mixopt.storedfit", "load_fit"),
-    "load_scale": ("mixopt.storedscale", "load_scale"),
-    "load_study": ("mixopt.studyfile", "load_study"),
-    "plan_cpt": ("mixopt.continual.plan", "plan_cpt"),
-    "plan_epochs": ("mixopt.plan.asking", "plan_epochs"),
-    "plan_scale": ("mixopt.plan.asking", "plan_scale"),
-    "read_continual": ("mixopt.continual.runs", "read_continual"),
-    "read_runs": ("mixopt.importing", "read_runs"),
-    "recommend": ("mixopt.pipeline", "recommend_for"),
+# Public names and where they live: `__all__` follows from it, and a test holds the imports above against it.
+HOMES = {
+    "ContinualBlend": "regressors",
+    "ContinualRegressor": "regressors",
+    "CptQuestion": "mixopt.continual.question",
+    "EffectiveDataRegressor": "regressors",
+    "Ensemble": "regressors",
+    "EpochLawRegressor": "regressors",
+    "GaussianProcess": "regressors",
+    "JointRegressor": "regressors",
+    "LawRegressor": "regressors",
+    "MixoptError": "mixopt.errors",
+    "PREDICTORS": "regressors",
+    "PoolRegressor": "regressors",
+    "RegMixLightGBM": "regressors",
+    "RegMixLinear": "regressors",
+    "RepetitionRegressor": "regressors",
+    "ResidualProcess": "regressors",
+    "RunTable": "mixopt.runs.table",
+    "ScalingRegressor": "regressors",
+    "Scheffe": "regressors",
+    "StoredFit": "mixopt.mixture.stored",
+    "StoredScale": "mixopt.scaling.stored",
+    "Study": "mixopt.mixture.config",
+    "cross_validate": "regressors",
+    "feasible": "mixopt.search.simplex",
+    "fit_continual": "mixopt.continual.fit",
+    "fit_scale": "mixopt.scaling.fit",
+    "fit_table": "mixopt.mixture.table",
+    "leaderboard": "mixopt.mixture.leaderboard",
+    "load_fit": "mixopt.mixture.stored",
+    "load_scale": "mixopt.scaling.stored",
+    "load_study": "mixopt.study.loading",
+    "plan_cpt": "mixopt.continual.recommend",
+    "plan_epochs": "mixopt.plan.questions",
+    "plan_scale": "mixopt.plan.questions",
+    "read_continual": "mixopt.runs.continual",
+    "read_runs": "mixopt.runs.read",
+    "recommend": "mixopt.study.pipeline",
 }
+NAMED_OTHERWISE = {"recommend": "recommend_for"}  # public name -> name in its module
 
-__all__ = [
-    "PREDICTORS",
-    "ContinualBlend",
-    "ContinualRegressor",
-    "CptQuestion",
-    "EffectiveDataRegressor",
-    "Ensemble",
-    "EpochLawRegressor",
-    "GaussianProcess",
-    "JointRegressor",
-    "LawRegressor",
-    "MixoptError",
-    "PoolRegressor",
-    "RegMixLightGBM",
-    "RegMixLinear",
-    "RepetitionRegressor",
-    "ResidualProcess",
-    "RunTable",
-    "ScalingRegressor",
-    "Scheffe",
-    "StoredFit",
-    "StoredScale",
-    "Study",
-    "cross_validate",
-    "feasible",
-    "fit_continual",
-    "fit_scale",
-    "fit_table",
-    "leaderboard",
-    "load_fit",
-    "load_scale",
-    "load_study",
-    "plan_cpt",
-    "plan_epochs",
-    "plan_scale",
-    "read_continual",
-    "read_runs",
-    "recommend",
-]
+__all__ = list(HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    module, attribute = _HOME[name]
-    return getattr(import_module(module), attribute)
+    return getattr(import_module(HOMES[name]), NAMED_OTHERWISE.get(name, name))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from proxies import readers
-from proxies.spread import spread
+from proxies.subsample import spread
 
 OnBad = Literal["refuse", "skip"]
 
@@ -140,13 +140,13 @@ class Documents:
             raise ValueError(f"{self.source} holds no text{_met(counts)}: give it documents or drop the domain")
 
     def _texts(self, counts: Counts) -> Iterator[str]:
-        from proxies import builtin
+        from proxies.builtin import registry
 
         check = _Check(counts, self.on_bad)
         scan = None if self.max_bytes is None else max(SCAN * self.max_bytes, SCAN_FLOOR)
         source = self.source
         if source.builtin is not None:
-            entry = builtin.BUILTIN[source.builtin]
+            entry = registry.BUILTIN[source.builtin]
             self.versions = entry.versions()
             yield from check.texts(entry.load(), str(source))
         elif source.hub is not None:
@@ -180,7 +180,7 @@ def read(source: Source, *, max_bytes: int | None = None, on_bad: OnBad = "refus
     place, "skip" leaves the document out and counts it.
     Raises ValueError when the source isn't there; and, while the documents are read, for anything that can't be.
     """
-    from proxies import builtin
+    from proxies.builtin import registry
 
     if on_bad not in ("refuse", "skip"):
         raise ValueError(f"on_bad = {on_bad!r}: set refuse or skip")
@@ -189,7 +189,7 @@ def read(source: Source, *, max_bytes: int | None = None, on_bad: OnBad = "refus
     if source.path is not None:
         find(source.path)
     if source.builtin is not None:
-        builtin.check(source.builtin)
+        registry.check(source.builtin)
     return Documents(source, max_bytes=max_bytes, on_bad=on_bad)
 
 

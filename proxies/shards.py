@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from proxies.corpora import Documents
-from proxies.tokens import Tokenizer
+from proxies.tokenizer import Tokenizer
 
 _PARTS = ("train", "val")
 _FORMAT = 1  # raise when the files' meaning changes: old shards are then refused, not misread

@@ -21,7 +21,7 @@ from proxies.checkpoint import load_checkpoint, save_checkpoint, take
 from proxies.gpt import StackedGPT
 from proxies.sampling import validation_windows
 from proxies.shards import Shard, open_shard
-from proxies.tokens import Tokenizer
+from proxies.tokenizer import Tokenizer
 from proxies.train import Outcome, ProxyRun, Recipe, ValidationText, pick_device, train
 
 EVENT_SECONDS = 0.5  # between two step events

@@ -5,76 +5,76 @@ Importing this package imports none of it: names below are looked up when they a
 
 from typing import TYPE_CHECKING, Any
 
-from regressors.predictors import CUBIC, DEFAULT, EPOCH_AWARE, PREDICTORS, SEES_EPOCHS, SEES_POOLS, SIMPLICITY
+from regressors.registry import CUBIC, DEFAULT, EPOCH_AWARE, PREDICTORS, SEES_EPOCHS, SEES_POOLS, SIMPLICITY
 
 if TYPE_CHECKING:
-    from regressors.blend import Ensemble, ResidualProcess
-    from regressors.continual import ContinualRegressor
-    from regressors.continual_blend import ContinualBlend
-    from regressors.datalaws import RepetitionRegressor
-    from regressors.effective import EffectiveDataRegressor
-    from regressors.estimators import ESTIMATORS, from_dict
-    from regressors.gaussian_process import GaussianProcess
-    from regressors.interval import cv_plus
-    from regressors.joint import JOINT_LAWS, AtScale, JointRegressor
-    from regressors.judge import HeldOut, cross_validate
+    from regressors.estimators.continual import ContinualRegressor
+    from regressors.estimators.continual_ensemble import ContinualBlend
+    from regressors.estimators.effective_data import EffectiveDataRegressor
+    from regressors.estimators.ensemble import Ensemble, ResidualProcess
+    from regressors.estimators.gaussian_process import GaussianProcess
+    from regressors.estimators.joint import JOINT_LAWS, AtScale, JointRegressor
+    from regressors.estimators.law import EpochLawRegressor, LawRegressor
+    from regressors.estimators.pool_aware import AtPools, PoolRegressor
+    from regressors.estimators.regmix import RegMixLightGBM, RegMixLinear
+    from regressors.estimators.repetition import RepetitionRegressor
+    from regressors.estimators.restore import ESTIMATORS, from_dict
+    from regressors.estimators.scaling import ScalingRegressor
+    from regressors.estimators.scheffe import Scheffe
+    from regressors.evaluation.critical_share import least_share
+    from regressors.evaluation.cross_validation import HeldOut, cross_validate
+    from regressors.evaluation.intervals import cv_plus
+    from regressors.evaluation.metrics import regret, rmse, spearman
     from regressors.law import Law, Param, Prior
-    from regressors.lawregressor import EpochLawRegressor, LawRegressor
     from regressors.laws import LAWS
     from regressors.laws.continual import CONTINUAL_LAWS, CRITICAL_SHARES
+    from regressors.laws.presets import PRESETS, Preset
     from regressors.laws.repetition import REPETITION_LAWS
-    from regressors.metrics import regret, rmse, spearman
-    from regressors.pools import AtPools, PoolRegressor
-    from regressors.presets import PRESETS, Preset
-    from regressors.regmix import RegMixLightGBM, RegMixLinear
-    from regressors.replay import least_share
-    from regressors.scaling import ScalingRegressor
-    from regressors.scheffe import Scheffe
 
 _HOME = {
+    "AtPools": "estimators.pool_aware",
+    "AtScale": "estimators.joint",
     "CONTINUAL_LAWS": "laws.continual",
     "CRITICAL_SHARES": "laws.continual",
-    "ContinualBlend": "continual_blend",
-    "ContinualRegressor": "continual",
-    "least_share": "replay",
-    "coverage": "metrics",
-    "expected_optimism": "optimism",
-    "ordered_splits": "judge",
-    "near_groups": "judge",
-    "scaled_cv_plus": "interval",
-    "nested": "choose",
-    "choose": "choose",
-    "AtPools": "pools",
-    "AtScale": "joint",
-    "ESTIMATORS": "estimators",
-    "Ensemble": "blend",
-    "EpochLawRegressor": "lawregressor",
-    "GaussianProcess": "gaussian_process",
-    "EffectiveDataRegressor": "effective",
-    "JOINT_LAWS": "joint",
-    "JointRegressor": "joint",
-    "LawRegressor": "lawregressor",
-    "PoolRegressor": "pools",
-    "PRESETS": "presets",
-    "Preset": "presets",
-    "REPETITION_LAWS": "laws.repetition",
-    "RegMixLightGBM": "regmix",
-    "RegMixLinear": "regmix",
-    "RepetitionRegressor": "datalaws",
-    "ResidualProcess": "blend",
-    "ScalingRegressor": "scaling",
-    "Scheffe": "scheffe",
-    "from_dict": "estimators",
-    "HeldOut": "judge",
-    "cross_validate": "judge",
-    "cv_plus": "interval",
-    "Law": "law",
-    "Param": "law",
-    "Prior": "law",
+    "ContinualBlend": "estimators.continual_ensemble",
+    "ContinualRegressor": "estimators.continual",
+    "ESTIMATORS": "estimators.restore",
+    "EffectiveDataRegressor": "estimators.effective_data",
+    "Ensemble": "estimators.ensemble",
+    "EpochLawRegressor": "estimators.law",
+    "GaussianProcess": "estimators.gaussian_process",
+    "HeldOut": "evaluation.cross_validation",
+    "JOINT_LAWS": "estimators.joint",
+    "JointRegressor": "estimators.joint",
     "LAWS": "laws",
-    "regret": "metrics",
-    "rmse": "metrics",
-    "spearman": "metrics",
+    "Law": "law",
+    "LawRegressor": "estimators.law",
+    "PRESETS": "laws.presets",
+    "Param": "law",
+    "PoolRegressor": "estimators.pool_aware",
+    "Preset": "laws.presets",
+    "Prior": "law",
+    "REPETITION_LAWS": "laws.repetition",
+    "RegMixLightGBM": "estimators.regmix",
+    "RegMixLinear": "estimators.regmix",
+    "RepetitionRegressor": "estimators.repetition",
+    "ResidualProcess": "estimators.ensemble",
+    "ScalingRegressor": "estimators.scaling",
+    "Scheffe": "estimators.scheffe",
+    "choose": "evaluation.model_selection",
+    "coverage": "evaluation.metrics",
+    "cross_validate": "evaluation.cross_validation",
+    "cv_plus": "evaluation.intervals",
+    "expected_optimism": "evaluation.optimism",
+    "from_dict": "estimators.restore",
+    "least_share": "evaluation.critical_share",
+    "near_groups": "evaluation.cross_validation",
+    "nested": "evaluation.model_selection",
+    "ordered_splits": "evaluation.cross_validation",
+    "regret": "evaluation.metrics",
+    "rmse": "evaluation.metrics",
+    "scaled_cv_plus": "evaluation.intervals",
+    "spearman": "evaluation.metrics",
 }
 
 __all__ = [

@@ -84,7 +84,7 @@ def fitted_law(predictor: Any) -> Any | None:
 
 
 def _of_law(law: Law, values: Mapping[str, Array], limits: Limits) -> Convexity:
-    from regressors.laws.repeated import Repeated
+    from regressors.laws.effective_tokens import Repeated
 
     name = law.formula.law.name if isinstance(law.formula, Repeated) else law.name
     if name not in AGAINST:

@@ -13,8 +13,7 @@ import numpy as np
 
 from regressors.convexity import AGAINST, Limits, fitted_law, parts
 from regressors.law import Array, Law
-from regressors.laws.repeated import Repeated, wasted
-from regressors.repetition import effective_shares
+from regressors.laws.effective_tokens import Repeated, effective_shares, wasted
 
 RISING = {
     "exponential-mixing": "t",

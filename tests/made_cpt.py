@@ -3,7 +3,7 @@
 import numpy as np
 
 from mixopt.continual.fit import ContinualFit
-from mixopt.continual.runs import ContinualRuns
+from mixopt.runs.continual import ContinualRuns
 
 # Both laws: E + A / N^alpha + B r^eta / D^beta + C / (r + eps)^gamma, r the share of the loss's own text.
 DOMAIN = {"E": 0.9, "A": 60.0, "alpha": 0.3, "B": 9.0, "eta": 0.2, "beta": 0.17, "C": 0.25, "eps": 0.4, "gamma": 0.9}

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from mixopt.recommending import recommend
-from mixopt.runtable import RunTable
-from mixopt.simplex import feasible
-from regressors.judge import Rehearsal
+from mixopt.mixture.recommend import recommend
+from mixopt.runs.table import RunTable
+from mixopt.search.simplex import feasible
+from regressors.evaluation.cross_validation import Rehearsal
 
 DOMAINS = ("books", "code", "news")
 TEXTS = ("quotes", "spanish")

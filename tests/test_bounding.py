@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixopt.bounding import CLOSE, certified, lower_bound
-from mixopt.search import Found, search
-from mixopt.simplex import feasible
-from mixopt.target import Target
+from mixopt.runs.objective import Target
+from mixopt.search.bounding import CLOSE, certified, lower_bound
+from mixopt.search.optimize import Found, search
+from mixopt.search.simplex import feasible
 from regressors.convexity import convexity
 from regressors.laws import LAWS
-from regressors.laws.repeated import repetition_aware
+from regressors.laws.effective_tokens import repetition_aware
 from regressors.relaxation import RISING, relaxation
 from tests.test_certificate import Fitted, random_values
 

@@ -4,8 +4,8 @@ from importlib.metadata import PackageNotFoundError, distribution
 
 import pytest
 
-from proxies import builtin
-from proxies.builtin import BUILTIN, Package
+from proxies.builtin import registry
+from proxies.builtin.registry import BUILTIN, Package
 from proxies.corpora import Source, read
 
 
@@ -96,6 +96,6 @@ def test_changed_files_are_refused():
 def test_the_fingerprint_tells_contents_and_names_apart(tmp_path):
     def of(name, data):
         (tmp_path / name).write_bytes(data)
-        return builtin.fingerprint([tmp_path / name])
+        return registry.fingerprint([tmp_path / name])
 
-    assert len({of("a", b"1"), of("a", b"2"), of("b", b"1"), builtin.fingerprint([tmp_path / "gone"])}) == 4
+    assert len({of("a", b"1"), of("a", b"2"), of("b", b"1"), registry.fingerprint([tmp_path / "gone"])}) == 4

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mixopt.simplex import feasible
+from mixopt.search.simplex import feasible
 from tests.made_recommendation import (
     DOMAINS,
     Bowl,

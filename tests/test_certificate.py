@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixopt.certificate import certify, duality_gap, multipliers
-from mixopt.simplex import feasible
+from mixopt.search.certificate import certify, duality_gap, multipliers
+from mixopt.search.simplex import feasible
 from regressors import PREDICTORS
 from regressors.convexity import AGAINST, convexity
-from regressors.fit import in_units
-from regressors.joint import JOINT_LAWS
+from regressors.estimators.joint import JOINT_LAWS
+from regressors.fitting.solve import in_units
 from regressors.laws import LAWS
-from regressors.laws.repeated import repetition_aware
+from regressors.laws.effective_tokens import repetition_aware
 
 DOMAINS = ("books", "code", "news", "talk", "web")
 BEST = np.array([0.1, 0.0, 0.25, 0.05, 0.6])
@@ -102,8 +102,8 @@ def test_a_corner_of_the_limits_has_prices_though_no_weight_can_move_both_ways()
 
 def random_values(law, rng, domains, wide=1.0):
     """Parameters of a law near their priors' centres, (2 targets, ...)."""
+    from regressors.fitting.transforms import Space
     from regressors.law import Scale
-    from regressors.space import Space
 
     scale = Scale(domains, np.array([2.0, 2.5]), np.array([2.4, 3.0]), np.array([0.2, 0.3]))
     space = Space(law, scale)

@@ -9,7 +9,11 @@ import pytest
 
 def mixopt(*words, cwd, code=0):
     done = subprocess.run(
-        [sys.executable, "-m", "mixopt.cli", *map(str, words)], cwd=cwd, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "mixopt.cli", *map(str, words)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout if code == 0 else done.stderr

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 
 import regressors
-from regressors.continual import BASELINES, ContinualRegressor
-from regressors.continual_blend import ContinualBlend, splits, weigh
-from regressors.curves import interpolation, persistence
+from regressors.estimators.continual import BASELINES, ContinualRegressor
+from regressors.estimators.continual_baselines import interpolation, persistence
+from regressors.estimators.continual_ensemble import ContinualBlend, splits, weigh
+from regressors.evaluation.critical_share import crossings, least_share, with_repetition
 from regressors.laws.continual import shift
-from regressors.replay import crossings, least_share, with_repetition
 from tests.made_continual import RISING, N, arrays, domain_runs, general_runs, grid
 
 

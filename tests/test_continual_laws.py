@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regressors.continual import ContinualRegressor, early_signs
-from regressors.fit import fit_law, measure
+from regressors.estimators.continual import ContinualRegressor, early_signs
+from regressors.evaluation.critical_share import falls_with_share, least_share
+from regressors.fitting.solve import fit_law, measure
+from regressors.fitting.transforms import Space, complex_step
 from regressors.laws.continual import (
     CONTINUAL_LAWS,
     CRITICAL_SHARE,
@@ -21,8 +23,6 @@ from regressors.laws.continual import (
     forgetting,
     shift,
 )
-from regressors.replay import falls_with_share, least_share
-from regressors.space import Space, complex_step
 from tests.made_continual import DOMAIN, RISING, SHARES, N, arrays, domain_runs, general_runs, grid, with_start
 
 every_law = pytest.mark.parametrize("law", CONTINUAL_LAWS.values(), ids=CONTINUAL_LAWS)

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixopt import pipeline
-from mixopt.continual.forks import REPEAT
-from mixopt.continual.studyfit import as_runs
+from mixopt.continual.design import REPEAT
+from mixopt.continual.fit import as_runs
 from mixopt.continual.verify import judged
 from mixopt.errors import MixoptError
-from mixopt.studyfile import load_study
+from mixopt.study import pipeline
+from mixopt.study.loading import load_study
 
 GOOD = """\
 name: small
@@ -150,7 +150,7 @@ def test_a_base_that_is_there_is_used_by_another_study_of_other_shares(finished,
 
 
 def _planned_anew(session):
-    from mixopt.prepare import prepare
+    from mixopt.study.prepare import prepare
 
     shards = prepare(session.study, session.path, session.folder, session.progress)
     return session.stages.plan(session, shards), shards

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxies.corpora import Source, read
-from proxies.spread import spread
+from proxies.subsample import spread
 
 TEXTS = [
     "Привет, мир",

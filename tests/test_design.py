@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixopt.design import MOST_EPOCHS, dirichlet_points, mixtures, natural_mixture, run_id, separating_runs, tempered
+from mixopt.mixture.design import MOST_EPOCHS, dirichlet_points, mixtures, separating_runs, tempered
+from mixopt.study.jobs import natural_mixture, run_id
 
 PRIOR = natural_mixture([5, 4, 1, 0.5, 0.6, 0.8, 6, 2])
 

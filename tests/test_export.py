@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixopt.errors import MixoptError
-from mixopt.export import interleave, megatron, rounded, write_exports
+from mixopt.mixture.export import interleave, megatron, rounded, write_exports
 
 WEIGHTS = {"books": 0.5, "old code": 1 / 3, "news": 1 / 6, "talk": 0.0}
 

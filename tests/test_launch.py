@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from proxies import shards, tokens
+from proxies import shards
 from proxies.launch import COMPILED_FROM, Job, Setup, arrange, launch, worth_compiling
+from proxies.tokenizer import train
 from proxies.train import Recipe
 from proxies.worker import Worker
 
@@ -24,7 +25,7 @@ def setup(tmp_path_factory):
         name: [" ".join(rng.choice(words.split(), size=12)) for _ in range(120)]
         for name, words in {"a": "red green blue white black", "b": "one two three four five"}.items()
     }
-    tokenizer = tokens.train(texts, vocab_size=270)
+    tokenizer = train(texts, vocab_size=270)
     tokenizer.save(root / "tokenizer.json")
     for name, docs in texts.items():
         shards.write(root / name, docs, tokenizer, val_fraction=0.2)

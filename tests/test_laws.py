@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from regressors import LAWS
+from regressors.fitting.transforms import Space, complex_step
 from regressors.law import Scale
 from regressors.laws.mixing import TRACE
-from regressors.space import Space, complex_step
 
 every_law = pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
 CORNERS = np.eye(3)  # runs of one domain: nothing but zeros besides

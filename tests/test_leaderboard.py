@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import mixopt
-from mixopt import ranking as judged
 from mixopt.errors import MixoptError
-from mixopt.importing import read_runs
-from mixopt.progress import Progress
-from mixopt.report.tables import render_fit, render_leaderboard
+from mixopt.mixture import leaderboard as judged
+from mixopt.mixture.report.tables import render_fit, render_leaderboard
+from mixopt.runs.read import read_runs
+from mixopt.study.progress import Progress
 from tests.test_tablefit import made_runs, run, short_search, write_table  # noqa: F401 - run is a fixture
 
 QUICK = ["regmix-linear", "exponential-mixing"]

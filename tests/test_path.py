@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 
 from mixopt.errors import MixoptError
-from mixopt.pipeline import collect, export, open_session, planned, run
-from mixopt.progress import Progress
+from mixopt.study.pipeline import collect, export, open_session, planned, run
+from mixopt.study.progress import Progress
 
 WORDS = {
     "русский": ["снег", "лес", "река", "дом", "поле", "ветер", "город", "книга", "стол", "окно"],
@@ -103,7 +103,11 @@ def done(home):
 
 def command(*words, cwd):
     return subprocess.run(
-        [sys.executable, "-m", "mixopt.cli", *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", "mixopt.cli", *map(str, words)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
 
 
@@ -241,7 +245,7 @@ def test_exports_hold_the_recommended_shares(done):
 
 
 def test_verify_trains_the_arms_and_says_what_came_of_them(home, done):
-    from mixopt.verify import verify
+    from mixopt.mixture.verify import verify
 
     session = open_session(home / "study.yaml", home / "out", Told())
     found = verify(session.study, session.path, session.folder, session.progress)
@@ -351,7 +355,7 @@ def test_broken_lines_are_refused_by_place_and_counted_when_skipped(home, tmp_pa
 
 
 def test_a_worker_that_dies_is_reported_and_finished_runs_stay(home, monkeypatch, tmp_path, done):
-    from mixopt import training
+    from mixopt.study import training
 
     session = open_session(home / "study.yaml", home / "out", Told())
     plan, shards = planned(session)

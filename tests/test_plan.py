@@ -9,13 +9,12 @@ import pytest
 from hypothesis import strategies as st
 
 import mixopt
-from mixopt.cli import main
+from mixopt.cli.main import main
 from mixopt.errors import MixoptError
-from mixopt.plan.asking import as_number
-from mixopt.plan.forms import published
-from mixopt.plan.margin import marginal, prices, turning, value_of_a_repeat
+from mixopt.plan.marginal import marginal, prices, turning, value_of_a_repeat
 from mixopt.plan.optimum import balanced, best_split, cheapest_to_use
-from mixopt.plan.stored import REFITS, averaged, stored
+from mixopt.plan.presets import REFITS, averaged, published, stored
+from mixopt.plan.questions import as_number
 from mixopt.plan.surface import INFERENCE, UNLIMITED, Surface, losses, run_at
 
 CASE = {"unique": "25B", "compute": "1e22"}
@@ -348,7 +347,7 @@ def test_a_page_is_written_whole(run, tmp_path, kind):
 def test_a_plan_from_published_laws_imports_nothing_slow():
     code = (
         "import sys, json\nsys.argv = ['mixopt', 'plan', 'epochs', '--unique', '25B', '--compute', '1e22']\n"
-        "import mixopt.cli\ntry: mixopt.cli.main()\nexcept SystemExit: pass\n"
+        "from mixopt.cli.main import main\ntry: main()\nexcept SystemExit: pass\n"
         "print(json.dumps([m for m in sys.modules if '.' not in m]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

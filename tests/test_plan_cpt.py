@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixopt.continual.budget import CptQuestion, budget_of
 from mixopt.continual.fit import ContinualFit, fit_continual
-from mixopt.continual.front import searched
-from mixopt.continual.plan import plan_cpt
-from mixopt.continual.runs import read_continual
-from mixopt.continual.said import change, headline, refusal, said, warnings
-from mixopt.continual.sweep import Budget, front, grid, hypervolume, swept, undominated
-from mixopt.report.cpt import render_cpt
-from regressors.repetition import effective_shares
+from mixopt.continual.grid import Budget, front, grid, hypervolume, swept, undominated
+from mixopt.continual.pareto import searched
+from mixopt.continual.question import CptQuestion, budget_of
+from mixopt.continual.recommend import plan_cpt
+from mixopt.continual.report import render_cpt
+from mixopt.continual.summary import change, headline, refusal, said, warnings
+from mixopt.runs.continual import read_continual
+from regressors.laws.effective_tokens import effective_shares
 from tests.made_cpt import (
     DOMAIN,
     GENERAL,

@@ -7,14 +7,14 @@ import sys
 import numpy as np
 import pytest
 
-from mixopt.continual.budget import CptQuestion
+from mixopt.continual.figures import front_figure
 from mixopt.continual.fit import fit_continual
-from mixopt.continual.plan import plan_cpt
-from mixopt.continual.runs import read_continual
-from mixopt.continual.said import said
+from mixopt.continual.question import CptQuestion
+from mixopt.continual.recommend import plan_cpt
+from mixopt.continual.report import render_cpt
+from mixopt.continual.summary import said
 from mixopt.errors import MixoptError
-from mixopt.report.cpt import render_cpt
-from mixopt.report.cptfigures import front_figure
+from mixopt.runs.continual import read_continual
 from tests.made_cpt import (
     SIZE,
     exact_fit,
@@ -134,7 +134,7 @@ def test_unknown_laws_and_samplers_are_refused():
 
 @pytest.fixture
 def command(tmp_path, monkeypatch, capsys):
-    from mixopt import cli
+    from mixopt.cli import main
 
     write_runs(tmp_path / "runs.csv", made_runs())
 
@@ -142,7 +142,7 @@ def command(tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr("sys.argv", ["mixopt", "plan", "cpt", *options])
         with pytest.raises(SystemExit) as end:
-            cli.main()
+            main.main()
         told = capsys.readouterr()
         return end.value.code or 0, told.out, told.err
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mixopt
-from mixopt.plan.forms import published
 from mixopt.plan.optimum import IDLE, balanced, best_run, best_split, cheapest_to_use, least_compute, tokens_for
+from mixopt.plan.presets import published
 from mixopt.plan.surface import BIGGER, INFERENCE, LONGER, UNLIMITED, Surface, losses, slope
 
 FORMS = {surface.name: surface for surface in published()}

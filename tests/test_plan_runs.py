@@ -8,13 +8,14 @@ import pandas as pd
 import pytest
 
 import mixopt
-from mixopt.cli import main
+from mixopt.cli.main import main
 from mixopt.errors import MixoptError
+from mixopt.plan.fit import ONCE
 from mixopt.plan.optimum import best_split
-from mixopt.plan.runs import ONCE, read_plan_runs
-from mixopt.plan.said import tables
+from mixopt.plan.summary import tables
 from mixopt.plan.surface import UNLIMITED, Surface
-from regressors.presets import PRESETS
+from mixopt.runs.scaling import read_plan_runs
+from regressors.laws.presets import PRESETS
 
 LAW = PRESETS["data-constrained"]
 
@@ -37,7 +38,7 @@ def made_runs(*, repeats=True, seed=0):
 def few_refits():
     """Intervals are made of a few refits here: whether they are honest is tested with the regressors."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mixopt.plan.runs.DRAWS", 15)
+        patch.setattr("mixopt.plan.fit.DRAWS", 15)
         yield
 
 

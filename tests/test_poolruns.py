@@ -6,16 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mixopt import fitting
 from mixopt.errors import MixoptError
-from mixopt.fitting import fit_runs, judge_all
-from mixopt.poolruns import common_unique, full_unique, pool_shares, runs_of, without_other_pools
-from mixopt.progress import Progress
-from mixopt.ranking import leaderboard
-from mixopt.runtable import RunTable
+from mixopt.mixture import fit
+from mixopt.mixture.fit import fit_runs, judge_all
+from mixopt.mixture.leaderboard import leaderboard
+from mixopt.mixture.pool_ablation import runs_of, without_other_pools
+from mixopt.runs.pools import common_unique, full_unique, pool_shares
+from mixopt.runs.table import RunTable
+from mixopt.study.progress import Progress
 from regressors import EPOCH_AWARE, from_dict
-from regressors.pools import AtPools
-from regressors.repetition import effective_shares
+from regressors.estimators.pool_aware import AtPools
+from regressors.laws.effective_tokens import effective_shares
 
 DOMAINS, TEXTS = ("books", "code", "news"), ("quotes", "spanish")
 OWN = np.array([0.05, 0.1, 0.5])  # unique tokens over a run's tokens
@@ -62,7 +63,7 @@ class Notes(Progress):
 def one_rehearsal():
     """Rehearsals are judged elsewhere, and take most of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitting, "REHEARSALS", 1)
+        patch.setattr(fit, "REHEARSALS", 1)
         yield
 
 

@@ -18,14 +18,13 @@ from regressors import (
     PoolRegressor,
     from_dict,
 )
-from regressors.joint import JOINT_LAWS
-from regressors.judge import Beside, cross_validate, rehearse
+from regressors.estimators.joint import JOINT_LAWS
+from regressors.evaluation.cross_validation import Beside, cross_validate, rehearse
+from regressors.fitting.transforms import Space, complex_step
 from regressors.law import Scale
+from regressors.laws.effective_tokens import effective_shares, repetition_aware
 from regressors.laws.epochs import EPOCH_AWARE, EPOCH_AWARE_POOLS
 from regressors.laws.joint import BENT
-from regressors.laws.repeated import repetition_aware
-from regressors.repetition import effective_shares
-from regressors.space import Space, complex_step
 
 W = np.array([[0.2, 0.3, 0.5], [0.6, 0.4, 0.0], [0.0, 0.0, 1.0], [0.1, 0.8, 0.1]])
 UNIQUE = np.array([[0.1, 2.0, 0.05], [0.02, np.inf, 0.3], [0.5, 0.5, 0.04], [0.1, 0.1, 0.1]])

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 import mixopt
 from mixopt.errors import MixoptError
-from mixopt.recommending import domain_rows
-from mixopt.runtable import RunTable
-from mixopt.simplex import feasible
-from mixopt.summary import HEADER, summary_rows, told_optimism
-from regressors.judge import Rehearsal
+from mixopt.mixture.recommend import domain_rows
+from mixopt.mixture.summary import HEADER, summary_rows, told_optimism
+from mixopt.runs.table import RunTable
+from mixopt.search.simplex import feasible
+from regressors.evaluation.cross_validation import Rehearsal
 from tests.made_recommendation import (
     BEST,
     DOMAINS,
@@ -253,7 +253,7 @@ def test_a_mixture_without_slopes_is_not_certified_and_one_with_slopes_to_first_
 
 
 def test_a_fitted_convex_law_is_certified_as_the_best_of_all_mixtures():
-    from regressors.lawregressor import LawRegressor
+    from regressors.estimators.law import LawRegressor
 
     table, held = made_runs()
     law = LawRegressor("exponential-mixing", random_state=0).fit(table.weights, table.losses)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regressors.choose import choose, mixture_means, nested
+from regressors.evaluation.model_selection import choose, mixture_means, nested
 
 ORDER = ("plane", "law", "process")
 

@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 from scipy.optimize import least_squares, minimize, nnls
 
 from regressors import LawRegressor
-from regressors.descent import descend, finish
-from regressors.fit import fit_law, pose, solve
+from regressors.estimators.scaling import ScalingRegressor
+from regressors.fitting.bfgs import finish
+from regressors.fitting.initialization import amplitudes_at, basis_at, can_lay_out, grid_of, laid_out
+from regressors.fitting.levenberg_marquardt import descend
+from regressors.fitting.posterior import Criterion
+from regressors.fitting.solve import fit_law, pose, solve
+from regressors.fitting.uncertainty import bootstrap, bootstrap_z, identify, profile, resample
 from regressors.law import Law, Param, Prior
 from regressors.laws.scaling import CHINCHILLA
-from regressors.posterior import Criterion
-from regressors.scaling import ScalingRegressor
-from regressors.starts import amplitudes_at, basis_at, can_lay_out, grid_of, laid_out
-from regressors.uncertainty import bootstrap, bootstrap_z, identify, profile, resample
 
 PUBLISHED = Criterion(huber=1, log=True, noise=1e-3)
 TRUTH = {"E": 1.8, "A": 450.0, "B": 1500.0, "alpha": 0.34, "beta": 0.36}

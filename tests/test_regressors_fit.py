@@ -7,10 +7,10 @@ import pytest
 from scipy.optimize import least_squares
 
 from regressors import LAWS, LawRegressor
-from regressors.fit import fit_law, measure, pose
+from regressors.fitting.posterior import Criterion
+from regressors.fitting.solve import fit_law, measure, pose
+from regressors.fitting.transforms import Space, complex_step
 from regressors.laws import make_effective_data
-from regressors.posterior import Criterion
-from regressors.space import Space, complex_step
 
 every_law = pytest.mark.parametrize("law", [*LAWS.values(), make_effective_data(skills=3)], ids=lambda law: law.name)
 
@@ -120,7 +120,7 @@ def test_batches_do_not_touch_each_other_nor_targets_whose_runs_are_not_told_apa
         return LawRegressor(law, shared=False, random_state=0).fit(W, Y).predict(W)
 
     together = predicted(Y)
-    monkeypatch.setattr("regressors.descent.CHUNK_BYTES", 1)  # one vector at a time
+    monkeypatch.setattr("regressors.fitting.levenberg_marquardt.CHUNK_BYTES", 1)  # one vector at a time
     np.testing.assert_allclose(predicted(Y), together, atol=1e-4)  # optima are found to 1e-7 of the objective
     np.testing.assert_allclose(np.column_stack([predicted(y) for y in Y.T]), together, atol=1e-4)
 

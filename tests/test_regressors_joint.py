@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from regressors.fit import measure
-from regressors.joint import JOINT_LAWS, AtScale, JointRegressor, run_weights
+from regressors.estimators.joint import JOINT_LAWS, AtScale, JointRegressor
+from regressors.estimators.joint_fit import run_weights
+from regressors.evaluation.rolling_origin import Trial, best_strength, origins, size_bins
+from regressors.fitting.solve import measure
+from regressors.fitting.transforms import Space, complex_step
 from regressors.laws.joint import BENT, JOINT_EFFECTIVE_DATA
-from regressors.origins import Trial, best_strength, origins, size_bins
-from regressors.space import Space, complex_step
 
 every_law = pytest.mark.parametrize("law", [BENT, *JOINT_LAWS.values()], ids=lambda law: law.name)
 PRIORS = {param.name: param.prior for param in JOINT_EFFECTIVE_DATA.params}

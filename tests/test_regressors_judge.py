@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from regressors import RegMixLinear, cross_validate, cv_plus, regret, rmse, spearman
-from regressors.interval import held_out_bounds, local_error, scaled_cv_plus
-from regressors.judge import assign_folds, near_groups, ordered_splits
-from regressors.metrics import coverage
+from regressors.evaluation.cross_validation import assign_folds, near_groups, ordered_splits
+from regressors.evaluation.intervals import held_out_bounds, local_error, scaled_cv_plus
+from regressors.evaluation.metrics import coverage
 
 losses = st.lists(st.floats(0.5, 12).map(lambda x: round(x, 2)), min_size=2, max_size=30)
 

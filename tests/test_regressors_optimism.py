@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regressors import RegMixLinear
-from regressors.judge import Rehearsal, rehearse
-from regressors.optimism import expected_optimism
+from regressors.evaluation.cross_validation import Rehearsal, rehearse
+from regressors.evaluation.optimism import expected_optimism
 
 
 def rehearsed(*, n=60, noise=0.0, misfit=0.0, times=8, seed=0, texts=1):

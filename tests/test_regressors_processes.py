@@ -6,8 +6,8 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from regressors import PREDICTORS, Ensemble, GaussianProcess, LawRegressor, RegMixLinear, ResidualProcess, Scheffe
-from regressors.blend import best_weights
-from regressors.gaussian_process import JITTER, Evidence, Features
+from regressors.estimators.ensemble import best_weights
+from regressors.estimators.gaussian_process import JITTER, Evidence, Features
 
 
 def draw(runs=50, domains=4, *, strength=1.0, seed=0):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import f as f_distribution
 
 from regressors import LawRegressor
-from regressors.scatter import fitted_nu, independent_texts, log_f, shared_scatter
+from regressors.fitting.run_noise import fitted_nu, independent_texts, log_f, shared_scatter
 
 
 def runs(*, bad=(), noise=0.01, n=60, texts=6, seed=0):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regressors import LawRegressor, from_dict
-from regressors.repetition import R_STAR, effective_shares, unique_shares
+from regressors.laws.effective_tokens import R_STAR, effective_shares, unique_shares
 
 shares = st.floats(0, 1)
 

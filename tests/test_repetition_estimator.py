@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from regressors import RepetitionRegressor
-from regressors.datalaws import configurations, left_out, weights
+from regressors.estimators.repetition import configurations, left_out, weights
 from regressors.laws.overfitting import FORMS
 
 

@@ -10,9 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regressors.fit import pose
-from regressors.frozen import freeze
+from regressors.estimators.scaling import ScalingRegressor
+from regressors.fitting.fixed_parameters import freeze
+from regressors.fitting.solve import pose
+from regressors.fitting.transforms import complex_step
 from regressors.laws.overfitting import FORMS
+from regressors.laws.presets import PRESETS
 from regressors.laws.repetition import (
     BOUNDED_PENALTY,
     BRYANT_LIU,
@@ -26,9 +29,6 @@ from regressors.laws.repetition import (
 )
 from regressors.laws.scaling import CHINCHILLA
 from regressors.laws.target import TARGET_IN_MIXTURE
-from regressors.presets import PRESETS
-from regressors.scaling import ScalingRegressor
-from regressors.space import complex_step
 
 EVERY = {**REPETITION_LAWS, **{name: law for name, law in FORMS.items() if name.startswith("delayed")}}
 every_law = pytest.mark.parametrize("law", EVERY.values(), ids=EVERY)

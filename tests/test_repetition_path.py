@@ -13,14 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mixopt import pipeline
 from mixopt.errors import MixoptError
-from mixopt.progress import Progress
+from mixopt.repetition.config import RepetitionStudy
 from mixopt.repetition.curves import best_epochs
 from mixopt.repetition.fit import fit_cells
-from mixopt.repetition.judge import INSIDE, LARGEST, LONGEST, counts_of, held_out, judge
 from mixopt.repetition.runs import Measured
-from mixopt.repetition.study import RepetitionStudy
+from mixopt.repetition.scores import INSIDE, LARGEST, LONGEST, counts_of, held_out, judge
+from mixopt.study import pipeline
+from mixopt.study.prepare import prepare
+from mixopt.study.progress import Progress
 
 STUDY = """\
 name: small
@@ -164,7 +165,7 @@ def test_running_again_trains_nothing_and_says_the_same(home, done):
 def test_a_longer_ladder_trains_only_what_is_new(home, done):
     (home / "longer.yaml").write_text(STUDY.replace("sizes: [1, 4]", "sizes: [1]").replace("8]", "8, 16]"))
     session = pipeline.open_session(home / "longer.yaml", home / "out", Told())
-    shards = pipeline.prepare(session.study, session.path, session.folder, session.progress)
+    shards = prepare(session.study, session.path, session.folder, session.progress)
     plan = session.stages.plan(session, shards)
     there = [job for job in plan.jobs if (session.folder.runs / f"{job.run_id}.json").is_file()]
     assert len(there) == 2 * 3 * 2  # the repeats are of longer cells now
@@ -214,7 +215,11 @@ def test_the_page_has_every_section_and_figure(done):
 
 def command(*words, cwd):
     return subprocess.run(
-        [sys.executable, "-m", "mixopt.cli", *map(str, words)], cwd=cwd, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "mixopt.cli", *map(str, words)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -266,7 +271,7 @@ def study():
 
 
 def fitted(cells, study, tmp_path):
-    from mixopt.folder import Folder
+    from mixopt.study.layout import Folder
 
     return fit_cells(Measured(cells, {"a": 1.0}), study, Folder(tmp_path), Told())
 

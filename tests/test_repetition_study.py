@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixopt.errors import MixoptError
-from mixopt.repetition.ladder import REPEAT, cells_of, make_ladder
-from mixopt.repetition.study import RepetitionStudy
-from mixopt.studyfile import load_study
+from mixopt.repetition.config import RepetitionStudy
+from mixopt.repetition.design import REPEAT, cells_of, make_ladder
+from mixopt.study.loading import load_study
 
 GOOD = """\
 name: small
@@ -65,7 +65,7 @@ def test_a_good_file_loads_as_the_record_of_its_kind(write):
 
 
 def test_a_file_without_a_kind_is_a_study_of_mixtures(write):
-    from mixopt.config import Study
+    from mixopt.mixture.config import Study
 
     study = load_study(
         write("name: m\ndomains: {a: {path: a.jsonl}, b: {path: b.jsonl}}\ntarget: a\nfull: {params: 1, tokens: 1}\n")
@@ -114,7 +114,7 @@ def test_what_is_wrong_is_said_in_one_line_with_its_place(write, old, new, says)
 
 
 def test_the_schema_of_every_kind_names_its_own_keys():
-    from mixopt.kinds import KINDS
+    from mixopt.study.kind import KINDS
 
     for kind in KINDS.values():
         schema = json.loads(json.dumps(kind.record.model_json_schema()))
@@ -162,7 +162,7 @@ def test_matched_tokens_are_the_same_in_every_cell(design, steps):
 
 
 def test_matched_compute_takes_as_many_flops_of_every_size():
-    from mixopt.planning import scaled
+    from mixopt.study.jobs import scaled
 
     study = study_with(unique=None, flops=[3e9], sizes=[1.0, 4.0, 16.0], epochs=[1.0, 8.0])
     spent = []
@@ -252,7 +252,7 @@ def test_domains_without_weights_are_mixed_as_there_is_text_of_them():
 
 
 def test_an_answer_far_from_the_runs_is_called_an_extrapolation():
-    from mixopt.repetition.advice import scale_warning
+    from mixopt.repetition.recommend import scale_warning
 
     scale = {"params": [1e4, 1e5], "unique": [1e4, 1e5], "tokens": [1e4, 1e6]}
     run = {"params": 1e5, "unique": 1e5, "tokens": 1e6}
@@ -288,8 +288,7 @@ def test_only_runs_of_one_recipe_are_stacked_and_the_longest_come_first():
 def test_the_id_of_a_run_of_a_mixture_is_what_it_always_was():
     from dataclasses import asdict
 
-    from mixopt.design import PlannedRun, run_id
-    from mixopt.planning import make_job, scaled
+    from mixopt.study.jobs import PlannedRun, make_job, run_id, scaled
 
     study = study_with()
     recipe = scaled(study.proxy, vocab=300, params_scale=1.0, tokens=6400, weight_decay=0.1)

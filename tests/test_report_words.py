@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixopt.report.page import script_json
-from mixopt.report.words import amount, mixture, passes, share, signed, size
+from mixopt.formatting import amount, mixture, passes, share, signed, size
+from mixopt.report.html import script_json
 
 
 @given(st.recursive(st.none() | st.text() | st.floats(allow_nan=False, allow_infinity=False), st.lists, max_leaves=8))

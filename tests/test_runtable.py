@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixopt.errors import MixoptError
-from mixopt.importing import read_runs
-from mixopt.runtable import RunTable, collect
+from mixopt.runs.read import read_runs
+from mixopt.runs.table import RunTable, collect
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "data"
 needs_published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published run tables are not on this machine")

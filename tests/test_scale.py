@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 
 import mixopt
-from mixopt.cli import main
+from mixopt.cli.main import main
 from mixopt.errors import MixoptError
-from mixopt.progress import Progress
-from mixopt.reading import Reading
-from mixopt.scalejudge import DEFAULT, Held, choose, paired_error, rolling_origins
-from mixopt.scaletable import read_scales
-from mixopt.scaling import fit_scale, strayed
-from mixopt.storedfit import write_fit
+from mixopt.runs.read import Reading
+from mixopt.runs.scales import read_scales
+from mixopt.runs.stored import write_fit
+from mixopt.scaling.fit import fit_scale, strayed
+from mixopt.scaling.rolling_origin import DEFAULT, Held, choose, paired_error, rolling_origins
+from mixopt.study.progress import Progress
 
 SIZES = (5e7, 1.5e8, 4.5e8)
 LAWS = f"{DEFAULT},joint-log-linear"
@@ -48,7 +48,7 @@ def truth(code, n, d, text="a"):
 @pytest.fixture(autouse=True)
 def short_search(monkeypatch):
     """Searches are tested elsewhere: here a few trials will do, the local search does the rest."""
-    monkeypatch.setattr("mixopt.scaling.TRIALS", 40)
+    monkeypatch.setattr("mixopt.scaling.fit.TRIALS", 40)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="module")
 def fitted(home):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mixopt.scaling.TRIALS", 40)
+        patch.setattr("mixopt.scaling.fit.TRIALS", 40)
         table = read_scales(Reading([home / "runs.csv"]), Progress())
         return fit_scale(table, {"a": 0.5, "b": 0.5}, LAWS.split(","), at_params=2e9, at_tokens=3e10)
 

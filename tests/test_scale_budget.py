@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mixopt.cli import main
+from mixopt.cli.main import main
+from mixopt.cli.scaling import pool_counts
 from mixopt.errors import MixoptError
-from mixopt.progress import Progress
-from mixopt.reading import Reading
-from mixopt.scalebudget import TRAINING, Budget, check_budget
-from mixopt.scalecommands import pool_counts
-from mixopt.scaletable import read_scales
-from mixopt.scaling import fit_scale
-from mixopt.storedscale import load_scale
-from regressors.repetition import effective_shares
+from mixopt.runs.read import Reading
+from mixopt.runs.scales import read_scales
+from mixopt.scaling.budget import TRAINING, Budget, check_budget
+from mixopt.scaling.fit import fit_scale
+from mixopt.scaling.stored import load_scale
+from mixopt.study.progress import Progress
+from regressors.laws.effective_tokens import effective_shares
 from tests.test_scale import made_runs
 
 LAW = "joint-log-linear"
@@ -25,7 +25,7 @@ HALF = {"a": 0.5, "b": 0.5}
 @pytest.fixture(autouse=True)
 def short_search(monkeypatch):
     """Searches are tested elsewhere: here a few trials will do, the local search does the rest."""
-    monkeypatch.setattr("mixopt.scaling.TRIALS", 40)
+    monkeypatch.setattr("mixopt.scaling.fit.TRIALS", 40)
 
 
 def read(path):

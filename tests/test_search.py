@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixopt import studydb
 from mixopt.errors import MixoptError
-from mixopt.polish import polish
-from mixopt.search import SAMPLERS, UNUSABLE, search, usable
-from mixopt.simplex import feasible
+from mixopt.search import storage
+from mixopt.search.local import polish
+from mixopt.search.optimize import SAMPLERS, UNUSABLE, search, usable
+from mixopt.search.simplex import feasible
 
 DOMAINS = ("books", "code", "news", "talk", "web")
 BEST = np.array([0.1, 0.0, 0.25, 0.05, 0.6])
@@ -155,9 +155,9 @@ def load(path):
     return optuna.load_study(study_name="mixopt", storage=f"sqlite:///{path}")
 
 
-@pytest.mark.parametrize("schema", [studydb.KNOWN_SCHEMA, "another"], ids=["copied rows", "Optuna's own way"])
+@pytest.mark.parametrize("schema", [storage.KNOWN_SCHEMA, "another"], ids=["copied rows", "Optuna's own way"])
 def test_the_stored_study_holds_every_trial_with_its_mixture(tmp_path, monkeypatch, schema):
-    monkeypatch.setattr(studydb, "KNOWN_SCHEMA", schema)
+    monkeypatch.setattr(storage, "KNOWN_SCHEMA", schema)
     path = tmp_path / "study" / "search.db"
     found = search(bowl, None, feasible(DOMAINS, fixed={"talk": 0.1}), trials=30, storage=path)
     stored = load(path)

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from mixopt.errors import MixoptError
-from mixopt.fitting import fit_runs, judge_all
-from mixopt.runtable import RunTable
-from mixopt.selection import SCORES, noise, score
-from mixopt.target import target_of
+from mixopt.mixture.fit import fit_runs, judge_all
+from mixopt.mixture.scores import SCORES, noise, score
+from mixopt.runs.objective import target_of
+from mixopt.runs.table import RunTable
 
 DOMAINS, TEXTS = ("books", "code", "news"), ("quotes", "spanish")
 QUICK = ("exponential-mixing", "regmix-linear")

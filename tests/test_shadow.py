@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mixopt.polish import polish
-from mixopt.runtable import RunTable
-from mixopt.shadow import LengthGain, length_gain, prices, shadow_prices
-from mixopt.simplex import feasible
-from mixopt.target import Target
-from mixopt.worth import told_certificate, told_most, told_worth
-from regressors.repetition import effective_shares
+from mixopt.mixture.summary import told_certificate, told_most, told_worth
+from mixopt.runs.objective import Target
+from mixopt.runs.table import RunTable
+from mixopt.search.local import polish
+from mixopt.search.shadow_prices import LengthGain, length_gain, prices, shadow_prices
+from mixopt.search.simplex import feasible
+from regressors.laws.effective_tokens import effective_shares
 
 DOMAINS = ("math", "code", "web", "junk")
 TOKENS = 20e9
@@ -184,7 +184,7 @@ def test_without_pools_or_tokens_it_says_why_there_are_no_prices(given, why):
 
 
 def test_prices_of_a_fitted_law_are_what_searching_again_with_more_text_gains():
-    from regressors.pools import PoolRegressor
+    from regressors.estimators.pool_aware import PoolRegressor
 
     rng = np.random.default_rng(0)
     W, made_by = rng.dirichlet(np.ones(4), 40), Repeating(shares_of(POOLS))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxies import tokens as tk
+from proxies import tokenizer as tk
 from proxies.corpora import Source, read
 from proxies.shards import duplicates_across, open_shard, text_hash, write
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixopt.errors import MixoptError
-from mixopt.simplex import Feasible, distance_to_hull, feasible, inside_hull, nearest, total_variation
+from mixopt.search.simplex import Feasible, distance_to_hull, feasible, inside_hull, nearest, total_variation
 
 
 @st.composite

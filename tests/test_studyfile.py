@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixopt import examples
-from mixopt.config import Study, parse_count
 from mixopt.errors import MixoptError
-from mixopt.studyfile import load_study
+from mixopt.formatting import parse_count
+from mixopt.mixture.config import Study
+from mixopt.study import examples
+from mixopt.study.loading import load_study
 
 GOOD = """\
 name: small

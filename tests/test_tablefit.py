@@ -12,14 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mixopt
-from mixopt.cli import main
+from mixopt.cli.main import main
+from mixopt.cli.table_options import target_weights
 from mixopt.errors import MixoptError
-from mixopt.folder import digest
-from mixopt.importing import read_runs
-from mixopt.mixtures import as_shares
-from mixopt.reading import choice, column_or_count, target_weights
-from mixopt.storedfit import write_fit
-from mixopt.tablefit import fit_table, searched
+from mixopt.mixture.table import fit_table
+from mixopt.runs.mixtures import as_shares
+from mixopt.runs.read import choice, column_or_count, read_runs
+from mixopt.runs.stored import write_fit
+from mixopt.search.simplex import searched
+from mixopt.serialization import digest
 
 DOMAINS = ("code", "news", "web")
 TARGET = {"x": 0.7, "y": 0.3}
@@ -70,7 +71,7 @@ def run(capsys, monkeypatch, tmp_path):
 @pytest.fixture(autouse=True)
 def short_search(monkeypatch):
     """Searches are tested elsewhere: here a few trials will do, the local search does the rest."""
-    monkeypatch.setattr("mixopt.tablefit.TRIALS", 70)
+    monkeypatch.setattr("mixopt.mixture.table.TRIALS", 70)
 
 
 QUICK = ("--predictors", "regmix-linear,exponential-mixing", "--folds", "4")

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from mixopt import examples
 from mixopt.errors import MixoptError
-from mixopt.mixturestages import import_runs
-from mixopt.pipeline import open_session, run
+from mixopt.mixture.kind import import_runs
+from mixopt.study import examples
+from mixopt.study.pipeline import open_session, run
 
 
 def test_the_example_recommends_from_its_table(tmp_path):

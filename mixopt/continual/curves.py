@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixopt.continual.draws import Worlds, band
 from mixopt.continual.fit import held
-from mixopt.continual.sweep import Budget, Points, Swept, swept
-from mixopt.continual.worlds import Worlds, band
+from mixopt.continual.grid import Budget, Points, Swept, swept
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixopt.continual.forkruns import START, along, losses_of
-from mixopt.continual.forks import Fork, ForkPlan, Origin, fork_job
+from mixopt.continual.design import Fork, ForkPlan, Origin, fork_job
+from mixopt.continual.runs import START, along, losses_of
 from mixopt.errors import MixoptError
-from mixopt.folder import digest, read_json, write_json
-from mixopt.target import weighted
-from mixopt.training import train_missing
+from mixopt.runs.objective import weighted
+from mixopt.serialization import digest, read_json, write_json
+from mixopt.study.training import train_missing
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mixopt.continual.study import ContinualStudy
-    from mixopt.pipeline import Session
+    from mixopt.continual.config import ContinualStudy
+    from mixopt.study.pipeline import Session
 
 SEEDS = 3
 SEED_OFFSET = 1000  # fresh seeds: the recommendation was chosen on the design's own
@@ -106,7 +106,7 @@ def spread(values: Any) -> float:
 
 def show_verified(console: Console, verified: Mapping[str, Any]) -> None:
     """The promises and what came of them, a line each."""
-    from mixopt.report.words import loss
+    from mixopt.formatting import loss
 
     for key, word in (("domain", "domain loss"), ("general", "general loss")):
         row = verified[key]

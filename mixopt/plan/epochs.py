@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from mixopt.plan.margin import marginal, next_steps, prices, turning, value_of_a_repeat
+from mixopt.formatting import amount, passes
+from mixopt.plan.marginal import marginal, next_steps, prices, turning, value_of_a_repeat
 from mixopt.plan.optimum import LEAST, balanced, best_run, least_compute
 from mixopt.plan.surface import TRAINING, Array, Run, Surface, losses, run_at
-from mixopt.report.words import amount, passes
 
 POINTS = 97  # of a curve
 TOLERABLE = 1e-3  # nats/token: where a tenth of a budget is so near, more is wasted

@@ -9,7 +9,7 @@ import numpy as np
 from mixopt.repetition.runs import Frame
 
 if TYPE_CHECKING:
-    from regressors.datalaws import RepetitionRegressor
+    from regressors.estimators.repetition import RepetitionRegressor
 
 POINTS = 61  # of a return curve
 BEYOND = 2.0  # a curve goes on to so many times the most epochs that were trained

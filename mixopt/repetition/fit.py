@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixopt import __version__
 from mixopt.errors import MixoptError
-from mixopt.folder import Folder, digest, read_json, write_json
-from mixopt.progress import Progress
+from mixopt.repetition.config import RepetitionStudy
 from mixopt.repetition.curves import contours, curves
-from mixopt.repetition.judge import FOLDS, INSIDE, best_of, counts_of, judge, noise_of
 from mixopt.repetition.runs import Frame, Measured, enough_to_fit
-from mixopt.repetition.study import RepetitionStudy
+from mixopt.repetition.scores import FOLDS, INSIDE, best_of, counts_of, judge, noise_of
+from mixopt.serialization import digest, read_json, write_json
+from mixopt.study.layout import Folder
+from mixopt.study.progress import Progress
+from mixopt.version import __version__
 
 if TYPE_CHECKING:
-    from mixopt.repetition.judge import Predict
-    from regressors.datalaws import RepetitionRegressor
-    from regressors.presets import Preset
+    from mixopt.repetition.scores import Predict
+    from regressors.estimators.repetition import RepetitionRegressor
+    from regressors.laws.presets import Preset
 
 AVERAGE = "average"  # of all forms, by what they predict of runs left out: the one that answers
 LEVEL = 0.8  # of all intervals
@@ -50,7 +51,7 @@ class RepetitionFit:
 
 
 def average(seed: int) -> RepetitionRegressor:
-    from regressors.datalaws import RepetitionRegressor
+    from regressors.estimators.repetition import RepetitionRegressor
 
     return RepetitionRegressor(random_state=seed)
 
@@ -74,7 +75,7 @@ def alone(estimator: RepetitionRegressor, form: str) -> Predict:
 def preset_of(estimator: RepetitionRegressor, form: str, note: str = "") -> Preset:
     """One form of a fitted average with its values, for counts as they are."""
     from regressors.laws.overfitting import FORMS
-    from regressors.presets import Preset
+    from regressors.laws.presets import Preset
 
     return Preset(form, FORMS[form], estimator.values_[form], FORMS[form].source, note)
 
@@ -168,7 +169,7 @@ def scale_of(cells: Frame) -> dict[str, list[float]]:
 
 def loaded(record: dict[str, Any]) -> RepetitionFit:
     """The fit that a record holds."""
-    from regressors.datalaws import RepetitionRegressor
+    from regressors.estimators.repetition import RepetitionRegressor
 
     arms = [Arm(arm["weight_decay"], RepetitionRegressor.from_dict(arm["estimator"]), arm) for arm in record["arms"]]
     return RepetitionFit(record, arms)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mixopt.errors import MixoptError
-from mixopt.folder import Folder
-from mixopt.repetition.ladder import REPEAT, LadderPlan
-from mixopt.repetition.study import RepetitionStudy
-from mixopt.runtable import collect, write_table
-from mixopt.target import weighted
+from mixopt.repetition.config import RepetitionStudy
+from mixopt.repetition.design import REPEAT, LadderPlan
+from mixopt.runs.objective import weighted
+from mixopt.runs.table import collect, write_table
+from mixopt.study.layout import Folder
 
 FEWEST = 8  # cells of one weight decay: the forms of the law have up to so many parameters
 Frame = Any  # a pandas.DataFrame: type checkers can't tell its columns from tables

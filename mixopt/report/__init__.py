@@ -1,6 +1,1 @@
-"""The report: one self-contained HTML page about one study, recommendation first."""
-
-from mixopt.report.folder import write
-from mixopt.report.page import render
-
-__all__ = ["render", "write"]
+"""Documents and how they are rendered: a leaf that knows no kind of study."""

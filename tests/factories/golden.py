@@ -31,7 +31,7 @@ def answers(*words: str) -> str:
     """Standard output of a command in the current folder; AssertionError with all it said where it fails."""
     from typer.testing import CliRunner
 
-    from mixopt.cli import app
+    from mixopt.cli.main import app
 
     before = sys.argv
     sys.argv = ["mixopt", *words]  # some answers keep the command that made them

@@ -1,0 +1,5 @@
+"""`python -m mixopt.cli`."""
+
+from mixopt.cli.main import main
+
+main()

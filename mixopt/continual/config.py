@@ -1,0 +1,165 @@
+"""Studies of continued pretraining as frozen records: how much general text to keep, and what the new domain gains."""
+
+from collections import Counter
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from mixopt.study.config import (
+    AnyStudy,
+    Count,
+    DomainName,
+    Number,
+    Problems,
+    Record,
+    Share,
+    Size,
+    WholeCount,
+    heads_of,
+    parse_whole,
+    sum_problems,
+    text_problems,
+    weights_of,
+)
+
+Times = Annotated[int, BeforeValidator(parse_whole), Field(ge=0, le=1000)]
+
+
+class Base(Record):
+    """The general model that is continued: trained here once a size, or one that mixopt trained before."""
+
+    sizes: list[Size] = Field(
+        default=[1.0],
+        min_length=1,
+        description="in times the proxy's parameters; the width grows by whole heads, the learning rate falls with it",
+    )
+    tokens: WholeCount = Field(default=1_500_000, description="general text that each base is trained on")
+    weight_decay: Number = Field(default=0.1, ge=0)
+    store: str | None = Field(
+        default=None,
+        description="a folder of bases that several studies share, relative to the study file; left out: bases/ in "
+        "the study folder",
+    )
+    checkpoint: str | None = Field(
+        default=None, description="a base (.npz) that mixopt trained, in place of new ones; relative to the study file"
+    )
+
+
+class Continuing(Record):
+    """How a base is trained on: a schedule of its own, its learning rate warmed up again."""
+
+    learning_rate: Number = Field(
+        default=2e-3, gt=0, description="peak; a quarter of a base's own default forgets less"
+    )
+    warmup: Share = Field(default=0.05, description="share of the steps")
+    decay: Share = Field(default=0.3, description="share of the steps over which the rate falls to 0")
+    weight_decay: Number = Field(default=0.1, ge=0)
+
+
+class Forks(Record):
+    """Which continued runs are trained: every size with every share of the new domain and every token count."""
+
+    shares: list[Share] = Field(
+        default=[0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0], min_length=3, description="of the new domain in what is read"
+    )
+    tokens: list[WholeCount] = Field(
+        default=[100_000, 200_000, 400_000],
+        min_length=1,
+        description="each is a run with its own schedule: a loss on the way is not the end of a shorter run",
+    )
+    repeats: Times = Field(default=2, description="more seeds of the middle share's longest fork: the noise floor")
+    looks: WholeCount = Field(
+        default=8, le=1000, description="how often losses are taken on the way of a fork, the start besides"
+    )
+
+
+class ContinualQuestion(Record):
+    """The run to plan."""
+
+    params: Count | None = Field(default=None, description="non-embedding parameters; left out: the largest trained")
+    tokens: Count | None = Field(default=None, description="to continue on; left out: the most that was trained")
+    compute: Count | None = Field(
+        default=None, description="training FLOPs, 6 x params x tokens, in place of both: the best split is found"
+    )
+    domain_tokens: Count | None = Field(
+        default=None, description="unique tokens of the new domain; left out: no limit, nothing is repeated"
+    )
+    tolerance: Share = Field(
+        default=0.03, description="how far the general loss may end above its start, a share of it"
+    )
+
+
+class ContinualStudy(AnyStudy):
+    """A study of continued pretraining: one study file."""
+
+    kind: Literal["continual"] = Field(description="what is asked: how much general text to keep in a new domain")
+    new: DomainName = Field(description="the domain to learn; all others are the general text that is kept")
+    general: dict[DomainName, Share] | None = Field(
+        default=None,
+        description="shares of the general domains within what is kept, in the base and in the forks; left out: as "
+        "much of each as there is",
+    )
+    domain_loss: str | dict[str, Share] | None = Field(
+        default=None, description="validation texts that say what the domain gains; left out: the new domain's own"
+    )
+    general_loss: str | dict[str, Share] | None = Field(
+        default=None, description="validation texts that say what is kept; left out: the general domains by their share"
+    )
+    base: Base = Base()
+    continuing: Continuing = Continuing()
+    design: Forks = Forks()
+    full: ContinualQuestion = ContinualQuestion()
+
+    @property
+    def kept(self) -> list[str]:
+        """The general domains."""
+        return [name for name in self.domains if name != self.new]
+
+
+def continual_problems(study: ContinualStudy) -> Problems:
+    """What the parts of a study say against each other, empty when all is well."""
+    found: Problems = []
+    if study.new not in study.domains:
+        found.append((("new",), f"{study.new!r} is none of the domains {', '.join(study.domains) or '(none given)'}"))
+    elif not study.kept:
+        found.append((("domains",), "has the new domain alone: name the general text that is kept"))
+    for key in ("domain_loss", "general_loss"):
+        wanted = getattr(study, key)
+        found += [
+            ((key,) if where == ("target",) else (key, *where[1:]), said)
+            for where, said in text_problems(study, wanted or {})
+            if where[0] == "target"
+        ]
+        if wanted is not None:
+            found += sum_problems((key,), weights_of(wanted))
+    found += text_problems(study, {})
+    if study.general is not None:
+        found += [
+            (("general", name), f"is not a general domain; there are {', '.join(study.kept)}")
+            for name in study.general
+            if name not in study.kept
+        ]
+        found += sum_problems(("general",), weights_of(study.general))
+    return found + fork_problems(study)
+
+
+def fork_problems(study: ContinualStudy) -> Problems:
+    found: Problems = []
+    listed = (("base", "sizes", study.base.sizes), ("design", "shares", study.design.shares),
+              ("design", "tokens", study.design.tokens))  # fmt: skip
+    for part, key, values in listed:
+        twice = [value for value, times in Counter(values).items() if times > 1]
+        found += [((part, key), f"{value:g} stands there twice") for value in twice[:1]]
+    widths = Counter(heads_of(study.proxy, size) for size in set(study.base.sizes))
+    if max(widths.values()) > 1:
+        found.append((("base", "sizes"), "two of them come to one width, which grows by whole heads: set them further "
+                      "apart, or give proxy more heads"))  # fmt: skip
+    if study.base.checkpoint is not None and "sizes" in study.base.model_fields_set:
+        found.append((("base", "sizes"), "has no use with base.checkpoint, which has its own size: take one out"))
+    step = study.proxy.batch * study.proxy.context
+    for where, tokens in ((("design", "tokens"), min(study.design.tokens)), (("base", "tokens"), study.base.tokens)):
+        if tokens < step:
+            found.append((where, f"{tokens:,} tokens are less than one step of {step:,} (proxy.batch x proxy.context)"))
+    if study.full.compute is not None and (study.full.params is not None or study.full.tokens is not None):
+        found.append((("full", "compute"), "leaves params and tokens free: take it out, or both of them"))
+    return found

@@ -1,0 +1,248 @@
+"""Counts of tokens, parameters and FLOPs as people write them."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import floor, isfinite, log10
+from typing import Any, TypeGuard
+
+import numpy as np
+
+SUFFIXES = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+
+
+def parse_count(value: Any) -> Any:
+    """20B, 300M, 800K, 1e9 or a plain number as a float; anything else is left for pydantic to refuse."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*([KMBT])\s*", value, re.IGNORECASE)
+        if match:
+            return float(match[1].replace("_", "")) * SUFFIXES[match[2].upper()]
+        raise ValueError(f"{value!r} is not a count: write a number such as 1e9, or with a suffix K, M, B or T")
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+# Numbers and sentences as a reader says them.
+
+
+UNKNOWN = "–"
+NAMED = 6  # domains named in a sentence before the others are summed up
+
+
+def known(value: Any) -> TypeGuard[float]:
+    """Whether the value is a finite number (a missing one is None or NaN)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def loss(value: Any, digits: int = 3) -> str:
+    """Nats/token with a fixed number of decimals."""
+    return f"{value:.{digits}f}" if known(value) else UNKNOWN
+
+
+def digits_for(width: Any) -> int:
+    """Decimals that show an interval of this width (nats/token) with two digits; 3 when it is unknown."""
+    if not known(width) or width <= 0:
+        return 3
+    return min(4, max(2, 1 - floor(log10(width))))
+
+
+def signed(value: Any, digits: int = 3) -> str:
+    """A difference with its sign, a true minus for a negative one."""
+    if not known(value):
+        return UNKNOWN
+    text = f"{abs(value):.{digits}f}"
+    if float(text) == 0:
+        return text
+    return ("−" if value < 0 else "+") + text
+
+
+def against(value: Any, other: Any, digits: int = 3) -> str:
+    """How far a loss is from another one: '0.21 below', '0.02 above' or 'level with'."""
+    gap = f"{abs(value - other):.{digits}f}"
+    if float(gap) == 0:
+        return "level with"
+    return f"{gap} below" if value < other else f"{gap} above"
+
+
+def share(value: Any) -> str:
+    """A share of training tokens as a percentage."""
+    if not known(value):
+        return UNKNOWN
+    if 0 < value < 0.001:
+        return "<0.1%"
+    if value == 0:
+        return "0%"
+    return f"{100 * value:.0f}%" if value >= 0.0995 else f"{100 * value:.1f}%"
+
+
+def share_cell(value: Any) -> str:
+    """A share for a column of shares: one decimal throughout."""
+    if not known(value):
+        return UNKNOWN
+    return "<0.1%" if 0 < value < 0.0005 else f"{100 * value:.1f}%"
+
+
+def amount(value: Any) -> str:
+    """A count of tokens, parameters, bytes or documents to three digits: '1.23M', '140B'."""
+    if not known(value):
+        return UNKNOWN
+    if abs(value) < 1000:
+        return f"{value:.0f}"
+    for limit, scale, unit in ((999.5e3, 1e3, "K"), (999.5e6, 1e6, "M"), (999.5e9, 1e9, "B")):
+        if abs(value) < limit:
+            return f"{value / scale:.3g}{unit}"
+    return f"{value / 1e12:.3g}T"
+
+
+def size(value: Any) -> str:
+    """Bytes in decimal units: '3.20 MB'."""
+    if not known(value):
+        return UNKNOWN
+    for scale, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "KB")):
+        if abs(value) >= scale:
+            return f"{value / scale:.3g} {unit}"
+    return f"{value:.0f} B"
+
+
+def passes(value: Any) -> str:
+    """Epochs over a domain."""
+    if not known(value):
+        return UNKNOWN
+    if 0 < value < 0.01:
+        return "<0.01"
+    return f"{value:.0f}" if value >= 99.5 else f"{value:.1f}" if value >= 9.95 else f"{value:.2f}"
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1] if parts else ""
+
+
+def mixture(shares: Mapping[str, float], named: int = NAMED) -> str:
+    """'31% medical, 24% legal and 8% in 3 others', largest first; domains without a share are left out."""
+    ranked = sorted(((w, d) for d, w in shares.items() if known(w) and w > 0), key=lambda pair: (-pair[0], pair[1]))
+    cut = len(ranked) if len(ranked) <= named + 1 else named
+    parts = [f"{share(w)} {d}" for w, d in ranked[:cut]]
+    if ranked[cut:]:
+        parts.append(f"{share(sum(w for w, _ in ranked[cut:]))} in {len(ranked) - cut} others")
+    return listed(parts)
+
+
+def scale(of: Mapping[str, Any]) -> str:
+    """'7B parameters and 140B tokens', with whichever of the two is known; empty when neither is."""
+    parts = [f"{amount(of[key])} {word}" for key, word in SIZES if known(of.get(key))]
+    return listed(parts)
+
+
+SIZES = (("params", "parameters"), ("tokens", "tokens"))
+
+
+def mean(values: Iterable[Any]) -> float | None:
+    """Mean of the known values; None when there are none."""
+    finite = [value for value in values if known(value)]
+    return sum(finite) / len(finite) if finite else None
+
+
+def format_target(target: Mapping[str, float], most: int = 4) -> str:
+    """'x', '0.7 x + 0.3 y' or 'the mean of 13 losses'."""
+    if len(target) == 1:
+        return next(iter(target))
+    if len(target) > most and max(target.values()) - min(target.values()) < 1e-9:
+        return f"the mean of {len(target)} losses"
+    parts = [f"{weight:.3g} {name}" for name, weight in target.items()]
+    return " + ".join(parts if len(parts) <= most else [*parts[: most - 1], f"{len(parts) - most + 1} more"])
+
+
+def number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def comma_list(names: Sequence[object], most: int = 8) -> str:
+    """The first names, and how many more."""
+    more = len(names) - most
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown + (f" and {more} more" if more > 0 else "")
+
+
+FOREVER = 1000.0  # epochs; more are told as so many
+
+
+def times(value: float | None) -> str:
+    """Epochs; very many are told as such."""
+    return "never" if value is None else f">{FOREVER:.0f}" if value > FOREVER else passes(value)
+
+
+def flops(value: Any) -> str:
+    return f"{value:.2e}".replace("e+", "e") if known(value) else UNKNOWN
+
+
+def span(ends: Sequence[float] | None, told: Callable[[Any], str]) -> str:
+    """An interval, or nothing where none is known."""
+    return "" if ends is None else f"{told(ends[0])} to {told(ends[1])}"
+
+
+def as_number(text: object) -> float | None:
+    """A number, with a suffix K, M, B or T if need be; None for other text."""
+    try:
+        value = parse_count(text)
+    except ValueError:
+        value = None
+    return value if isinstance(value, float) else to_float(text)
+
+
+def told_values(values: Sequence[object], most: int = 6) -> str:
+    """'122M (654 rows) and 310M (654 rows)': the different values in their own order, with how often each stands."""
+    counts: dict[object, int] = {}
+    for value in values:
+        counts[value] = counts.get(value, 0) + 1
+    numbers = {value: number for value in counts if (number := as_number(value)) is not None}
+    ordered = sorted(counts, key=numbers.__getitem__) if len(numbers) == len(counts) else list(counts)
+    shown = ordered if len(ordered) <= most else [*ordered[: most - 2], ordered[-1]]
+    parts = [f"{short(value)} ({counts[value]} row{'s' if counts[value] > 1 else ''})" for value in shown]
+    if len(shown) < len(ordered):
+        parts[-1:] = [f"{len(ordered) - len(shown)} more", f"up to {parts[-1]}"]
+    return ", ".join(parts)
+
+
+def short(value: object) -> str:
+    """122000000.0 as 122M and 1998000000 as 1.998B; text, and numbers of many digits, as they are."""
+    number = to_float(value)
+    if number is None or not np.isfinite(number):
+        return str(value)
+    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if abs(number) >= size:
+            told = f"{number / size:.10g}"
+            return f"{told}{letter}" if len(told) <= 10 else f"{number:.12g}"
+    return f"{number:.12g}"
+
+
+def nearest_names(name: str, names: Sequence[str]) -> str:
+    """The way out of a name that isn't there: those like it, or the first of all."""
+    plain = {one: re.sub(r"[^0-9a-z]", "", one.lower()) for one in names}
+    wanted = re.sub(r"[^0-9a-z]", "", name.lower())
+    near = [one for one in names if wanted and wanted in plain[one]]
+    for alike in difflib.get_close_matches(wanted, plain.values(), n=2):
+        near += [one for one in names if plain[one] == alike]
+    near = list(dict.fromkeys(near))[:3]
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"choose from {comma_list(names)}"
+
+
+def is_empty(cell: object) -> bool:
+    """Whether a cell says nothing."""
+    return cell is None or (isinstance(cell, float) and math.isnan(cell))
+
+
+def to_float(cell: object) -> float | None:
+    """The number in a cell, exactly; NaN for an empty one, None for text."""
+    if is_empty(cell):
+        return math.nan
+    try:
+        return float(cell)  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError):
+        return None

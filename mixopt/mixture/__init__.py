@@ -1,0 +1,1 @@
+"""Studies of mixtures, and the same for a table of runs."""

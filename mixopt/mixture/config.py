@@ -1,0 +1,193 @@
+""""""
+
+import difflib
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from mixopt.study.config import (
+    AnyStudy,
+    Count,
+    Number,
+    Problems,
+    ProxyShape,
+    Record,
+    Share,
+    WholeCount,
+    parse_whole,
+    sum_problems,
+    text_problems,
+    weights_of,
+)
+from regressors import PREDICTORS
+
+# Tried when a study or a command names none: each good on some published table and quick enough for all.
+TRIED = (
+    "effective-data",
+    "effective-data-epochs",
+    "gp-log",
+    "ensemble",
+    "exponential-mixing",
+    "regmix-lightgbm",
+    "regmix-linear",
+)
+
+
+def name_of_predictor(value: str) -> str:
+    if value not in PREDICTORS:
+        near = difflib.get_close_matches(value, PREDICTORS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(PREDICTORS)}"
+        raise ValueError(f"no predictor is called {value!r}: {hint}")
+    return value
+
+
+PredictorName = Annotated[str, AfterValidator(name_of_predictor), Field(json_schema_extra={"enum": list(PREDICTORS)})]
+
+
+class FullRun(Record):
+    """The run that the recommendation is for."""
+
+    params: Count = Field(description="non-embedding parameters")
+    tokens: Count = Field(description="training tokens; with the pools it decides how often text is repeated")
+
+
+class Proxy(ProxyShape):
+    """The tiny model that stands in for the full run."""
+
+    tokens: WholeCount = Field(default=512_000, description="training tokens of one proxy")
+    weight_decay: Number = Field(default=0.1, ge=0)
+
+
+class Design(Record):
+    mixtures: WholeCount = Field(default=40, ge=4, description="different mixtures, natural and uniform among them")
+    repeats: Annotated[int, BeforeValidator(parse_whole), Field(ge=0, le=1000)] = Field(
+        default=3, description="more runs of one mixture with other seeds: the noise floor"
+    )
+    repetition_matched: bool = Field(
+        default=True,
+        description="proxies draw from a fixed part of each pool, so that their epochs match the full run's",
+    )
+    repetition_runs: Annotated[int, BeforeValidator(parse_whole), Field(ge=0, le=1000)] = Field(
+        default=6,
+        description="more runs of some mixtures from a third and three times their pools: they tell weight and "
+        "repetition apart. None are needed, and none made, where no mixture repeats anything",
+    )
+    shorter_runs: Annotated[int, BeforeValidator(parse_whole), Field(ge=0, le=1000)] = Field(
+        default=3,
+        description="more runs of half the tokens at the same epochs, beside repetition_runs: they tell what unique "
+        "tokens are worth in training tokens",
+    )
+
+
+class Search(Record):
+    """What a recommended mixture may look like, and how it is looked for."""
+
+    sampler: Literal["cma-es", "gp", "tpe", "random"] = "cma-es"
+    trials: WholeCount = 1000
+    max_epochs: Count | dict[str, Count] | None = Field(
+        default=None,
+        description="a hard cap on passes over a domain, one for all or by domain; left out: the proxies' own "
+        "repetition decides",
+    )
+    min_weight: Share | dict[str, Share] = Field(
+        default=0.0, description="floor, a share of training tokens; or by domain"
+    )
+    max_weight: Share | dict[str, Share] = Field(default=1.0, description="ceiling; or by domain")
+    fixed: dict[str, Share] = Field(default={}, description="weights that are settled")
+
+
+class RunsFile(Record):
+    """A table of runs that you already have."""
+
+    path: str = Field(description="CSV or parquet: a run a row; relative to the study file")
+    metrics: str | None = Field(
+        default=None, description="a second file with the losses, as RegMix and olmix publish them"
+    )
+    on: str | None = Field(default=None, description="the column that joins the two files")
+    weights: str | list[str] | dict[str, str] | None = Field(
+        default=None, description="prefix of the weight columns, their list, or a map domain: column"
+    )
+    losses: str | list[str] | dict[str, str] | None = Field(
+        default=None, description="prefix of the loss columns, their list, or a map text: column"
+    )
+    where: str | list[str] = Field(
+        default=[], description="conditions on columns, such as model_size=122M: only rows that keep them are read"
+    )
+    last_step: bool = Field(default=False, description="of a run with rows for several steps keep the last")
+    params: Count | str | None = Field(default=None, description="a column, or one number for all runs")
+    tokens: Count | str | None = Field(default=None, description="a column, or one number for all runs")
+    seed: str | None = Field(default=None, description="a column")
+    renormalise: bool = Field(default=False, description="divide weights that don't sum to 1 by their sum")
+
+
+class Verify(Record):
+    """How `mixopt verify` trains the recommendation, the natural and the uniform mixture."""
+
+    seeds: WholeCount = 3
+    params_scale: Number = Field(default=4.0, ge=1, description="the second size, in times the proxy's parameters")
+    tokens_scale: Number = Field(default=2.0, ge=1, description="its training tokens, in times the proxy's")
+
+
+class Study(AnyStudy):
+    """A study of mixtures: one study file."""
+
+    kind: Literal["mixture"] = Field(default="mixture", description="what is asked: the best mixture for a full run")
+    target: str | dict[str, Share] = Field(description="a validation text, or weights over several that sum to 1")
+    full: FullRun | None = Field(default=None, description="the run to plan; needed unless runs: is given")
+    runs: str | RunsFile | None = Field(default=None, description="runs that you already have: nothing is trained")
+    proxy: Proxy = Proxy()
+    design: Design = Design()
+    predictors: list[PredictorName] = Field(
+        default=list(TRIED), min_length=1, description="fitted and judged by cross-validation; the best is used"
+    )
+    search: Search = Search()
+    verify: Verify = Verify()
+
+    @property
+    def brings_runs(self) -> bool:
+        return self.runs is not None
+
+    @property
+    def target_weights(self) -> dict[str, float]:
+        """Text -> weight in the target, zero weights left out."""
+        return weights_of(self.target)
+
+    @property
+    def runs_file(self) -> RunsFile | None:
+        return RunsFile(path=self.runs) if isinstance(self.runs, str) else self.runs
+
+
+def problems(study: Study) -> Problems:
+    """What the parts of a study say against each other, empty when all is well."""
+    found = sum_problems(("target",), study.target_weights)
+    if study.runs is None:
+        found += without_runs(study)
+    else:
+        found += [
+            (("domains", name), f"the study takes its runs from {study.runs_file.path}: state only pool here")  # type: ignore[union-attr]
+            for name, domain in study.domains.items()
+            if domain.has_source
+        ]
+        if study.held_out:
+            found.append((("held_out",), "has no use with runs: every loss column of the runs can be the target"))
+    for key in ("max_epochs", "min_weight", "max_weight", "fixed"):
+        value = getattr(study.search, key)
+        if isinstance(value, dict) and study.domains and study.runs is None:
+            found += [
+                (("search", key, name), f"no domain has this name; there are {', '.join(study.domains)}")
+                for name in value
+                if name not in study.domains
+            ]
+    return found
+
+
+def without_runs(study: Study) -> Problems:
+    found: Problems = []
+    if len(study.domains) < 2:
+        found.append((("domains",), "a mixture needs at least 2 domains (or give runs: with a table of your own)"))
+    if study.full is None:
+        found.append((("full",), "is missing: state params and tokens of the run to plan"))
+    found += text_problems(study, study.target)
+    if study.design.mixtures < 4:
+        found.append((("design", "mixtures"), "needs 4 or more"))
+    return found

@@ -1,0 +1,127 @@
+"""The recommended mixture as other trainers read it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from mixopt.errors import MixoptError
+from mixopt.serialization import write_text
+
+PLACES = 6  # decimals of an exported weight: a millionth of the tokens
+
+
+def rounded(weights: Mapping[str, float], *, places: int = PLACES) -> dict[str, str]:
+    """Weights as decimals of so many places that sum to exactly 1, each within one unit of its value.
+
+    weights: 0 or more, any sum above 0; they are divided by it. What rounding down leaves over goes to the largest
+    remainders. A weight of 0 stays 0. Raises MixoptError for a weight below 0 or a sum that isn't above 0.
+    """
+    exact = {name: Fraction(float(weight)) for name, weight in weights.items()}
+    total = sum(exact.values(), start=Fraction(0))
+    if any(weight < 0 for weight in exact.values()) or total <= 0:
+        raise MixoptError("weights to export must be 0 or more, and one above 0: run the search again")
+    units = {name: weight / total * 10**places for name, weight in exact.items()}
+    down = {name: int(share) for name, share in units.items()}
+    left = 10**places - sum(down.values())
+    for name in sorted(units, key=lambda name: down[name] - units[name])[:left]:  # largest remainder first
+        down[name] += 1
+    return {name: f"{unit // 10**places}.{unit % 10**places:0{places}d}" for name, unit in down.items()}
+
+
+def shares(recommendation: Mapping[str, Any]) -> dict[str, float]:
+    """The recommended token shares by domain."""
+    found = {row["domain"]: row["recommended"] for row in recommendation.get("domains") or []}
+    if not found:
+        raise MixoptError("recommendation.json names no domain: run `mixopt search` again")
+    return found
+
+
+def interleave(recommendation: Mapping[str, Any], *, tokens_per_document: Mapping[str, float] | None = None) -> str:
+    """Python text that mixes Hugging Face data sets with `datasets.interleave_datasets`.
+
+    Its probabilities count examples, not tokens: a domain of long documents must be drawn less often.
+    tokens_per_document: mean tokens by domain; None: equal lengths are assumed, and the text says so.
+    Raises MixoptError for a domain without a mean, or one that isn't above 0.
+    """
+    wanted = shares(recommendation)
+    note = (
+        "Probabilities are per example. They equal the recommended token shares only if all domains' examples have\n"
+        "# the same mean length: pack each domain into blocks of one length first, or export again with the\n"
+        "# mean tokens of a document."
+    )
+    if tokens_per_document is not None:
+        wanted = {name: weight / _length(name, tokens_per_document) for name, weight in wanted.items()}
+        note = "Probabilities are per example: the recommended token shares over each domain's mean document length."
+    used = {name: text for name, text in rounded(wanted).items() if float(text) > 0}
+    table = "\n".join(f"    {json.dumps(name, ensure_ascii=False)}: {text}," for name, text in used.items())
+    dropped = [name for name in wanted if name not in used]
+    left_out = f"# Left out, with no weight: {_one_line(', '.join(dropped))}.\n" if dropped else ""
+    return f'''"""The mixture that mixopt recommends for {_one_line(recommendation.get("study") or "a study")}."""
+
+from datasets import interleave_datasets
+
+# {note}
+{left_out}PROBABILITIES = {{
+{table}
+}}
+
+
+def mixed(domains, *, seed=0):
+    """One data set of `domains`, {{name: data set}}, read again from the start where a domain runs out."""
+    return interleave_datasets(
+        [domains[name] for name in PROBABILITIES],
+        probabilities=list(PROBABILITIES.values()),
+        seed=seed,
+        stopping_strategy="all_exhausted",
+    )
+'''
+
+
+def _length(name: str, tokens_per_document: Mapping[str, float]) -> float:
+    length = tokens_per_document.get(name)
+    if length is None or not 0 < length < float("inf"):
+        raise MixoptError(f"tokens per document of {name} is {length}: give a number above 0 for every domain")
+    return length
+
+
+def _one_line(text: object) -> str:
+    printable = "".join(letter if letter.isprintable() else " " for letter in str(text))
+    return " ".join(printable.split()).replace("\\", "/").replace('"', "'")
+
+
+def megatron(recommendation: Mapping[str, Any], *, paths: Mapping[str, str | Path] | None = None) -> str:
+    """Megatron-LM's `--data-path` blend, "weight prefix weight prefix ...", in one line. Its weights are token shares.
+
+    paths: each domain's .bin/.idx prefix; None: the domain's name stands for it, without spaces.
+    Raises MixoptError for a domain without a path, and for a path with white space, which Megatron would split.
+    """
+    blend = []
+    for name, text in rounded(shares(recommendation)).items():
+        if float(text) == 0:
+            continue
+        path = "_".join(name.split()) if paths is None else str(paths.get(name, ""))
+        if not path or path.split() != [path]:
+            raise MixoptError(f"{name}: {path!r} can't be a Megatron path: give one without spaces for every domain")
+        blend.append(f"{text} {path}")
+    return " ".join(blend) + "\n"
+
+
+def write_exports(
+    recommendation: Mapping[str, Any],
+    folder: Path,
+    *,
+    tokens_per_document: Mapping[str, float] | None = None,
+    paths: Mapping[str, str | Path] | None = None,
+) -> list[Path]:
+    """Writes folder/interleave.py and folder/megatron.txt, each whole or not at all, and gives their paths."""
+    made = {
+        "interleave.py": interleave(recommendation, tokens_per_document=tokens_per_document),
+        "megatron.txt": megatron(recommendation, paths=paths),
+    }
+    for name, text in made.items():
+        write_text(Path(folder) / name, text)
+    return [Path(folder) / name for name in made]

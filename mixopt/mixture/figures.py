@@ -1,0 +1,184 @@
+"""The interactive figures, as Plotly's JSON: each is {"data": [...], "layout": {...}}."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from mixopt.formatting import known
+from mixopt.mixture.report.inputs import TARGET, Run, Study
+from mixopt.report.figures import OTHERS, axis, label, layout
+from mixopt.report.svg import MEASURED, NATURAL, RECOMMENDED
+
+SYMBOLS = ("square", "diamond", "triangle-up", "x", "cross")
+
+
+def _labels(names: Sequence[str]) -> list[str]:
+    """Short names for an axis; those that would fall together keep their full length."""
+    short = [label(name) for name in names]
+    return [label(name, None) if short.count(s) > 1 else s for name, s in zip(names, short, strict=True)]
+
+
+def held_out(study: Study, target: str) -> dict[str, Any] | None:
+    """Measured loss over the loss predicted without that mixture; None when nothing was held out."""
+    kept = study.selection.get("held_out") or {}
+    measured = (kept.get("measured") or {}).get(target) or []
+    names = [f"{run_id} {role}" for run_id, role in zip(kept.get("run_id") or [], kept.get("role") or [], strict=False)]
+    names = [escape(name) for name in names] or [""] * len(measured)
+    predictors = sorted((kept.get("predicted") or {}), key=lambda name: (name != study.predictor, name))
+    traces, shown = [], []
+    for n, predictor in enumerate(predictors):
+        guessed = kept["predicted"][predictor].get(target) or []
+        pairs = [(p, m, t) for p, m, t in zip(guessed, measured, names, strict=False) if known(p) and known(m)]
+        if not pairs:
+            continue
+        shown = shown or [value for p, m, _ in pairs for value in (p, m)]
+        traces.append(_points(predictor, pairs, n))
+    if not traces:
+        return None
+    sd = study.noise(target).get("sd")
+    lines = _diagonal(min(shown), max(shown), sd if known(sd) else None)
+    return {
+        "data": [*lines, *traces],
+        "layout": layout(
+            height=460,
+            xaxis=axis("predicted, held out (nats/token)"),
+            yaxis=axis("measured (nats/token)"),
+        ),
+    }
+
+
+def _points(predictor: str, pairs: list[tuple[float, float, str]], n: int) -> dict[str, Any]:
+    colour = RECOMMENDED if n == 0 else OTHERS[(n - 1) % len(OTHERS)]
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": escape(predictor),
+        "x": [p for p, _, _ in pairs],
+        "y": [m for _, m, _ in pairs],
+        "text": [t for _, _, t in pairs],
+        "marker": {"color": colour, "size": 9, "opacity": 0.85, "symbol": "circle" if n == 0 else SYMBOLS[(n - 1) % 5]},
+        "visible": True if n == 0 else "legendonly",
+        "hovertemplate": "%{text}<br>predicted %{x:.3f}<br>measured %{y:.3f}<extra></extra>",
+    }
+
+
+def _diagonal(low: float, high: float, sd: float | None) -> list[dict[str, Any]]:
+    """The line of perfect prediction and, when noise is known, one standard deviation of it to both sides."""
+    line = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [low, high],
+        "y": [low, high],
+        "line": {"color": "#57606a", "width": 1, "dash": "dash"},
+        "name": "exact",
+        "showlegend": False,
+        "hoverinfo": "skip",
+    }
+    if sd is None:
+        return [line]
+    band = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [low, high, high, low],
+        "y": [low - sd, high - sd, high + sd, low + sd],
+        "fill": "toself",
+        "fillcolor": "rgba(138,143,152,0.25)",
+        "line": {"width": 0},
+        "name": "noise of one run",
+        "showlegend": True,
+        "hoverinfo": "skip",
+    }
+    return [band, line]
+
+
+def by_text(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Predicted change of each text's loss against the natural mixture."""
+    texts = [text for text, row in rows.items() if known(row.get("natural"))]
+    if not texts:
+        return None
+    texts = texts[::-1]  # Plotly counts from the bottom
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": mixture,
+            "x": [_gap(rows[text], mixture) for text in texts],
+            "y": list(range(len(texts))),
+            "text": [label(text, None) for text in texts],
+            "marker": {"color": colour, "size": 11, "symbol": symbol},
+            "hovertemplate": "%{text}: %{x:+.3f}<extra>" + mixture + "</extra>",
+        }
+        for mixture, colour, symbol in (("recommended", RECOMMENDED, "circle"), ("uniform", MEASURED, "diamond-open"))
+    ]
+    shape = layout(
+        height=130 + 26 * len(texts),
+        xaxis=axis("change against natural (nats/token)", zeroline=True, zerolinecolor="#57606a"),
+        yaxis=axis("", tickvals=list(range(len(texts))), ticktext=_labels(texts), range=[-0.6, len(texts) - 0.4]),
+    )
+    return {"data": traces, "layout": shape}
+
+
+def _gap(row: Mapping[str, Any], mixture: str) -> float | None:
+    value = row.get(mixture)
+    return value - row["natural"] if known(value) else None
+
+
+def heat_strip(runs: Sequence[Run], domains: Sequence[str]) -> dict[str, Any] | None:
+    """Every run's mixture as a column, best target loss first, under its loss."""
+    drawn = [run for run in runs if known(run.target) and not run.left_out]
+    if not drawn or not domains:
+        return None
+    rows = list(domains)[::-1]  # Plotly counts from the bottom
+    named = [label(domain, None) for domain in rows]
+    at = [escape(f"{run.run_id} {run.role}".strip()) for run in drawn]
+    heat = {
+        "type": "heatmap",
+        "x": at,
+        "y": named,
+        "z": [[_rounded(run.shares.get(domain)) for run in drawn] for domain in rows],
+        "hovertemplate": "%{x}<br>%{y} %{z:.1%}<extra></extra>",
+        "colorscale": [[0, "#eef3f8"], [0.5, "#5b9bd0"], [1, "#08306b"]],
+        "zmin": 0,
+        "zmax": darkest(drawn),
+        "showscale": False,
+        "xgap": 1 if len(drawn) <= 80 else 0,
+        "ygap": 1,
+    }
+    dots = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": at,
+        "y": [run.target for run in drawn],
+        "yaxis": "y2",
+        "marker": {"color": [MEASURED, *[NATURAL] * (len(drawn) - 1)], "size": 7},
+        "hovertemplate": "%{x}<br>%{y:.3f} nats/token<extra></extra>",
+    }
+    tall = (20 if len(rows) <= 30 else 14) * len(rows)
+    split, gap = tall / (tall + 150), 16 / (tall + 150)
+    shape = layout(
+        height=tall + 180,
+        margin={"l": 60, "r": 16, "t": 12, "b": 16},
+        showlegend=False,
+        xaxis=axis("", type="category", showticklabels=False, ticks="", showgrid=False),
+        yaxis=axis(
+            "", type="category", domain=[0, split], tickvals=named, ticktext=_labels(rows), ticks="", showgrid=False
+        ),
+        yaxis2=axis("", domain=[split + gap, 1]),
+    )
+    return {"data": [heat, dots], "layout": shape}
+
+
+def darkest(runs: Sequence[Run]) -> float:
+    """The share drawn darkest: one in fifty is as large or larger, so that a lone outlier doesn't pale the rest."""
+    shares = sorted(w for run in runs if not run.left_out for w in run.shares.values() if known(w))
+    return shares[min(int(0.98 * len(shares)), len(shares) - 1)] if shares else 1.0
+
+
+def _rounded(value: Any) -> float | None:
+    return round(value, 4) if known(value) else None
+
+
+def held_out_targets(study: Study) -> list[str]:
+    """Names with held-out predictions: the weighted target first, then the texts."""
+    measured = (study.selection.get("held_out") or {}).get("measured") or {}
+    return sorted(measured, key=lambda name: name != TARGET)

@@ -1,0 +1,323 @@
+"""Stage fit: every predictor judged on mixtures that it hasn't seen, the best one kept with its evidence."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixopt.errors import MixoptError
+from mixopt.mixture.config import Study
+from mixopt.mixture.pool_ablation import (
+    NEED_PLACE,
+    NEED_POOLS,
+    Task,
+    beside_of,
+    evidence,
+    r_star,
+    runs_of,
+    task_of,
+    without_other_pools,
+)
+from mixopt.mixture.scores import plain, select
+from mixopt.runs.objective import TARGET, target_of
+from mixopt.runs.pools import common_unique, pool_shares
+from mixopt.serialization import digest, read_json, stamp_of, write_json
+from mixopt.study.layout import Folder
+from mixopt.study.progress import Progress
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mixopt.runs.table import RunTable
+    from regressors.evaluation.cross_validation import HeldOut
+
+    Floats = NDArray[np.float64]
+
+FOLDS = 16  # or one a mixture: tiny designs can spare few
+MANY = 150  # mixtures from which on 5 folds tell as much
+REHEARSALS = 8  # fits to half of the runs, to see how far favourites fall short
+REHEARSALS_OF_MANY = 4  # each has more runs to pick from, and costs more
+STORED = 3  # of what fits/ holds; rises when older files no longer do
+MOST_FOR_CUBIC = 256  # runs up to which predictors of cubic cost are tried without being asked for: a minute beyond
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All predictors' held-out predictions of one table, and what follows from them."""
+
+    table: "RunTable"  # the runs that were judged: those of an extra role are left out
+    tasks: dict[str, Task]  # by predictor
+    judged: "dict[str, HeldOut]"  # by predictor
+    groups: Any  # (n_runs,) the same for runs that are as good as one mixture
+    selection: dict[str, Any]  # what selection.json holds, but for the stamp
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The chosen predictor, fitted to all runs, with the fold estimators that its intervals need.
+
+    All are predictors of shares alone; one that sees repetition is at the full run's unique shares (`AtPools`).
+    """
+
+    name: str
+    estimator: Any  # predict: (n, n_domains) -> (n, n_texts)
+    held_out: "HeldOut"
+    table: "RunTable"  # the runs that were judged
+    selection: dict[str, Any]
+
+
+def check_target(table: "RunTable", study: Study, where: str) -> None:
+    """Raises MixoptError when the target names a text that the runs don't have, or a text has the target's name."""
+    try:
+        target_of(study.target_weights, table)
+    except MixoptError as error:
+        raise MixoptError(f"{where}: {error}") from None
+    if TARGET in table.targets and study.target_weights != {TARGET: 1.0}:
+        raise MixoptError(
+            f"{where}: runs.losses: a loss is called {TARGET!r}, which stands for the study's own target: name it "
+            "otherwise with a map {name: column}"
+        )
+
+
+def fit(
+    table: "RunTable", study: Study, folder: Folder, progress: Progress, *, unique: "Floats | None" = None
+) -> Fitted:
+    """Judge all predictors of the study, fit the best and write fits/. Nothing is fitted twice on the same runs.
+
+    unique: as in `fit_runs`. Raises MixoptError when too few mixtures are left to judge by.
+    """
+    fitted_on = runs_of(table)
+    stamp = stamp_for(fitted_on, table, study, unique)
+    if stamp_of(folder.selection) == stamp:
+        kept = load(folder, fitted_on)
+        progress.stage("fit")
+        progress.finish(f"{kept.name}, as before")
+        return kept
+    found = fit_runs(table, study.target_weights, study.predictors, seed=study.seed, progress=progress, unique=unique)
+    found = replace(found, selection=found.selection | {"stamp": stamp})
+    save(found, folder, study)
+    best = next(s for s in found.selection["scores"] if s["predictor"] == found.name and s["target"] == TARGET)
+    told = (f"{best[key]:.3f}" if best[key] is not None else "unknown" for key in ("spearman", "rmse"))
+    progress.finish("{}: held-out Spearman {}, RMSE {} nats/token".format(found.name, *told))
+    return found
+
+
+def fit_runs(
+    table: "RunTable",
+    target: Mapping[str, float],
+    predictors: Sequence[str],
+    *,
+    folds: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    unique: "Floats | None" = None,
+) -> Fitted:
+    """The predictor that `judge_all` chooses, fitted to all runs; its choice of a mixture is rehearsed besides.
+
+    unique: every domain's unique tokens over the full run's tokens, (n_domains,), inf for unlimited ones; None: as the
+    runs have them, if all have the same. Without, what sees repetition has no place to predict at and is passed over.
+    Other arguments and what is raised as there. Writes nothing; the caller ends the progress.
+    """
+    from regressors.evaluation.cross_validation import rehearse
+
+    progress = progress or Progress()
+    unique = common_unique(runs_of(table)) if unique is None else unique
+    placed = with_a_place(predictors, table, unique, progress)
+    all_of_it = judge_all(table, target, placed, folds=folds, seed=seed, progress=progress)
+    chosen, fitted_on = all_of_it.selection["chosen"], all_of_it.table
+    progress.update(len(all_of_it.judged), f"{chosen} on all runs")
+    task, Y = all_of_it.tasks[chosen], fitted_on.losses
+    rehearsals = REHEARSALS_OF_MANY if all_of_it.selection["mixtures"] > MANY else REHEARSALS
+    try:
+        estimator = task.fit(Y)
+        rehearsal = rehearse(
+            task.make, task.X, Y, all_of_it.groups, rehearsals=rehearsals, seed=seed, beside=task.beside
+        )
+    except ValueError as error:
+        raise MixoptError(f"{chosen}: {error}") from None
+    held_out = all_of_it.judged[chosen]
+    models = [task.at(one, unique) for one in held_out.estimators]
+    held_out = replace(held_out, estimators=models, rehearsal=rehearsal)
+    selection = with_r_star(all_of_it, chosen, estimator, target)
+    return Fitted(chosen, task.at(estimator, unique), held_out, fitted_on, selection)
+
+
+def with_a_place(
+    predictors: Sequence[str], table: "RunTable", unique: "Floats | None", progress: Progress
+) -> Sequence[str]:
+    """The predictors, but for those that see repetition where nothing says how often the full run repeats text."""
+    from regressors import SEES_POOLS
+
+    if unique is not None or pool_shares(runs_of(table)) is None:
+        return predictors
+    lost = [name for name in predictors if name in SEES_POOLS]
+    if lost and len(lost) == len(predictors):
+        raise MixoptError(f"predictors: {', '.join(lost)} {NEED_PLACE}")
+    if lost:
+        progress.note(f"{', '.join(lost)} {NEED_PLACE}; left out.")
+    return [name for name in predictors if name not in lost]
+
+
+def with_r_star(found: Judgement, chosen: str, estimator: Any, target: Mapping[str, float]) -> dict[str, Any]:
+    """The selection with what the runs say of R*. estimator: the chosen one, of all runs."""
+    told = found.selection["repetition"]
+    if told is None:
+        return found.selection
+    law = estimator if told["aware"] == chosen else found.tasks[told["aware"]].fit(found.table.losses)
+    interval = r_star(law, found.table.targets, target_of(target, found.table))
+    return found.selection | {"repetition": told | {"r_star": interval}}
+
+
+def judge_all(
+    table: "RunTable",
+    target: Mapping[str, float],
+    predictors: Sequence[str],
+    *,
+    folds: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Judgement:
+    """Every predictor's held-out predictions, their scores, and the one to use.
+
+    target: weight by text. predictors: names in `regressors.PREDICTORS`; those that need pools are passed over where
+    the runs tell none. folds: None: as many as the runs bear. Repeats and near-duplicates of a mixture share a fold.
+    All are judged on the ordinary runs; what sees pools learns from those of role "repetition" besides, and all predict
+    those too, never having seen their mixtures. Writes nothing; the caller ends the progress.
+    Raises MixoptError for too few mixtures, a target that the runs don't have, a predictor that refuses the runs, and
+    when all predictors need pools.
+    """
+    from regressors import DEFAULT
+    from regressors.evaluation.cross_validation import near_groups
+
+    progress = progress or Progress()
+    fitted_on, beside = runs_of(table), beside_of(table)
+    aim = target_of(target, fitted_on)
+    W, Y = fitted_on.weights, fitted_on.losses
+    labels = near_groups(np.vstack([W, beside.weights]))
+    groups, others = labels[: len(W)], labels[len(W) :]
+    mixtures = len(np.unique(groups))
+    if mixtures < 4:
+        raise MixoptError(f"{mixtures} mixtures without divergence are too few to judge a predictor by: train more")
+    folds = folds or (5 if mixtures > MANY else min(mixtures, FOLDS))
+    tasks = {
+        name: task
+        for name in affordable(predictors, len(W), progress)
+        if (task := task_of(name, fitted_on, seed=seed, beside=beside, groups=others))
+    }
+    if not tasks:
+        raise MixoptError(f"predictors: {', '.join(predictors)} alone can't be used: it {NEED_POOLS}")
+    progress.stage("fit", total=len(tasks) + 1)
+    judged: dict[str, HeldOut] = {}
+    seconds: dict[str, float] = {}
+    for i, (name, task) in enumerate(tasks.items()):
+        progress.update(i, name)
+        started = time.perf_counter()
+        judged[name] = judge(name, task, Y, groups, folds=folds, seed=seed)
+        seconds[name] = (time.perf_counter() - started) / folds
+    try:
+        selection = select(judged, fitted_on, without_other_pools(table), aim, groups, seconds=seconds)
+    except ValueError as error:
+        raise MixoptError(str(error)) from None
+    told = None
+    if aware := next((name for name in (selection["chosen"], *tasks) if tasks[name].sees_pools), None):
+        blind = judged.get(DEFAULT)
+        if blind is None:
+            task = task_of(DEFAULT, fitted_on, seed=seed, beside=beside, groups=others)
+            blind = judge(DEFAULT, task, Y, groups, folds=folds, seed=seed) if task else judged[aware]
+        told = evidence(aware, DEFAULT, {aware: judged[aware], DEFAULT: blind}, aim, fitted_on, beside)
+    more = {"repetition": told, "left_out": table.left_out}
+    return Judgement(fitted_on, tasks, judged, groups, selection | more)
+
+
+def affordable(predictors: Sequence[str], runs: int, progress: Progress) -> Sequence[str]:
+    """The predictors to judge: of a default choice on a large table those alone that don't take minutes."""
+    from mixopt.mixture.config import TRIED
+    from regressors import CUBIC
+
+    if list(predictors) != list(TRIED) or runs <= MOST_FOR_CUBIC:
+        return predictors
+    progress.note(f"{', '.join(n for n in TRIED if n in CUBIC)} are slow on {runs} runs and left out: name predictors "
+                  "to have them judged.")  # fmt: skip
+    return [name for name in predictors if name not in CUBIC]
+
+
+def judge(name: str, task: Task, Y: "Floats", groups: Any, *, folds: int, seed: int) -> "HeldOut":
+    from regressors import cross_validate
+
+    try:
+        return cross_validate(task.make, task.X, Y, groups, folds=folds, seed=seed, beside=task.beside)
+    except ValueError as error:
+        raise MixoptError(f"{name}: {error}") from None
+
+
+def stamp_for(fitted_on: "RunTable", table: "RunTable", study: Study, unique: "Floats | None") -> str:
+    """Of everything that the fit depends on."""
+    from mixopt.version import __version__
+
+    shares = pool_shares(table)
+    return digest(
+        [
+            __version__,
+            STORED,
+            list(fitted_on.domains),
+            list(table.targets),
+            np.round(table.weights, 12).tolist(),
+            np.where(np.isnan(table.losses), -1.0, table.losses).tolist(),
+            list(map(str, table.kept["run_id"])),
+            study.predictors,
+            None if shares is None else [plain(row) for row in shares],
+            list(map(str, table.kept["role"])) if "role" in table.kept else None,
+            None if unique is None else plain(unique),
+            study.seed,
+            study.target_weights,
+        ]
+    )
+
+
+def save(found: Fitted, folder: Folder, study: Study) -> None:
+    """fits/<predictor>.json, then fits/selection.json, whose stamp makes the fit valid."""
+    import scipy
+    import sklearn
+
+    from mixopt.version import __version__
+
+    rehearsal = found.held_out.rehearsal
+    write_json(
+        folder.fits / f"{found.name}.json",
+        {
+            "stamp": found.selection["stamp"],
+            "predictor": found.name,
+            "domains": list(found.table.domains),
+            "texts": list(found.table.targets),
+            "seed": study.seed,
+            "versions": {"mixopt": __version__, "numpy": np.__version__, "scipy": scipy.__version__,
+                         "scikit-learn": sklearn.__version__},
+            "model": found.estimator.to_dict(),
+            "fold": found.held_out.fold.tolist(),
+            "fold_models": [estimator.to_dict() for estimator in found.held_out.estimators],
+            "held_out": [plain(row) for row in found.held_out.predicted],
+            "rehearsal": rehearsal.to_dict() if rehearsal else None,
+        },
+    )  # fmt: skip
+    write_json(folder.selection, found.selection)
+
+
+def load(folder: Folder, fitted_on: "RunTable") -> Fitted:
+    """What `save` wrote. Raises MixoptError when it is absent, or of other domains than the runs."""
+    from regressors import HeldOut, from_dict
+    from regressors.evaluation.cross_validation import Rehearsal
+
+    selection = read_json(folder.selection, made_by="fit")
+    path = folder.fits / f"{selection['chosen']}.json"
+    kept = read_json(path, made_by="fit")
+    if kept["domains"] != list(fitted_on.domains):
+        raise MixoptError(f"{path}: fitted on domains {', '.join(kept['domains'])}, the runs have others: fit again")
+    held_out = HeldOut(
+        predicted=np.array([[np.nan if x is None else x for x in row] for row in kept["held_out"]]),
+        fold=np.array(kept["fold"]),
+        estimators=[from_dict(model) for model in kept["fold_models"]],
+        rehearsal=Rehearsal.from_dict(kept["rehearsal"]) if kept["rehearsal"] else None,
+    )
+    return Fitted(kept["predictor"], from_dict(kept["model"]), held_out, fitted_on, selection)

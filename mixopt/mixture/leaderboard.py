@@ -1,0 +1,166 @@
+"""Every predictor judged on every loss of a table: who predicts mixtures it has not seen, and how well."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixopt.errors import MixoptError
+from mixopt.mixture.fit import judge_all
+from mixopt.mixture.pool_ablation import NEED_POOLS, runs_of, task_of
+from mixopt.runs.objective import TARGET
+from mixopt.study.progress import Progress
+
+if TYPE_CHECKING:
+    from mixopt.runs.table import RunTable
+
+SCALED = {"rmse": "rmse_sd", "regret": "regret_sd", "regret5": "regret5_sd"}  # nats/token -> spreads of the loss
+LONG = 30.0  # seconds: what takes longer is announced
+PILOT = 64  # runs of a trial fit; tables up to twice this size need none
+AVERAGED = ("spearman", "coverage80", *SCALED.values())
+
+
+def leaderboard(
+    table: RunTable,
+    predictors: Sequence[str],
+    *,
+    target: Mapping[str, float] | None = None,
+    folds: int | None = None,
+    seed: int = 0,
+    source: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Held-out scores of every predictor on every loss, as JSON-able numbers and text.
+
+    target: weight by text, scored beside the texts; None: the texts alone.
+    "board": a row a predictor, the lowest mean error first: means over the losses of spearman, coverage80 (a share),
+    rmse_sd, regret_sd and regret5_sd (in standard deviations of a loss between mixtures); seconds, of one fit to all
+    losses; best_on, how many losses it predicts with the lowest error. "scores": a row a predictor and loss, in
+    nats/token.
+    "refused": predictors that can't be fitted to these runs, and why.
+    Raises MixoptError when none can.
+    """
+    progress = progress or Progress()
+    if TARGET in table.targets and (target or len(table.targets) > 1):
+        raise MixoptError(
+            f"a loss is called {TARGET!r}, which stands for the weighted target: name it otherwise with --losses "
+            "other=column"
+        )
+    aim = target or dict.fromkeys(table.targets, 1.0)
+    found: dict[str, Any] = {}
+    refused: dict[str, str] = {}
+    progress.stage("judge", total=len(predictors))
+    _announce(predictors, table, folds=folds or 5, seed=seed, progress=progress)
+    for i, name in enumerate(predictors):
+        progress.update(i, name)
+        if task_of(name, runs_of(table), seed=seed) is None:
+            refused[name] = f"it {NEED_POOLS}"
+            continue
+        try:
+            # One by one: a predictor that these runs don't suit must not cost the others' scores.
+            found[name] = judge_all(table, aim, [name], folds=folds, seed=seed).selection
+        except MixoptError as error:
+            refused[name] = str(error)
+    if not found:
+        name, why = next(iter(refused.items()))
+        raise MixoptError(f"{name} can't be judged on these runs: {why}")
+    progress.finish(f"{len(found)} predictors on {len(table.targets)} losses")
+    scores = [row for selection in found.values() for row in selection["scores"]]
+    first = next(iter(found.values()))
+    spreads = {row["target"]: row["signal_sd"] for row in first["noise"]}
+    return {
+        **(source or {}),
+        "runs": first["runs"],
+        "mixtures": first["mixtures"],
+        "folds": first["folds"],
+        "seed": seed,
+        "domains": list(table.domains),
+        "texts": list(table.targets),
+        "target": dict(target) if target else None,
+        "board": board(scores, list(found), spreads),
+        "scores": [row for row in scores if target or row["target"] != TARGET],
+        "noise": [row for row in first["noise"] if target or row["target"] != TARGET],
+        "refused": refused,
+        "left_out": first["left_out"],
+        "notes": list(table.notes),
+    }
+
+
+def _announce(predictors: Sequence[str], table: RunTable, *, folds: int, seed: int, progress: Progress) -> None:
+    """Says beforehand what will take long."""
+    expected: dict[str, float] = {}
+    for name in predictors:
+        progress.update(0, f"timing {name}")
+        expected[name] = expected_seconds(name, table, folds=folds, seed=seed)
+    slow = sorted((name for name in expected if expected[name] > LONG / 3), key=lambda name: -expected[name])
+    if sum(expected.values()) > LONG:
+        told = ", ".join(f"{name} {_minutes(expected[name])}" for name in slow[:4])
+        progress.note(
+            f"Judging takes {_minutes(sum(expected.values()))} or more{f' ({told})' if told else ''}: name fewer "
+            "predictors with --predictors to be done sooner."
+        )
+
+
+def expected_seconds(name: str, table: RunTable, *, folds: int, seed: int) -> float:
+    """Roughly how long judging a predictor takes, from two small fits; 0 for a small table, or one it doesn't suit."""
+    fitted_on = runs_of(table)
+    task, Y = task_of(name, fitted_on, seed=seed), fitted_on.losses
+    if task is None or len(Y) <= 2 * PILOT:
+        return 0.0
+    rows = np.random.default_rng(seed).permutation(len(Y))[: 2 * PILOT]
+    known = np.isfinite(Y[rows[:PILOT]]).any(axis=0)
+    try:
+        one, two = (_timed(task.make, task.X[some], Y[some][:, known]) for some in (rows[:PILOT], rows))
+    except ValueError:
+        return 0.0
+    power = float(np.clip(math.log2(two / one), 1, 3))  # of the number of runs: trees 1, Gaussian processes up to 3
+    return folds * two * (len(Y) * (1 - 1 / folds) / len(rows)) ** power
+
+
+def _timed(make: Callable[[], Any], W: Any, Y: Any) -> float:
+    started = time.perf_counter()
+    make().fit(W, Y)
+    return time.perf_counter() - started
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes"
+
+
+def board(
+    scores: Iterable[Mapping[str, Any]], predictors: Sequence[str], spreads: Mapping[str, float | None]
+) -> list[dict[str, Any]]:
+    """A row a predictor: means over the losses, the lowest error first. spreads: a loss's sd between mixtures."""
+    rows = [row for row in scores if row["target"] != TARGET]
+    scaled = [{**row, **_in_spreads(row, spreads.get(row["target"]))} for row in rows]
+    best = _best_on(scaled)
+    made = []
+    for name in predictors:
+        own = [row for row in scaled if row["predictor"] == name]
+        means = {key: _mean(row.get(key) for row in own) for key in AVERAGED}
+        seconds = next((row.get("seconds") for row in own), None)
+        made.append({"predictor": name, **means, "best_on": best.count(name), "seconds": seconds})
+    return sorted(made, key=lambda row: float("inf") if row["rmse_sd"] is None else row["rmse_sd"])
+
+
+def _in_spreads(row: Mapping[str, Any], spread: float | None) -> dict[str, float | None]:
+    return {new: row[key] / spread if spread and row.get(key) is not None else None for key, new in SCALED.items()}
+
+
+def _best_on(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The predictor of lowest error on each text."""
+    lowest: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        text = row["target"]
+        if row["rmse_sd"] is not None and (text not in lowest or row["rmse_sd"] < lowest[text]["rmse_sd"]):
+            lowest[text] = row
+    return [row["predictor"] for row in lowest.values()]
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

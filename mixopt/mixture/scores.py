@@ -1,0 +1,164 @@
+"""What the held-out predictions come to: scores of every predictor, the one chosen, and the noise between runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixopt.runs.objective import TARGET, Target
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mixopt.runs.table import RunTable
+    from regressors.evaluation.cross_validation import HeldOut
+
+    Floats = NDArray[np.float64]
+
+LEVEL = 0.8  # of the intervals whose coverage is scored
+FAVOURITES = 5  # runs of which regret5 trains the best
+SCORES = ("spearman", "rmse", "rmse_se", "regret", "regret5", "coverage80")
+
+
+def select(
+    judged: Mapping[str, HeldOut],
+    fitted_on: RunTable,
+    table: RunTable,
+    aim: Target,
+    groups: Any,
+    *,
+    seconds: Mapping[str, float],
+) -> dict[str, Any]:
+    """fits/selection.json: scores of all predictors, the chosen one, held-out predictions, noise.
+
+    judged: by name, on one and the same folds. fitted_on: the runs that were fitted; table: those and the repeats that
+    measure noise alone. groups: (n_runs,) of runs that are as good as one mixture. seconds: of one fit, by name.
+    Raises ValueError when no predictor has a finite error.
+    """
+    from regressors import SIMPLICITY
+    from regressors.evaluation.model_selection import choose, nested
+
+    texts, Y = list(fitted_on.targets), fitted_on.losses
+    measured = columns(Y, texts, aim)
+    predicted = {name: columns(held_out.predicted, texts, aim) for name, held_out in judged.items()}
+    fold = next(iter(judged.values())).fold
+    noises = noise(table, aim)
+    floor = noises[0]["sd"]
+    # Names can meet ("target" may be a text's), so arrays hold the target first and then every text.
+    truth, guesses = stack(aim, Y), {name: stack(aim, one.predicted) for name, one in judged.items()}
+    choice = choose(guesses, truth, groups, SIMPLICITY, noise=floor)
+    own = None
+    if len(judged) > 1:
+        kept, names = nested(guesses, truth, groups, fold, SIMPLICITY, noise=floor)
+        counts = {name: names.count(name) for name in judged if name in names}
+        own = score(kept[:, 0], truth[:, 0], groups, fold) | {"chosen": counts}
+    rows = [
+        {
+            "predictor": name,
+            "target": text,
+            **score(predicted[name][text], measured[text], groups, fold),
+            "seconds": number(seconds[name]),
+        }
+        for name in judged
+        for text in measured
+    ]
+    kept_runs = fitted_on.kept
+    roles = kept_runs["role"] if "role" in kept_runs else [""] * len(kept_runs)
+    return {
+        "folds": len(np.unique(fold)),
+        "mixtures": len(np.unique(groups)),
+        "runs": len(kept_runs),
+        "chosen": choice.name,
+        "why": choice.why,
+        "floor": floor,
+        "nested": own,
+        "scores": rows,
+        "held_out": {
+            "run_id": fitted_on.run_ids,
+            "role": list(map(str, roles)),
+            "measured": {text: plain(values) for text, values in measured.items()},
+            "predicted": {
+                name: {text: plain(values) for text, values in by_text.items()} for name, by_text in predicted.items()
+            },
+        },
+        "noise": noises,
+        "left_out": table.left_out,
+        "notes": list(table.notes),
+    }
+
+
+def columns(losses: Floats, texts: Sequence[str], aim: Target) -> dict[str, Floats]:
+    """The weighted target first, then every text: name -> (n,)."""
+    return {TARGET: aim.of(losses)} | {text: losses[:, i] for i, text in enumerate(texts)}
+
+
+def stack(aim: Target, losses: Any) -> Floats:
+    """The weighted target, then every text: (n, 1 + n_texts)."""
+    return np.column_stack([aim.of(losses), losses])
+
+
+def score(predicted: Floats, measured: Floats, groups: Any, fold: Any) -> dict[str, float | None]:
+    """Held-out scores over mixtures: runs of one mixture count once, by their mean. None where there are too few.
+
+    rmse_se: the standard error of rmse. regret5: what is given up by training the 5 favourites and keeping the best.
+    coverage80: the share of runs inside intervals that the other folds' errors give, of level 80%.
+    """
+    from regressors import regret, rmse, spearman
+    from regressors.evaluation.intervals import held_out_bounds
+    from regressors.evaluation.metrics import coverage
+    from regressors.evaluation.model_selection import mixture_means
+
+    known = np.isfinite(predicted) & np.isfinite(measured)
+    p, m = (mixture_means(x[known], groups[known]) for x in (predicted, measured))
+    if len(p) < 3:
+        return dict.fromkeys(SCORES)
+    error = rmse(p, m)
+    squares = (p - m) ** 2
+    low, high = held_out_bounds(np.where(known, measured - predicted, np.nan), predicted, fold, LEVEL)
+    bounded = known & np.isfinite(high)
+    return {
+        "spearman": number(spearman(p, m)),
+        "rmse": number(error),
+        # by the delta method from the mean square
+        "rmse_se": number(squares.std(ddof=1) / len(p) ** 0.5 / (2 * error)) if error > 0 else 0.0,
+        "regret": number(regret(p, m)),
+        "regret5": number(regret(p, m, tried=FAVOURITES)) if len(p) > FAVOURITES else None,
+        "coverage80": number(coverage(measured[bounded], low[bounded], high[bounded])),
+    }
+
+
+def noise(table: RunTable, aim: Target) -> list[dict[str, Any]]:
+    """Scatter of repeats of one mixture against scatter across mixtures, for the target and every text."""
+    from regressors.evaluation.model_selection import mixture_means
+
+    groups = table.groups
+    rows = []
+    for text, losses in columns(table.losses, list(table.targets), aim).items():
+        known = np.isfinite(losses)
+        means, labels = mixture_means(losses[known], groups[known]), np.unique(groups[known])
+        # Pooled over all mixtures that were trained more than once.
+        spare = int(known.sum()) - len(means)
+        apart = losses[known] - means[np.searchsorted(labels, groups[known])]
+        sd = float((apart @ apart / spare) ** 0.5) if spare else None
+        signal = float(means.std(ddof=1)) if len(means) > 1 else None
+        ratio = signal / sd if sd and signal is not None else None
+        rows.append(
+            {
+                "target": text,
+                "sd": sd,
+                "signal_sd": signal,
+                "signal_to_noise": ratio,
+                "repeats": spare + 1 if spare else 0,
+            }
+        )
+    return rows
+
+
+def number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def plain(values: Floats) -> list[float | None]:
+    return [number(value) for value in values]

@@ -1,0 +1,180 @@
+"""A fit as one JSON file: all that is needed to predict, and to see how it was made. Loading it runs no code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixopt.errors import MixoptError
+from mixopt.runs.mixtures import as_shares
+from mixopt.runs.objective import Target
+from mixopt.runs.stored import PROBES, SAME, Stored, numbers, plain, write_fit
+from mixopt.search.simplex import distance_to_hull, nearest
+from mixopt.serialization import digest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mixopt.mixture.fit import Fitted
+    from regressors import HeldOut
+
+    Floats = NDArray[np.float64]
+
+KIND, FORMAT = "mixopt fit", 1  # a file says both; FORMAT rises when older mixopts could no longer read it
+HEAD = b'{\n"kind": "mixopt fit"'
+
+
+@dataclass(frozen=True, eq=False)
+class StoredFit(Stored):
+    """A fitted predictor of a target, with the evidence for it."""
+
+    estimator: Any
+    held_out: HeldOut
+
+    @property
+    def predictor(self) -> str:
+        return str(self.record["predictor"])
+
+    def predict(self, mixtures: Any) -> Floats:
+        """Predicted target loss, (n,), nats/token, of mixtures as `as_shares` takes them.
+
+        Raises MixoptError for mixtures of other domains.
+        """
+        return self.aim.of(self.losses(mixtures))
+
+    def losses(self, mixtures: Any) -> Floats:
+        """Predicted loss on each of `texts`, (n, n_texts), nats/token."""
+        return np.asarray(self.estimator.predict(as_shares(mixtures, self.domains)), dtype=float)
+
+    def interval(self, mixtures: Any, *, level: float = 0.8) -> tuple[Floats, Floats]:
+        """Bounds, (n,) each, that the target loss of a run of each mixture should fall in with a chance of `level`.
+
+        CV+ from the held-out errors (see `regressors.interval`); infinite where the runs are too few for the level.
+        """
+        from regressors.evaluation.intervals import scaled_cv_plus
+
+        predicted = self.aim.of(self.held_out.predicted)
+        residual = self.aim.of(numbers(self.record["runs"]["losses"])) - predicted
+        at_new = self.aim.of(self.held_out.at(as_shares(mixtures, self.domains)))
+        return scaled_cv_plus(residual, predicted, self.held_out.fold, at_new, level)
+
+    def nearest_run(self, mixtures: Any) -> tuple[list[str], Floats]:
+        """The trained run nearest to each mixture, and the share of tokens that tells them apart, (n,)."""
+        trained = self._trained
+        found = [nearest(w, trained) for w in as_shares(mixtures, self.domains)]
+        return [self.record["runs"]["run_id"][row] for row, _ in found], np.array([far for _, far in found])
+
+    def outside(self, mixtures: Any) -> Floats:
+        """Share of each mixture's tokens, (n,), that no blend of trained mixtures reaches: 0 inside their hull."""
+        trained = self._trained
+        return np.array([distance_to_hull(w, trained) for w in as_shares(mixtures, self.domains)])
+
+    def save(self, path: str | Path) -> None:
+        """Writes the fit's file, whole or not at all; `load_fit` reads it."""
+        write_fit(Path(path), self.record)
+
+    @property
+    def _trained(self) -> Floats:
+        weights = numbers(self.record["runs"]["weights"])
+        return weights / weights.sum(axis=1, keepdims=True)
+
+
+def record_of(
+    fitted: Fitted, target: Target, *, made: Mapping[str, Any], evidence: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the file of a fit holds but for its checksum.
+
+    made: how to make it again (files and their hashes, seed, options, versions). evidence: scores, and what follows.
+    """
+    table, held_out = fitted.table, fitted.held_out
+    probes = table.weights[:PROBES]
+    return {
+        "kind": KIND,
+        "format": FORMAT,
+        "predictor": fitted.name,
+        "target": {"weights": target.weights, "unit": "nats/token"},
+        "domains": list(table.domains),
+        "texts": list(table.targets),
+        "made": dict(made),
+        "evidence": dict(evidence),
+        "model": fitted.estimator.to_dict(),
+        "folds": {
+            "fold": held_out.fold.tolist(),
+            "models": [one.to_dict() for one in held_out.estimators],
+            "rehearsal": held_out.rehearsal.to_dict() if held_out.rehearsal else None,
+        },
+        "runs": {
+            "run_id": table.run_ids,
+            "weights": table.weights.tolist(),
+            "losses": plain(table.losses),
+            "held_out": plain(held_out.predicted),
+        },
+        "probes": {"weights": probes.tolist(), "losses": plain(fitted.estimator.predict(probes))},
+    }
+
+
+def is_fit(path: Path) -> bool:
+    """Whether a file begins as `write_fit` begins one, whole or not."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(HEAD)) == HEAD
+    except OSError:
+        return False
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The content of a fit's file. Raises MixoptError when it is none, or was changed since it was written."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MixoptError(
+            f"{path}: can't be read ({error.strerror}): `mixopt fit RUNS.csv` writes such a file"
+        ) from None
+    except ValueError as error:
+        raise MixoptError(f"{path}: not JSON ({error}): fit again") from None
+    if not isinstance(content, dict) or content.get("kind") != KIND:
+        raise MixoptError(f"{path}: not a fit; `mixopt fit RUNS.csv` writes one")
+    if content.get("format") != FORMAT:
+        raise MixoptError(f"{path}: a fit of format {content.get('format')}, this mixopt reads {FORMAT}: fit again")
+    checksum = content.pop("checksum", None)
+    if checksum != digest(content):
+        raise MixoptError(f"{path}: not as it was written (its checksum is another): fit again")
+    return content
+
+
+def load_fit(path: str | Path) -> StoredFit:
+    """A fit from its file: `mixopt fit RUNS.csv` writes it. Nothing in the file is run.
+
+    Raises MixoptError for a file that is no fit, was changed, or that this version of mixopt would predict otherwise
+    from than the one that wrote it.
+    """
+    return stored(read_record(Path(path)), where=str(path))
+
+
+def stored(record: Mapping[str, Any], *, where: str = "the fit") -> StoredFit:
+    """A fit from its record. Raises MixoptError, naming `where` it is from, when it can't be restored."""
+    from regressors import HeldOut, from_dict
+    from regressors.evaluation.cross_validation import Rehearsal
+
+    weights, folds = record["target"]["weights"], record["folds"]
+    try:
+        estimator = from_dict(record["model"])
+        models = [from_dict(model) for model in folds["models"]]
+        rehearsal = Rehearsal.from_dict(folds["rehearsal"]) if folds["rehearsal"] else None
+        again = np.asarray(estimator.predict(np.array(record["probes"]["weights"])), dtype=float)
+    except (KeyError, TypeError, ValueError) as error:
+        raise MixoptError(f"{where}: {_written_by(record)} can't be restored ({error}): fit again") from None
+    if not np.allclose(again, numbers(record["probes"]["losses"]), rtol=SAME, atol=0):
+        raise MixoptError(f"{where}: {_written_by(record)} predicts otherwise in this version: fit again")
+    held_out = HeldOut(numbers(record["runs"]["held_out"]), np.array(folds["fold"]), models, rehearsal)
+    aim = Target(weights, np.array([weights.get(text, 0.0) for text in record["texts"]]))
+    return StoredFit(record=record, estimator=estimator, held_out=held_out, aim=aim)
+
+
+def _written_by(record: Mapping[str, Any]) -> str:
+    return f"the {record['predictor']} that mixopt {record['made']['versions']['mixopt']} wrote"

@@ -1,0 +1,208 @@
+"""The forms of an answer that need no runs of the user's: published constants, and forms fitted to published runs."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixopt.errors import MixoptError
+from mixopt.plan.surface import Surface
+from regressors.laws.overfitting import FORMS
+from regressors.laws.presets import PRESETS, Preset
+from regressors.laws.repetition import REPETITION_LAWS
+
+if TYPE_CHECKING:
+    from mixopt.runs.scaling import Runs
+
+
+LEADING = "data-constrained"
+AVERAGE = "average"
+Within = Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a preset beside its values.
+
+    within: the lowest and highest params, tokens, epochs of its runs. members: values that its runs can't tell from
+    the published ones. allowed: what those members are, in words.
+    """
+
+    within: Within
+    members: tuple[Mapping[str, float], ...] = ()
+    allowed: str = ""
+    level: float | None = None  # None: members are as good as the published values, else an interval holds that share
+    made: str = "published"
+
+
+# R*_D with the R*_N that fits best beside it, all other constants frozen as published: the least sum of Huber losses
+# (knee .001) of ln loss on the 182 published runs, .0158053 at R*_D = 100, rises by .0001045 to the left end and by
+# .000089 to the right one. In between it is flatter than the runs' own scatter.
+R_STAR_PROFILE = (
+    (10.0, 7.556), (12.0, 6.385), (20.0, 3.208), (30.0, 2.740), (60.0, 2.112), (100.0, 1.684), (200.0, 1.393),
+    (500.0, 1.031), (1700.0, 0.802),
+)  # fmt: skip
+DATABLATIONS: Within = {"params": (7.1e6, 8.67e9), "tokens": (1e8, 9e11), "epochs": (1.0, 9000.0)}
+CHINCHILLA_RUNS: Within = {"params": (5.7e7, 1.62e10), "tokens": (8.2e8, 3.2e11), "epochs": (1.0, 1.0)}
+
+EVIDENCE = {
+    "data-constrained": Evidence(
+        DATABLATIONS,
+        tuple({"r_star_d": data, "r_star_n": size} for data, size in R_STAR_PROFILE),
+        "R*_D from 10 to 1700, between which its own runs can't decide",
+    ),
+    "chinchilla": Evidence(CHINCHILLA_RUNS, allowed="refits to its own runs drawn again", level=0.8),
+    "chinchilla-2022": Evidence(CHINCHILLA_RUNS),
+}
+
+# Other forms, with every constant free: the least sum of Huber losses (knee .001) of ln loss on the same 182 runs, as
+# ScalingRegressor finds it. The published constants score .0158259 there.
+REFITTED = {
+    "data-decay": {  # .0065659; the data-constrained form itself, refitted, becomes this one
+        "E": 1.83142, "A": 54.07269, "B": 22720.19, "alpha": 0.2123532, "beta": 0.4662891, "r_star_d": 25.16788,
+    },
+    "overfit-penalty": {  # .0051278
+        "E": 2.041339, "A": 506.3114, "B": 21682.21, "alpha": 0.3381332, "beta": 0.4686035, "P": 0.05591257,
+        "delta": 0.3489566, "kappa": 0.7065392,
+    },
+    "bounded-penalty": {  # .0050915
+        "E": 2.105399, "G": 29.71401, "A": 35.07247, "B": 2379.041, "alpha": 0.3760122, "beta": 0.5215816,
+        "P": 0.00196369, "delta": 0.3541396, "kappa": 0.7523329,
+    },
+    "bryant-liu": {  # .0064324
+        "E": 1.858042, "G": 41.71204, "A": 8.065095, "B": 4808.995, "C": 0.03870274, "alpha": 0.2998305,
+        "beta": 0.584466, "gamma": 0.3470999, "delta": 0.4267338,
+    },
+}  # fmt: skip
+REFIT = Evidence(DATABLATIONS, made="refitted")
+
+
+def refitted(name: str) -> Preset:
+    """A form of the law with the constants that the published runs of repetition give it."""
+    law = REPETITION_LAWS[name]
+    note = f"form: {law.source}; constants: fitted by mixopt to the 182 runs of arXiv:2305.16264"
+    return Preset(name=name, law=law, values=REFITTED[name], source="fitted to the runs of arXiv:2305.16264", note=note)
+
+
+def presets() -> dict[str, Preset]:
+    """Every form that needs no runs, by name; those of which only the form is published after the others."""
+    return PRESETS | {name: refitted(name) for name in REFITTED if name not in PRESETS}
+
+
+def surface_of(preset: Preset) -> Surface:
+    """A preset as a surface, with the members that its evidence allows."""
+    known = EVIDENCE.get(preset.name, REFIT if preset.name in REFITTED else Evidence({}))
+    others = stored()["chinchilla"] if preset.name == "chinchilla" else known.members
+    members = tuple(replace(preset, values=dict(preset.values) | dict(values)).loss for values in others)
+    return Surface(
+        preset.name,
+        preset.loss,
+        preset.source,
+        note=preset.note,
+        members=members,
+        allowed=known.allowed,
+        level=known.level,
+        within=known.within,
+        made=known.made,
+    )
+
+
+def published(leading: str = LEADING) -> list[Surface]:
+    """Every such form as a surface, the leading one first. Raises MixoptError when there is none of that name."""
+    there = presets()
+    names = [*there, AVERAGE]
+    if leading not in names:
+        raise MixoptError(f"--preset {leading}: there is no such preset: choose from {', '.join(names)}")
+    made = {name: surface_of(preset) for name, preset in there.items()}
+    made[AVERAGE] = average(AVERAGE, "fitted to the runs of arXiv:2305.16264")
+    return [made[name] for name in (leading, *(name for name in names if name != leading))]
+
+
+# Fits to published runs as numbers: what `published_fits.json` holds, and surfaces made of it without a fit.
+
+
+STORED = "published_fits.json"
+REFITS = 24  # kept: enough for the ends of an 80% interval, few enough to answer at once
+DIGITS = 7
+
+
+def numbers_of(runs: "Runs", seed: int = 0) -> dict[str, Any]:
+    """The forms fitted to runs, JSON-able: weights, values in absolute counts, and refits to runs drawn again.
+
+    `benchmarks/plan_fits.py` writes them to the file that is part of this package.
+    """
+    from regressors.estimators.repetition import RepetitionRegressor
+
+    fit = RepetitionRegressor(random_state=seed).fit(runs.X, runs.loss)
+    used = {name: weight for name, weight in fit.forms_.items() if weight > 0}
+    refits = []
+    for refit in fit.refits(REFITS, random_state=seed):
+        published = FORMS[refit.form].published
+        values = published(refit.values, refit.units) if published else refit.values
+        refits.append({"form": refit.form, "values": {key: rounded(value[0]) for key, value in values.items()}})
+    record = {
+        "runs": len(runs.loss),
+        "weights": {name: rounded(weight) for name, weight in used.items()},
+        "values": {name: {key: rounded(value) for key, value in fit.values_[name].items()} for name in used},
+        "refits": refits,
+        "within": runs.within(),
+    }
+    at = (1e9, 8e10, 1e10)
+    return record | {"check": {"at": at, "loss": float(averaged(record)(*at))}}
+
+
+def chinchilla_refits(runs: "Runs", seed: int = 0) -> list[dict[str, float]]:
+    """Chinchilla's law refitted as published to runs drawn again, values in absolute counts."""
+    from regressors.estimators.scaling import ScalingRegressor
+    from regressors.laws.scaling import CHINCHILLA, chinchilla_published
+
+    fit = ScalingRegressor(CHINCHILLA, random_state=seed).fit(runs.X[:, :2], runs.loss)
+    drawn = {name: value[0] for name, value in fit.bootstrap(REFITS, random_state=seed).items()}
+    values = chinchilla_published(drawn, fit.units_)
+    return [{name: rounded(value[k]) for name, value in values.items()} for k in range(REFITS)]
+
+
+def rounded(value: Any) -> float:
+    return float(f"{float(value):.{DIGITS}g}")
+
+
+def averaged(record: Mapping[str, Any]) -> Callable[..., Any]:
+    """The loss that the forms predict together: the mean of its logs by weight."""
+    losses = [(weight, form(name, record["values"][name])) for name, weight in record["weights"].items()]
+    total = sum(weight for weight, _ in losses)
+
+    def loss(params: Any, tokens: Any, unique: Any) -> Any:
+        return np.exp(sum(weight / total * np.log(one(params, tokens, unique)) for weight, one in losses))
+
+    return loss
+
+
+def form(name: str, values: Mapping[str, float]) -> Callable[..., Any]:
+    return Preset(name, FORMS[name], values, source="", note="").loss
+
+
+@cache
+def stored() -> Mapping[str, Any]:
+    return json.loads(files("mixopt.plan").joinpath(STORED).read_text(encoding="utf-8"))
+
+
+def average(name: str, source: str) -> Surface:
+    """The stored average as a surface; its members are the refits."""
+    record = stored()["repetition"]
+    parts = ", ".join(f"{part} {weight:.0%}" for part, weight in record["weights"].items())
+    refits: Sequence[Mapping[str, Any]] = record["refits"]
+    return Surface(
+        name,
+        averaged(record),
+        source,
+        note=f"{parts}, by their errors on runs left out; fitted by mixopt to {record['runs']} runs",
+        members=tuple(form(refit["form"], refit["values"]) for refit in refits),
+        allowed=f"{len(refits)} refits to runs drawn again",
+        level=0.8,
+        within={key: (ends[0], ends[1]) for key, ends in record["within"].items()},
+        made="refitted",
+    )

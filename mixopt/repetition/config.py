@@ -1,0 +1,176 @@
+"""Studies of repetition as frozen records: what one more epoch over the same text is worth."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from mixopt.formatting import parse_count
+from mixopt.study.config import (
+    AnyStudy,
+    Count,
+    DomainName,
+    Problems,
+    ProxyShape,
+    Record,
+    Share,
+    Size,
+    WholeCount,
+    heads_of,
+    sum_problems,
+    text_problems,
+    weights_of,
+)
+
+Epochs = Annotated[float, BeforeValidator(parse_count), Field(ge=1, le=10_000)]
+Decay = Annotated[float, BeforeValidator(parse_count), Field(ge=0, le=1_000)]
+BUDGETS = ("compute", "params", "tokens")
+LEVELS = ("unique", "tokens", "flops")
+
+
+class RepetitionQuestion(Record):
+    """The run whose epochs are asked for: its unique tokens, and one of compute, params and tokens."""
+
+    unique: Count = Field(description="unique tokens that there are")
+    compute: Count | None = Field(default=None, description="training FLOPs, 6 x params x tokens; the split is free")
+    params: Count | None = Field(default=None, description="non-embedding parameters; the tokens are free")
+    tokens: Count | None = Field(default=None, description="training tokens; the parameters are free")
+
+
+class Ladder(Record):
+    """Which cells are trained: every size with every amount of unique text, epochs and weight decay.
+
+    Unique tokens are nested: a smaller subset of the text is the beginning of every larger one.
+    """
+
+    sizes: list[Size] = Field(
+        default=[0.25, 1.0, 4.0],
+        min_length=1,
+        description="in times the proxy's parameters; the width grows by whole heads, the learning rate falls with it",
+    )
+    unique: list[WholeCount] | None = Field(
+        default=None, min_length=1, description="unique tokens; each cell trains on unique x epochs tokens"
+    )
+    tokens: list[WholeCount] | None = Field(
+        default=None,
+        min_length=1,
+        description="matched tokens instead: every cell trains on so many, tokens / epochs of them unique",
+    )
+    flops: list[Count] | None = Field(
+        default=None,
+        min_length=1,
+        description="matched compute instead: every cell takes so many FLOPs, counted from the architecture, so that "
+        "a larger model trains on fewer tokens",
+    )
+    epochs: list[Epochs] = Field(
+        default=[1.0, 2.0, 4.0, 8.0, 16.0, 32.0], min_length=2, description="passes over the unique tokens"
+    )
+    max_tokens: WholeCount | None = Field(default=None, description="leave out cells that would train on more")
+    weight_decay: list[Decay] = Field(
+        default=[0.1, 1.0],
+        min_length=1,
+        description="each is a ladder of its own: stronger decay bears more epochs and changes the answer",
+    )
+    repeats: int = Field(
+        default=2,
+        ge=0,
+        le=1000,
+        description="more seeds, on other text of the same size, of the middle size's longest cell of every amount of "
+        "unique text: the noise floor",
+    )
+
+    @property
+    def levels(self) -> tuple[str, Sequence[float]]:
+        """Which of unique, tokens and flops is laid out, and its values in order."""
+        key = next(key for key in LEVELS if getattr(self, key) is not None)
+        return key, sorted(getattr(self, key))
+
+
+class RepetitionStudy(AnyStudy):
+    """A study of repetition: one study file."""
+
+    kind: Literal["repetition"] = Field(description="what is asked: what one more epoch over the same text is worth")
+    weights: dict[DomainName, Share] | None = Field(
+        default=None,
+        description="shares of several domains, the same in every cell; left out: as much of each as there is",
+    )
+    target: str | dict[str, Share] | None = Field(
+        default=None,
+        description="a validation text, or weights over several that sum to 1; left out: the text that is trained on",
+    )
+    full: RepetitionQuestion = Field(
+        description="the run to plan: its unique tokens, and its compute, params or tokens"
+    )
+    proxy: ProxyShape = ProxyShape()
+    design: Ladder = Ladder(unique=[16_000, 64_000, 256_000])
+
+    @property
+    def target_weights(self) -> dict[str, float]:
+        """Text -> weight in the target, zero weights left out; empty where the domains' own shares are meant."""
+        if self.target is not None:
+            return weights_of(self.target)
+        if len(self.domains) == 1:
+            return dict.fromkeys(self.domains, 1.0)
+        return weights_of(self.weights or {})
+
+
+def repetition_problems(study: RepetitionStudy) -> Problems:
+    """What the parts of a study say against each other, empty when all is well."""
+    found: Problems = []
+    if not study.domains:
+        found.append((("domains",), "is missing: name the text to repeat"))
+    found += text_problems(study, study.target or {})
+    if study.target is not None:
+        found += sum_problems(("target",), study.target_weights)
+    if study.weights is not None:
+        found += [
+            (("weights", name), f"no domain has this name; there are {', '.join(study.domains)}")
+            for name in study.weights
+            if name not in study.domains
+        ]
+        found += [
+            (("domains", name), "has no share in weights: give it one, or take it out")
+            for name in study.domains
+            if not study.weights.get(name)
+        ]
+        found += sum_problems(("weights",), weights_of(study.weights))
+    given = [key for key in BUDGETS if getattr(study.full, key) is not None]
+    if len(given) != 1:
+        found.append((("full",), f"{told(given, BUDGETS)}: the others follow from it and the unique tokens"))
+    return found + ladder_problems(study)
+
+
+def ladder_problems(study: RepetitionStudy) -> Problems:
+    design, found = study.design, []
+    given = [key for key in LEVELS if getattr(design, key) is not None]
+    if len(given) != 1:
+        return [(("design",), f"{told(given, LEVELS)}: the tokens of each cell follow from it and the epochs")]
+    for key in ("sizes", "epochs", "weight_decay", given[0]):
+        twice = [value for value, times in Counter(getattr(design, key)).items() if times > 1]
+        found += [(("design", key), f"{value:g} stands there twice") for value in twice[:1]]
+    widths = Counter(heads_of(study.proxy, size) for size in design.sizes)
+    for size in sorted(set(design.sizes)):
+        heads = heads_of(study.proxy, size)
+        if widths[heads] > 1 and len(set(design.sizes)) == len(design.sizes):
+            width = heads * study.proxy.width // study.proxy.heads
+            found.append((("design", "sizes"), f"{size:g} and another size both come to a width of {width}, which "
+                          "grows by whole heads: set them further apart, or give proxy more heads"))  # fmt: skip
+            break
+    step = study.proxy.batch * study.proxy.context
+    key, values = design.levels
+    least = values[0] if key == "unique" else values[0] / max(design.epochs) if key == "tokens" else step
+    if least < step:
+        found.append((("design", key), f"{least:,.0f} unique tokens are less than one step of {step:,} (proxy.batch x "
+                      "proxy.context)"))  # fmt: skip
+    shortest = values[0] * min(design.epochs) if key == "unique" else values[0] if key == "tokens" else 0
+    if design.max_tokens is not None and shortest > design.max_tokens:
+        found.append((("design", "max_tokens"), f"leaves no cell: the shortest takes {shortest:,.0f} tokens"))
+    return found
+
+
+def told(given: Sequence[str], choices: Sequence[str]) -> str:
+    """What to do where one of several keys has to be given and none, or more than one, is."""
+    return (
+        f"has {' and '.join(given)}: keep one" if given else f"give one of {', '.join(choices[:-1])} and {choices[-1]}"
+    )

@@ -1,0 +1,98 @@
+""""""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mixopt.formatting import UNKNOWN, amount, known, listed, scale, share, size
+from mixopt.mixture.report.inputs import Study
+from mixopt.mixture.report.provenance import LISTED
+from mixopt.report.html import Column, Safe, paragraph, section, table, tag
+
+if TYPE_CHECKING:
+    import pandas
+
+
+PROBLEMS = {
+    "empty": "empty",
+    "no_text": "without the text column",
+    "not_text": "whose text is no string",
+    "bad_json": "with broken JSON",
+    "bad_utf8": "with broken UTF-8",
+    "unread_files": "files of a kind that is not read",
+    "cut_files": "files read from their start only",
+    "left_out": "left out by max_bytes",
+    "duplicates": "repeating an earlier one",
+}
+
+
+def corpora_section(study: Study) -> Safe:
+    """What text there is, and what was wrong with it."""
+    found = study.corpora
+    if not found:
+        told = "This study was given finished runs, so nothing is known about the text they were trained on."
+        return section("corpora", "Corpora", paragraph(told))
+    rows = found["texts"]
+    names = ("Documents", "Training tokens", "Validation tokens", "Bytes")
+    columns = [Column("Domain", numeric=False), *map(Column, names)]
+    columns += [Column("Problems", numeric=False, wide=True), Column("Source", numeric=False)]
+    body = [
+        (
+            name,
+            f"{row['documents']:,.0f}" if known(row.get("documents")) else UNKNOWN,
+            amount(row.get("train_tokens")),
+            amount(row.get("val_tokens")),
+            size(row.get("bytes")),
+            _problems(row),
+            str(row.get("source") or UNKNOWN),
+        )
+        for name, row in rows.items()
+    ]
+    overlaps = found.get("duplicates")
+    shared = [_shared(pair) for pair in overlaps] if isinstance(overlaps, list) else []
+    told = paragraph("Texts that stand word for word in two domains:" if shared else "No two domains share a text.")
+    listing = tag("ul", *(tag("li", text) for text in shared[:LISTED])) if shared else Safe("")
+    caption = "Text by domain; problems count documents unless they say files"
+    return section("corpora", "Corpora", table(caption, columns, body), told, listing)
+
+
+def _problems(row: Mapping[str, Any]) -> str:
+    """What reading a domain met: '12 empty, 3 repeating an earlier one'."""
+    counts = {**(row.get("problems") or {}), "duplicates": row.get("duplicates")}
+    met = [f"{counts[key]:,.0f} {words}" for key, words in PROBLEMS.items() if known(counts.get(key)) and counts[key]]
+    return ", ".join(met) or "none"
+
+
+def _shared(pair: Any) -> str:
+    """One overlap of two domains in words."""
+    if not isinstance(pair, Mapping):
+        return str(pair)
+    text = f"{pair.get('first')} and {pair.get('second')}: {pair.get('texts', 'some')} documents"
+    parts = [
+        f"{share(pair[key])} of {pair.get(domain)}"
+        for key, domain in (("first_share", "first"), ("second_share", "second"))
+        if known(pair.get(key))
+    ]
+    return f"{text} ({listed(parts)})" if parts else text
+
+
+def reproduce_section(study: Study) -> Safe:
+    """The study file, versions and command."""
+    given = study.recommendation
+    versions = {"mixopt": given.get("mixopt"), **(given.get("versions") or {})}
+    told = listed([f"{name} {version}" for name, version in versions.items() if version])
+    seed = f", seed {given['seed']}" if given.get("seed") is not None else ""
+    proxy = scale(study.part("proxy"))
+    return section(
+        "again",
+        "Doing it again",
+        paragraph(f"Made with {told or 'an unnamed version'}{seed}" + (f", proxies of {proxy}." if proxy else ".")),
+        tag("pre", tag("code", "mixopt run study.yaml")),
+        paragraph("study.yaml:"),
+        tag("pre", tag("code", study.text or "(the study file's text is not at hand)"), tabindex="0"),
+    )
+
+
+def rows_of(frame: "pandas.DataFrame") -> list[dict[str, Any]]:
+    """The run table as plain rows; missing cells are None."""
+    whole = frame.astype(object).where(frame.notna(), None)
+    return [{str(key): value for key, value in row.items()} for row in whole.to_dict("records")]

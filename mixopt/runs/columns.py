@@ -1,0 +1,121 @@
+"""Which column of a user's table is which: by prefix, suffix, list or map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mixopt.errors import MixoptError
+from mixopt.formatting import comma_list
+
+Choice = str | Sequence[str] | Mapping[str, str] | None  # a prefix, a list of columns, {name: column}, or: guess
+Patterns = Sequence[tuple[str, str]]  # what stands before and behind a name
+
+# RegMix's tables say train_ and valid_, Shukor's weight_ and _loss.
+WEIGHT_PATTERNS: Patterns = (
+    ("w/", ""), ("w_", ""), ("weight/", ""), ("weight_", ""), ("weights/", ""), ("weights_", ""), ("", "/weight"),
+    ("", "_weight"), ("ratio/", ""), ("ratio_", ""), ("", "_ratio"), ("train/", ""), ("train_", ""),
+)  # fmt: skip
+LOSS_PATTERNS: Patterns = (
+    ("loss/", ""), ("loss_", ""), ("", "/loss"), ("", "_loss"), ("valid/", ""), ("valid_", ""),
+    ("val/", ""), ("val_", ""), ("eval/", ""), ("eval_", ""),
+)  # fmt: skip
+
+# What such prefixes also stand before or behind in training logs: weight_decay, train_loss, val_step.
+NOT_A_NAME = frozenset(
+    {"acc", "accuracy", "batch_size", "data", "decay", "epoch", "epochs", "flops", "loss", "losses", "lr", "num"}
+    | {"perplexity", "ppl", "runtime", "sample", "samples", "scale", "sec", "seconds", "seed", "size", "step", "steps"}
+    | {"sum", "time", "token", "tokens", "total", "train", "training"}
+)
+ONE_LOSS = ("val_loss", "valid_loss", "validation_loss", "eval_loss", "loss")  # a single target, "validation"
+
+# Columns about the run; the first present is taken, in upper or lower case.
+ABOUT = {
+    "run_id": ("run_id", "run", "run_name", "id", "name", "index"),
+    "params": ("params", "n_params", "parameters", "n_nonemb", "model_size"),
+    "tokens": ("tokens", "n_tokens", "train_tokens"),
+    "seed": ("seed",),
+    "step": ("step",),
+    "role": ("role",),
+    "diverged": ("diverged",),
+    "reason": ("reason",),
+}
+# Columns that never hold a weight or a loss; "" and "Unnamed: 0" are a saved row number.
+NEITHER = frozenset({"", "unnamed: 0"}.union(*ABOUT.values()))
+
+
+def about(columns: Sequence[str], key: str) -> str | None:
+    """The column that holds the run's `key` (one of ABOUT), or None."""
+    lower = {column.lower(): column for column in reversed(columns)}
+    return next((lower[name] for name in ABOUT[key] if name in lower), None)
+
+
+def by_pattern(columns: Sequence[str], patterns: Patterns) -> dict[str, str]:
+    """{column: name} of the first pattern that two columns follow, else that one follows, else {}."""
+    found = [{column: name for column in columns if (name := _inside(column, *pattern))} for pattern in patterns]
+    return next((names for names in found if len(names) > 1), next((names for names in found if names), {}))
+
+
+def _inside(column: str, start: str, end: str) -> str:
+    """The name between start and end, or "" where the column doesn't follow the pattern."""
+    lower = column.lower()
+    if not (lower.startswith(start) and lower.endswith(end)):
+        return ""
+    name = column[len(start) : len(column) - len(end)]
+    return "" if name.lower() in NOT_A_NAME else name
+
+
+def weight_columns(columns: Sequence[str], choice: Choice, *, where: str) -> dict[str, str]:
+    """{column: domain}; {} when no choice is given and no pattern is followed."""
+    if choice is not None:
+        return _chosen(columns, choice, WEIGHT_PATTERNS, key="weights", where=where)
+    free = [column for column in columns if not column.lower().endswith(("loss", "ppl", "bpb"))]
+    return _apart(by_pattern(free, WEIGHT_PATTERNS), key="weights", where=where)
+
+
+def loss_columns(columns: Sequence[str], choice: Choice, *, where: str) -> dict[str, str]:
+    """{column: target}; {} when no choice is given and no pattern is followed."""
+    if choice is not None:
+        return _chosen(columns, choice, LOSS_PATTERNS, key="losses", where=where)
+    one = next((column for column in columns if column.lower() in ONE_LOSS), None)
+    found = by_pattern([column for column in columns if column.lower() not in ONE_LOSS], LOSS_PATTERNS)
+    found = _apart(found, key="losses", where=where)
+    return found or ({one: "validation"} if one else {})
+
+
+def _chosen(columns: Sequence[str], choice: Choice, patterns: Patterns, *, key: str, where: str) -> dict[str, str]:
+    """{column: name} for a prefix, a list of columns (named by a pattern they all follow, if any) or a map."""
+    if isinstance(choice, str):
+        found = {column: column[len(choice) :] for column in columns if column.startswith(choice)}
+        found = {column: name for column, name in found.items() if name}
+        if not found and choice in columns:  # one column, named in full
+            return {choice: choice}
+        if not found:
+            raise MixoptError(f"{where}: no column starts with {choice!r} ({key}): it has {comma_list(columns)}")
+        return found
+    if isinstance(choice, Mapping):
+        named = {column: name for name, column in choice.items()}
+        if len(named) < len(choice):
+            raise MixoptError(f"{where}: {key} gives one column to two names: name each column once")
+    else:
+        given = list(choice or ())
+        inside = by_pattern(given, patterns)
+        named = inside if len(inside) == len(given) else {column: column for column in given}
+    for column in named:
+        if column not in columns:
+            raise MixoptError(f"{where}: no column {column!r} ({key}): it has {comma_list(columns)}")
+    if not named:
+        raise MixoptError(f"{where}: {key} names no column: it has {comma_list(columns)}")
+    return _apart(named, key=key, where=where)
+
+
+def _apart(named: dict[str, str], *, key: str, where: str) -> dict[str, str]:
+    """The same names; refused where two columns have one, as w_a and W_a would."""
+    seen: dict[str, str] = {}
+    for column, name in named.items():
+        if name in seen:
+            raise MixoptError(
+                f"{where}: columns {seen[name]!r} and {column!r} both stand for {name!r} ({key}): map each to a name "
+                "of its own"
+            )
+        seen[name] = column
+    return named

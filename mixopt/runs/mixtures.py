@@ -1,0 +1,159 @@
+"""Mixtures to be predicted: given in Python by position or by name, or read from a user's table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixopt.errors import MixoptError
+from mixopt.formatting import comma_list
+from mixopt.runs.columns import Choice, about, loss_columns, weight_columns
+from mixopt.runs.filters import keeping
+from mixopt.runs.read import SUM_TOLERANCE, read_shares
+from mixopt.runs.source import Door, Table, read_table
+from mixopt.runs.table import RunTable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Mixtures:
+    """Mixtures read from a file.
+
+    shares: (n, n_domains), in the order that was asked for; losses: (n, n_texts), likewise, or None where the file
+    doesn't have all of them.
+    """
+
+    names: list[str]
+    shares: Floats
+    losses: Floats | None = None
+    notes: tuple[str, ...] = ()
+
+
+def as_shares(mixtures: Any, domains: Sequence[str]) -> Floats:
+    """Mixtures as shares of training tokens, (n, n_domains), in the order of `domains`.
+
+    mixtures: an array (n_domains,) or (n, n_domains) in that order; or, in any order, a RunTable, a data frame with a
+    column a domain (or w/<domain>), a mapping from domain to share or shares, or a list of such mappings.
+    Raises MixoptError for other domains than these, and for rows that are no mixtures.
+    """
+    named = _by_name(mixtures)
+    if named is not None:
+        same_domains(list(named), domains, what="the mixtures")
+        columns = [np.atleast_1d(np.asarray(named[name], dtype=float)) for name in domains]
+        if len({len(column) for column in columns}) > 1:
+            raise MixoptError("the mixtures: every domain needs as many shares as the others")
+        shares = np.stack(columns, axis=1)
+    else:
+        shares = np.atleast_2d(np.asarray(mixtures, dtype=float))
+    if shares.ndim != 2 or shares.shape[1] != len(domains):
+        raise MixoptError(
+            f"mixtures must be (n, {len(domains)}), a share for each of {comma_list(domains)}: {shares.shape}"
+        )
+    off = np.abs(shares.sum(axis=1) - 1)
+    if not (np.isfinite(shares).all() and (shares >= 0).all() and (off <= SUM_TOLERANCE).all()):
+        raise MixoptError(
+            f"mixtures: shares are 0 or more and sum to 1; one row sums to {1 + off.max():.4g} or has less"
+        )
+    return shares
+
+
+def _by_name(mixtures: Any) -> dict[str, Any] | None:
+    """{domain: shares} of what has names, None for arrays."""
+    if isinstance(mixtures, RunTable):
+        return dict(zip(mixtures.domains, mixtures.weights.T, strict=True))
+    if isinstance(mixtures, Mapping):
+        return dict(mixtures)
+    if hasattr(mixtures, "columns"):
+        weights = [column for column in mixtures.columns if str(column).startswith("w/")]
+        return {str(column).removeprefix("w/"): mixtures[column] for column in weights or mixtures.columns}
+    if isinstance(mixtures, Sequence) and mixtures and all(isinstance(row, Mapping) for row in mixtures):
+        for row in mixtures[1:]:
+            same_domains(list(row), list(mixtures[0]), what="the mixtures")
+        return {name: [row[name] for row in mixtures] for name in mixtures[0]}
+    return None
+
+
+def same_domains(given: Sequence[str], domains: Sequence[str], *, what: str) -> None:
+    """Raises MixoptError unless both name the same domains, in whatever order."""
+    lacking = [name for name in domains if name not in given]
+    strange = [name for name in given if name not in domains]
+    told = [f"lack {comma_list(lacking)}"] if lacking else []
+    told += [f"have {comma_list(strange)}, which it does not know"] if strange else []
+    if told:
+        raise MixoptError(f"{what} are not of the fit's domains: they {' and '.join(told)}")
+
+
+def read_mixtures(
+    path: Path,
+    domains: Sequence[str],
+    *,
+    texts: Sequence[str] = (),
+    weights: Choice = None,
+    losses: Choice = None,
+    where: Sequence[str] = (),
+    strict: bool = True,
+    renormalise: bool = False,
+    door: Door = "study",
+) -> Mixtures:
+    """The mixtures in a table: columns that `weights` names, or that are called as the domains or as weights are.
+
+    texts: losses to read as well, where the file has all of them. where: conditions that rows must keep.
+    strict: columns that `weights` or `losses` name must be there; else they may be named otherwise, or missing.
+
+    Raises MixoptError, naming file, line and column, for other domains and for rows that are no mixtures.
+    """
+    table = keeping([read_table(path, door=door)], where)[0]
+    columns = _columns(table, domains, weights, strict=strict)
+    same_domains(list(columns.values()), domains, what=f"{path}: its columns")
+    ordered = {column: name for name in domains for column, domain in columns.items() if domain == name}
+    notes: list[str] = []
+    shares = read_shares(table, ordered, renormalise=renormalise, tolerance=SUM_TOLERANCE, notes=notes)
+    key = about(table.columns, "run_id")
+    names = [f"{table.unit}{row}" for row in table.frame.index]
+    return Mixtures(
+        names if key is None else [str(cell) for cell in table.cells(key)],
+        shares,
+        _measured(table, [column for column in table.columns if column not in ordered], texts, losses, strict=strict),
+        tuple(notes),
+    )
+
+
+def _columns(table: Table, domains: Sequence[str], weights: Choice, *, strict: bool) -> dict[str, str]:
+    if weights is not None:
+        found = _if_there(lambda: weight_columns(table.columns, weights, where=str(table.path)), strict=strict)
+        if found:
+            return found
+    if all(name in table.columns for name in domains):
+        return {name: name for name in domains}
+    found = weight_columns(table.columns, None, where=str(table.path))
+    return found or {name: name for name in domains if name in table.columns}
+
+
+def _measured(
+    table: Table, columns: Sequence[str], texts: Sequence[str], losses: Choice, *, strict: bool
+) -> Floats | None:
+    """Losses on `texts`, (n, n_texts), NaN where empty; None unless all of them are in the table."""
+    found = _if_there(lambda: loss_columns(columns, losses, where=str(table.path)), strict=strict)
+    by_text = {text: column for column, text in found.items()}
+    by_text = {text: by_text.get(text, text) for text in texts}
+    if not texts or not all(column in columns and table.is_numeric(column) for column in by_text.values()):
+        return None
+    return np.column_stack([table.numbers(column) for column in by_text.values()])
+
+
+def _if_there(find: Callable[[], dict[str, str]], *, strict: bool) -> dict[str, str]:
+    """The columns found, or none where they aren't there and needn't be."""
+    try:
+        return find()
+    except MixoptError:
+        if strict:
+            raise
+        return {}

@@ -1,0 +1,456 @@
+"""Runs that somebody already has: a table, or a pair of them, checked and read into a run table.
+
+The pair (mixtures in one file, losses in the other, joined on a run's id) is how RegMix (arXiv:2407.01492)
+and olmix (arXiv:2602.12237) publish theirs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixopt.errors import MixoptError
+from mixopt.formatting import as_number, comma_list, is_empty, parse_count, short, told_values
+from mixopt.runs.columns import NEITHER, Choice, about, loss_columns, weight_columns
+from mixopt.runs.filters import Source, last_of_each, open_runs, step_column
+from mixopt.runs.source import Door, Table, is_table
+from mixopt.runs.table import SAME_MIXTURE, RunTable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mixopt.study.progress import Progress
+
+    Floats = NDArray[np.float64]
+
+
+SUM_TOLERANCE = 0.025  # published tables print three decimals a weight and sum to .99-1.02
+EXACT = 1e-6  # sums nearer to 1 than this need no note
+FEWEST_MIXTURES = 5  # five folds need five
+
+
+def read_runs(
+    path: str | Path | Sequence[str | Path],
+    *,
+    weights: Choice = None,
+    losses: Choice = None,
+    on: str | None = None,
+    where: str | Sequence[str] | None = None,
+    params: str | float | None = None,
+    tokens: str | float | None = None,
+    seed: str | float | None = None,
+    renormalise: bool = False,
+    last_step: bool = False,
+    checkpoints: bool = False,
+    tolerance: float = SUM_TOLERANCE,
+    fewest: int = FEWEST_MIXTURES,
+    door: Door = "study",
+) -> RunTable:
+    """The runs of a .csv, .tsv or .parquet file, or of two: mixtures and losses.
+
+    weights, losses: a prefix, a list of columns or {name: column}; None: recognised (w/x, w_x, weight_x, train_x,
+    x_weight ...; loss/x, loss_x, x_loss, valid_x ...). In a pair, if the mixtures' columns are named otherwise, all
+    other numeric columns of the first file are weights when they sum to 1, and those of the second are losses.
+    on: the id column (of both files). params, tokens, seed: a column, or one number for all runs.
+    where: conditions on columns that a row must keep to be read, such as "model_size=122M" (see `parse_condition`).
+    renormalise: divide each row's weights by their sum. last_step: of a run with several steps keep the last row; runs
+    without ids are told apart by their weights, params and seed. checkpoints: a run may have several rows, and sizes
+    and lengths that differ are what the table is for.
+    tolerance: how far from 1 a row's weights may sum; within it they are used as written, and a note says so.
+    fewest: different mixtures below which a table is refused. door: how messages write these settings.
+
+    Raises MixoptError, naming file, line and column, for anything that can't be read as runs.
+    """
+    import pandas as pd
+
+    source = open_runs(path, on=on, where=where, last_step=last_step, checkpoints=checkpoints, door=door)
+    notes = list(source.notes)
+    settings = {"params": params, "tokens": tokens, "seed": seed}
+    if last_step and source.key is None:
+        source = _last_of_unnamed(source, weights, settings)
+    facts, fact_columns = _facts(source, settings)
+    spoken_for = {source.key or "", *fact_columns.values()}
+    domains = _weight_columns(source, weights, spoken_for)
+    targets = _loss_columns(source, losses, spoken_for if source.pair else {*spoken_for, *domains})
+    shares = read_shares(source.mixtures, domains, renormalise=renormalise, tolerance=tolerance, notes=notes)
+    diverged = facts.get("diverged", np.zeros(len(shares), dtype=bool))
+    notes += _what_can_be_learned(domains, shares[~diverged])
+    measured = _losses(source.metrics, targets, diverged, notes)
+    pools = _by_name(source.mixtures, "pool", domains.values())
+    bits = _by_name(source.metrics, "bpb", targets.values())
+    notes += _unused(source, {*spoken_for, *domains, *targets, *pools.values(), *bits.values()})
+    _enough(source.mixtures, shares[~diverged], fewest, notes)
+    if not checkpoints:
+        notes += _settings_that_differ(source, facts, fact_columns, shares, diverged)
+    frame = pd.DataFrame(
+        {
+            "run_id": source.run_ids,
+            **facts,
+            **{f"w/{name}": shares[:, i] for i, name in enumerate(domains.values())},
+            **{name: source.mixtures.numbers(column) for name, column in pools.items()},
+            **{f"loss/{name}": measured[:, i] for i, name in enumerate(targets.values())},
+            **{name: source.metrics.numbers(column) for name, column in bits.items()},
+        }
+    )
+    return RunTable(frame, domains=tuple(domains.values()), targets=tuple(targets.values()), notes=tuple(notes))
+
+
+def _last_of_unnamed(source: Source, weights: Choice, settings: Mapping[str, str | float | None]) -> Source:
+    """The last rows of runs that have no id: rows of one mixture, size and seed are one run along its training."""
+    _, columns = _facts(source, settings)
+    step = about(source.mixtures.columns, "step") or columns.get("tokens") or step_column(source.mixtures)
+    if step is None:
+        table = source.mixtures
+        raise MixoptError(f"{table.path}: {table.setting('last_step')} needs a step column or a tokens column")
+    alike = _weight_columns(source, weights, set(columns.values()))
+    same = [*alike, *(columns[name] for name in ("params", "seed") if name in columns)]
+    return source.rows(last_of_each(source.mixtures, same, step))
+
+
+# Which columns
+
+
+def _facts(source: Source, settings: Mapping[str, str | float | None]) -> tuple[dict[str, Any], dict[str, str]]:
+    """params, tokens, seed, and where a file has them step, role, diverged, reason; and the columns they are in."""
+    facts: dict[str, Any] = {}
+    columns: dict[str, str] = {}
+    for name in ("role", "params", "tokens", "seed", "step", "diverged", "reason"):
+        setting = settings.get(name)
+        if setting is not None and not isinstance(setting, str):
+            facts[name] = np.full(len(source.mixtures), float(setting))
+            continue
+        table, column = _find(source, name, setting)
+        if column is not None:
+            columns[name] = column
+            if name == "diverged":
+                facts[name] = _flags(table, column)
+            elif name in ("role", "reason"):
+                facts[name] = [None if is_empty(cell) else str(cell) for cell in table.cells(column)]
+            elif name in ("params", "tokens"):
+                facts[name] = _counts(table, column)
+            else:
+                facts[name] = table.numbers(column)
+        elif name in settings:
+            facts[name] = np.full(len(source.mixtures), np.nan)
+    return facts, columns
+
+
+def _find(source: Source, name: str, setting: str | None) -> tuple[Table, str | None]:
+    for table in (source.mixtures, source.metrics):
+        column = about(table.columns, name) if setting is None else setting
+        if column in table.columns:
+            return table, column
+    if setting is not None:
+        raise MixoptError(f"{source.mixtures.path}: no column {setting!r} ({name}): it has {comma_list(table.columns)}")
+    return source.mixtures, None
+
+
+def _counts(table: Table, column: str) -> Floats:
+    """A column of counts, which may be written as 70M or 20B."""
+    counts = [as_number(cell) for cell in table.cells(column)]
+    return table.numbers(column) if None in counts else np.array(counts, dtype=float)
+
+
+def _flags(table: Table, column: str) -> NDArray[np.bool_]:
+    words = {"true": True, "1": True, "1.0": True, "yes": True, "false": False, "0": False, "0.0": False, "no": False}
+    flags = [False if is_empty(cell) else words.get(str(cell).lower()) for cell in table.cells(column)]
+    if None in flags:
+        raise MixoptError(f"{table.at(flags.index(None), column)}: write true or false")
+    return np.array(flags, dtype=bool)
+
+
+def _weight_columns(source: Source, choice: Choice, spoken_for: set[str]) -> dict[str, str]:
+    table = source.mixtures
+    free = [column for column in table.columns if column not in spoken_for]
+    found = weight_columns(free, choice, where=str(table.path))
+    if not found and source.pair:
+        others = _others(table, spoken_for)
+        sums = np.sum([table.numbers(column) for column in others], axis=0)
+        if others and (np.abs(sums - 1) <= SUM_TOLERANCE).all():
+            found = {column: column for column in others}
+    if not found:
+        order = "the file with the mixtures comes first, the one with the losses second; else " if source.pair else ""
+        raise MixoptError(
+            f"{table.path}: no column looks like a weight (w_x, weight_x, train_x, x_weight): {order}say which are "
+            f"with {table.setting('weights')}, a prefix, a list or a map; it has {comma_list(table.columns)}"
+        )
+    if len(found) < 2:
+        raise MixoptError(
+            f"{table.path}: {comma_list(list(found))} is the only weight column: a mixture needs the shares of two "
+            "domains or more, so add a column for the rest, or say which are the weights "
+            f"with {table.setting('weights')}"
+        )
+    return found
+
+
+def _loss_columns(source: Source, choice: Choice, spoken_for: set[str]) -> dict[str, str]:
+    table = source.metrics
+    free = [column for column in table.columns if column not in spoken_for]
+    found = loss_columns(free, choice, where=str(table.path))
+    if not found and source.pair:
+        found = {column: column for column in _others(table, spoken_for)}
+    if not found:
+        raise MixoptError(
+            f"{table.path}: no column looks like a loss (loss_x, x_loss, valid_x): say which are with "
+            f"{table.setting('losses')}, a prefix, a list or a map; it has {comma_list(table.columns)}"
+        )
+    return found
+
+
+def _others(table: Table, spoken_for: set[str]) -> list[str]:
+    """Numeric columns that aren't about the run."""
+    free = [column for column in table.columns if column not in spoken_for and column.lower() not in NEITHER]
+    return [column for column in free if table.is_numeric(column)]
+
+
+def _by_name(table: Table, kind: str, names: Iterable[str]) -> dict[str, str]:
+    """{kind/name: column} for columns kind/name or kind_name."""
+    pairs = ((f"{kind}/{name}", column) for name in names for column in (f"{kind}_{name}", f"{kind}/{name}"))
+    return {name: column for name, column in pairs if column in table.columns}
+
+
+def _unused(source: Source, used: set[str]) -> list[str]:
+    notes = []
+    for table in (source.mixtures, source.metrics)[: 1 + source.pair]:
+        left = [column for column in table.columns if column not in used and column.lower() not in NEITHER]
+        if left:
+            notes.append(f"{table.path.name} has columns that are not used: {comma_list(left)}.")
+    return notes
+
+
+# What they hold
+
+
+def read_shares(
+    table: Table, columns: Mapping[str, str], *, renormalise: bool, tolerance: float, notes: list[str]
+) -> Floats:
+    """The weights in `columns` {column: domain}, (n_rows, n_domains); what a reader should know goes to `notes`.
+
+    Nothing is repaired unless that is asked for. Raises MixoptError at the first row that is no mixture.
+    """
+    shares = np.column_stack([table.numbers(column) for column in columns])
+    _check_shares(table, list(columns), shares, renormalise=renormalise)
+    sums = shares.sum(axis=1)
+    off = np.abs(sums - 1)
+    inexact = int((off > EXACT).sum())
+    if renormalise:
+        if sums.min() <= 0:
+            raise MixoptError(f"{table.at(int(sums.argmin()))}: all weights are 0: a run needs one above 0")
+        shares = shares / sums[:, None]
+        if inexact:
+            notes.append(
+                f"The weights of {inexact} of {len(sums)} rows, which sum to between {sums.min():.4g} and "
+                f"{sums.max():.4g}, were divided by their sum."
+            )
+    elif off.max() > tolerance:
+        row = int(off.argmax())
+        raise MixoptError(
+            f"{table.at(row)}: the weights {comma_list(list(columns), 3)} sum to {sums[row]:.4g}, not 1 "
+            f"({int((off > tolerance).sum())} of {len(sums)} rows are off by more than {tolerance:g}): "
+            f"divide them by their sum with {table.setting('renormalise')}, or say with {table.setting('weights')} "
+            "which columns are the weights"
+        )
+    elif inexact:
+        notes.append(
+            f"The weights of {inexact} of {len(sums)} rows do not sum to 1 but to between {sums.min():.4g} and "
+            f"{sums.max():.4g}, as in tables printed with rounding: they are used as written."
+        )
+    return shares
+
+
+def _check_shares(table: Table, columns: list[str], shares: Floats, *, renormalise: bool) -> None:
+    most = np.finfo(float).max if renormalise else 1 + EXACT
+    wrong = np.argwhere(~((shares >= 0) & (shares <= most)))
+    if not len(wrong):
+        return
+    row, i = (int(index) for index in wrong[0])
+    way_out = "give a share of training tokens"
+    if np.isnan(shares[row, i]):
+        way_out = f"write 0 where a domain is not used, or leave the row out with {table.setting('where')}"
+    elif shares[row, i] > 1:
+        sums = shares.sum(axis=1)
+        percents = abs(np.median(sums) - 100) <= 100 * SUM_TOLERANCE
+        told = f"this row's sum to {sums[row]:.4g}, so these are percents" if percents else "percents or token counts"
+        way_out = f"{told}: divide each row by its sum with {table.setting('renormalise')}"
+    raise MixoptError(f"{table.at(row, columns[i])}: a weight is a number between 0 and 1: {way_out}")
+
+
+def _what_can_be_learned(columns: Mapping[str, str], shares: Floats) -> list[str]:
+    """Notes on domains that never vary, and on those that always vary together."""
+    names = list(columns.values())
+    if not len(shares):
+        return []
+    still = np.ptp(shares, axis=0) <= EXACT
+    unused = [name for i, name in enumerate(names) if still[i] and shares[0, i] <= EXACT]
+    fixed = [name for i, name in enumerate(names) if still[i] and name not in unused]
+    notes = []
+    if fixed:
+        notes.append(f"{comma_list(fixed)}: the same weight in every run, so nothing can be learned about it.")
+    if unused:
+        notes.append(f"{comma_list(unused)}: no run has any of it, so nothing can be learned about it.")
+    told: set[str] = set()
+    for i, name in enumerate(names):
+        alike = np.flatnonzero(np.abs(shares - shares[:, [i]]).max(axis=0) <= EXACT)
+        if len(alike) > 1 and not still[i] and name not in told:
+            told |= {names[j] for j in alike}
+            twins = comma_list([names[j] for j in alike])
+            notes.append(f"{twins} have the same weights as each other: their effects can't be told apart.")
+    return notes
+
+
+def _losses(table: Table, columns: Mapping[str, str], diverged: NDArray[np.bool_], notes: list[str]) -> Floats:
+    """The losses, (n_rows, n_targets), NaN where missing."""
+    losses = np.column_stack([table.numbers(column) for column in columns])
+    losses[diverged[:, None] & ~np.isfinite(losses)] = np.nan
+    wrong = np.argwhere(~diverged[:, None] & ((losses <= 0) | np.isinf(losses)))
+    if len(wrong):
+        row, i = (int(index) for index in wrong[0])
+        raise MixoptError(
+            f"{table.at(row, list(columns)[i])}: a loss is a finite number above 0: leave it empty if it is missing, "
+            f"mark the run in a column `diverged`, or choose the columns with {table.setting('losses')}"
+        )
+    counted = losses[~diverged]
+    missing = np.isnan(counted)
+    for i, column in enumerate(columns):
+        if len(missing) and missing[:, i].all():
+            raise MixoptError(
+                f"{table.path}, column {column!r}: no run has a loss there: leave it out with {table.setting('losses')}"
+            )
+    if missing.any():
+        short = {name: int(n) for name, n in zip(columns.values(), missing.sum(axis=0), strict=True) if n}
+        told = ", ".join(f"{name!r} in {n}" for name, n in list(short.items())[:8])
+        more = f" and {len(short) - 8} more losses" if len(short) > 8 else ""
+        notes.append(
+            f"Losses are missing, of {len(counted)} runs: {told}{more}. Those runs count for their other losses."
+        )
+    flat = [name for i, name in enumerate(columns.values()) if len(counted) > 1 and np.nanstd(counted[:, i]) == 0]
+    if flat:
+        notes.append(f"{comma_list(flat)}: the same loss in every run, so there is nothing to predict.")
+    return losses
+
+
+def _enough(table: Table, shares: Floats, fewest: int, notes: list[str]) -> None:
+    mixtures = len(np.unique(np.round(shares, SAME_MIXTURE), axis=0)) if len(shares) else 0
+    if mixtures < fewest:
+        raise MixoptError(
+            f"{table.path}: {len(shares)} usable runs of {mixtures} different mixtures: at least {fewest} mixtures are "
+            "needed to fit a predictor and check it"
+        )
+    if mixtures <= shares.shape[1]:
+        notes.append(f"{mixtures} different mixtures cannot tell the effects of {shares.shape[1]} domains apart.")
+
+
+def _settings_that_differ(
+    source: Source, facts: Mapping[str, Any], columns: Mapping[str, str], shares: Floats, diverged: NDArray[np.bool_]
+) -> list[str]:
+    """Notes on runs of several sizes or lengths, and how to keep those of one."""
+    table, notes = source.mixtures, []
+    for name, what in (("params", "model sizes"), ("tokens", "training lengths")):
+        known = ~diverged & np.isfinite(facts[name])
+        values = np.unique(facts[name][known])
+        if len(values) < 2:
+            continue
+        column = columns[name]
+        # Rows that agree in all but this: one run's checkpoints, or a mixture trained for several lengths.
+        mixtures = len(np.unique(np.round(shares[known], SAME_MIXTURE), axis=0))
+        keep = f"those of one with {table.setting('where', f'{column}={short(values[-1])}')}"
+        if name == "tokens" and mixtures < known.sum():
+            keep = f"each run's last row with {table.setting('last_step')}, or {keep}"
+        notes.append(
+            f"The runs have {len(values)} {what}, {column} {told_values(facts[name][known].tolist())}, which a fit on "
+            f"weights alone takes for noise: keep {keep}; `mixopt scale` learns from all of them."
+        )
+    return notes
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a table of runs is read: options as they are typed. files: one table, or mixtures and losses."""
+
+    files: Sequence[Path]
+    weights: str | None = None
+    losses: str | None = None
+    on: str | None = None
+    where: tuple[str, ...] = ()
+    params: str | None = None
+    tokens: str | None = None
+    last_step: bool = False
+    renormalise: bool = False
+
+    @property
+    def name(self) -> str:
+        """The first file's, without its ending."""
+        return self.files[0].stem
+
+    def table(self, progress: Progress) -> RunTable:
+        """The runs, with their notes told. Raises MixoptError, naming options, for what can't be read as runs."""
+
+        progress.stage("import")
+        table = read_runs(
+            self.files if len(self.files) > 1 else self.files[0],
+            weights=choice(self.weights),
+            losses=choice(self.losses),
+            on=self.on,
+            where=self.where,
+            params=column_or_count(self.params),
+            tokens=column_or_count(self.tokens),
+            last_step=self.last_step,
+            renormalise=self.renormalise,
+            door="command",
+        )
+        for note in table.notes:
+            progress.note(note)
+        names = " and ".join(path.name for path in self.files)
+        progress.finish(
+            f"{len(table.frame)} runs of {len(table.domains)} domains, {len(table.targets)} losses, {names}"
+        )
+        return table
+
+    @property
+    def of_tables(self) -> bool:
+        """Whether all files are tables."""
+        return all(is_table(path) for path in self.files)
+
+    def options(self) -> dict[str, Any]:
+        """The options that were given, as JSON-able values."""
+        given = {key: value for key, value in vars(self).items() if key != "files" and value not in (None, (), False)}
+        return given | ({"where": list(self.where)} if self.where else {})
+
+    def record(self) -> dict[str, Any]:
+        """The files with their hashes, and the options that were given, as JSON-able values."""
+        return {"files": [_file(path) for path in self.files], "options": self.options()}
+
+
+def _file(path: Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    return {"name": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def choice(text: str | None) -> Choice:
+    """Columns as an option names them: a prefix, a,b or name=column,name=column."""
+    if text is None or not any(mark in text for mark in "=,"):
+        return text
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not any("=" in part for part in parts):
+        return parts
+    pairs = [part.partition("=") for part in parts]
+    if not all(name.strip() and column.strip() for name, _, column in pairs):
+        raise MixoptError(f"{text!r}: write name=column for every column, or for none")
+    return {name.strip(): column.strip() for name, _, column in pairs}
+
+
+def column_or_count(text: str | None) -> str | float | None:
+    """70M and 1e9 as numbers, other text as a column's name."""
+    try:
+        return text if text is None else float(text)
+    except ValueError:
+        pass
+    try:
+        return parse_count(text)
+    except ValueError:
+        return text

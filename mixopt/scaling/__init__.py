@@ -1,0 +1,1 @@
+"""Joint laws of mixture, parameters and tokens."""

@@ -1,0 +1,121 @@
+"""A joint law of loss over mixture, size and tokens as one JSON file. Loading it runs no code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixopt.errors import MixoptError
+from mixopt.runs.mixtures import as_shares
+from mixopt.runs.objective import Target
+from mixopt.runs.pools import full_unique
+from mixopt.runs.stored import SAME, Stored, numbers, write_fit
+from mixopt.serialization import digest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from regressors.estimators.joint import AtScale, JointRegressor
+
+    Floats = NDArray[np.float64]
+
+KIND, FORMAT = "mixopt scale", 1  # a file says both; FORMAT rises when older mixopts could no longer read it
+HEAD = b'{\n"kind": "mixopt scale"'
+
+
+@dataclass(frozen=True, eq=False)
+class StoredScale(Stored):
+    """A fitted joint law of a target, with the evidence for it."""
+
+    joint: JointRegressor
+
+    @property
+    def law(self) -> str:
+        return str(self.record["law"])
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The mixture predicted to be best at the scale that was asked for, share by domain."""
+        return dict(self.record["evidence"]["best"]["mixtures"]["best"]["weights"])
+
+    def at(self, params: float | None = None, tokens: float | None = None) -> AtScale:
+        """A predictor of `texts` from shares, at a size and a token count; None: those that were asked for.
+
+        With pools, longer runs repeat them more.
+        """
+        asked = self.record["at"]
+        scale = {name: asked[name] if n is None else n for name, n in (("params", params), ("tokens", tokens))}
+        for name, count in scale.items():
+            if not (np.isfinite(count) and count > 0):
+                raise MixoptError(f"{name} = {count:g}: give a number above 0")
+        size, length = scale["params"], scale["tokens"]
+        unique = full_unique(self.domains, self.record["pools"], length) if self.joint.pools else None
+        return self.joint.at(size, length, unique)
+
+    def predict(self, mixtures: Any, *, params: float | None = None, tokens: float | None = None) -> Floats:
+        """Predicted target loss, (n,), nats/token, of mixtures as `as_shares` takes them, at a scale as in `at`.
+
+        Raises MixoptError for mixtures of other domains and for scales that aren't above 0.
+        """
+        return self.aim.of(self.losses(mixtures, params=params, tokens=tokens))
+
+    def losses(self, mixtures: Any, *, params: float | None = None, tokens: float | None = None) -> Floats:
+        """Predicted loss on each of `texts`, (n, n_texts), nats/token."""
+        shares = as_shares(mixtures, self.domains)
+        return self.at(params, tokens).predict(shares / shares.sum(axis=1, keepdims=True))
+
+    def save(self, path: str | Path) -> None:
+        """Writes the file, whole or not at all; `load_scale` reads it."""
+        write_fit(Path(path), self.record)
+
+
+def load_scale(path: str | Path) -> StoredScale:
+    """A joint law from its file: `mixopt scale RUNS.csv` writes it. Nothing in the file is run.
+
+    Raises MixoptError for a file that is none, was changed, or that this version of mixopt predicts otherwise from.
+    """
+    path, again = Path(path), "run `mixopt scale` again"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MixoptError(f"{path}: can't be read ({error.strerror}): `mixopt scale RUNS.csv` writes it") from None
+    except ValueError as error:
+        raise MixoptError(f"{path}: not JSON ({error}): {again}") from None
+    if not isinstance(record, dict) or record.get("kind") != KIND:
+        raise MixoptError(f"{path}: not a fit over scales; `mixopt scale RUNS.csv` writes one")
+    if record.get("format") != FORMAT:
+        raise MixoptError(f"{path}: of format {record.get('format')}, this mixopt reads {FORMAT}: {again}")
+    if record.pop("checksum", None) != digest(record):
+        raise MixoptError(f"{path}: not as it was written (its checksum is another): {again}")
+    return restored(record, where=str(path))
+
+
+def restored(record: Mapping[str, Any], *, where: str = "the fit") -> StoredScale:
+    """From its record. Raises MixoptError, naming `where` it is from, when it can't be restored."""
+    from regressors.estimators.joint import JointRegressor
+
+    told = f"{where}: the {record['law']} that mixopt {record['made']['versions']['mixopt']} wrote"
+    try:
+        joint = JointRegressor.from_dict(record["model"])
+        again = joint.predict(np.array(record["probes"]["inputs"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise MixoptError(f"{told} can't be restored ({error}): run `mixopt scale` again") from None
+    if not np.allclose(again, numbers(record["probes"]["losses"]), rtol=SAME, atol=0):
+        raise MixoptError(f"{told} predicts otherwise in this version: run `mixopt scale` again")
+    weights = record["target"]["weights"]
+    aim = Target(weights, np.array([weights.get(text, 0.0) for text in record["texts"]]))
+    return StoredScale(record=record, aim=aim, joint=joint)
+
+
+def is_scale(path: Path) -> bool:
+    """Whether a file begins as one of these, whole or not."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(HEAD)) == HEAD
+    except OSError:
+        return False

@@ -1,0 +1,230 @@
+"""The search for the mixture of lowest predicted loss: an Optuna study, then a polish.
+
+Optuna's coordinates are the weights themselves: a proposal is moved to the nearest feasible mixture before it is
+judged. So every proposal counts, a feasible mixture stands for itself, and mixtures with zeros are easily reached.
+With a budget of tokens and pools of unique text a weight is also a count of tokens, and of passes over its pool: what
+is searched for are all three. Caps on passes are limits of weights; without, a predictor that sees repetition decides.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mixopt.errors import MixoptError
+from mixopt.search.local import Polished, polish
+from mixopt.search.simplex import Feasible, total_variation
+
+if TYPE_CHECKING:
+    import optuna
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Objective = Callable[[Floats], Floats]  # (n, n_domains) -> (n,) nats/token
+    Gradient = Callable[[Floats], Floats]  # (n, n_domains) -> (n, n_domains)
+    Space = dict[str, optuna.distributions.BaseDistribution]  # by parameter
+
+SAMPLERS = ("cma-es", "gp", "tpe", "random")
+UNUSABLE = 1e6  # nats/token; stands for a prediction that is no number, worse than any that is
+STARTS = 8  # polishes begin at this many of the best trials ...
+APART = 0.05  # ... which differ by this share of the tokens or more
+
+DUST = 1e-6  # of the tokens
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a search came to. Losses are predicted, nats/token.
+
+    weights: the best mixture, (n_domains,). found: the best trial's loss, polished: after the polish.
+    agreeing_starts: polishes, of `starts`, that ended within APART of weights.
+    """
+
+    weights: Floats
+    sampler: str
+    trials: int
+    seeded: int
+    found: float
+    polished: float
+    agreeing_starts: int
+    starts: int
+
+    @property
+    def polish_gain(self) -> float:
+        return self.found - self.polished
+
+
+def search(
+    objective: Objective,
+    gradient: Gradient | None,
+    feasible: Feasible,
+    *,
+    sampler: str = "cma-es",
+    trials: int = 1000,
+    seeds: Sequence[Floats] = (),
+    storage: Path | None = None,
+    seed: int = 0,
+) -> Found:
+    """The feasible mixture of lowest predicted loss.
+
+    objective: losses (n,) of mixtures (n, n_domains). gradient: their exact slopes (n, n_domains), or None for a
+    predictor without, such as trees: then the polish tries moves of weight between two domains.
+    sampler: one of SAMPLERS ("gp" is slow beyond some hundred trials). trials: of the study, seeds included.
+    seeds: mixtures (n_domains,) that are the study's first trials, each moved to the nearest feasible one.
+    storage: where to leave the study as SQLite, replacing what is there. Equal seeds give equal answers.
+    Raises MixoptError when no seed and no feasible mixture has a finite prediction, or sampler is unknown.
+    """
+    if sampler not in SAMPLERS:
+        raise MixoptError(f"search.sampler is {sampler!r}: choose from {', '.join(SAMPLERS)}")
+    rng = np.random.default_rng(seed)
+    starts = _distinct(feasible.project([*seeds, *feasible.sample(max(4, 16 - len(seeds)), rng=rng)]))[:trials]
+    losses = usable(objective(starts))
+    if losses.min() >= UNUSABLE:
+        raise MixoptError("the predictor gives no finite loss at any feasible mixture: choose another predictor")
+    mixtures, losses = _run_study(objective, feasible, sampler, trials, starts, losses, storage, seed)
+    polishes = [
+        polish(lambda w: usable(objective(w)), gradient, feasible, start=mixtures[i])
+        for i in _apart(mixtures, losses, most=STARTS)
+    ]
+    best = min(polishes, key=lambda one: one.loss)
+    return Found(
+        weights=_without_dust(best.weights, feasible),
+        sampler=sampler,
+        trials=len(losses),
+        seeded=len(starts),
+        found=float(losses.min()),
+        polished=best.loss,
+        agreeing_starts=_agreeing(polishes, best),
+        starts=len(polishes),
+    )
+
+
+def _without_dust(w: Floats, feasible: Feasible) -> Floats:
+    """w with weights that no trainer could follow set to 0, where 0 is allowed; the largest weight takes them up."""
+    clean = np.where((w < DUST) & (feasible.low <= 0), 0.0, w)
+    clean[int(clean.argmax())] += 1.0 - clean.sum()
+    return clean
+
+
+def usable(losses: Floats) -> Floats:
+    """Losses with UNUSABLE for what is no finite number."""
+    return np.where(np.isfinite(losses), losses, UNUSABLE)
+
+
+def _distinct(mixtures: Floats) -> Floats:
+    _, first = np.unique(np.round(mixtures, 9), axis=0, return_index=True)
+    return mixtures[np.sort(first)]
+
+
+def _apart(mixtures: Floats, losses: Floats, *, most: int) -> list[int]:
+    """Rows of the best mixtures that are APART from each other, best first."""
+    chosen: list[int] = []
+    for i in np.argsort(losses, kind="stable"):
+        if all(total_variation(mixtures[i], mixtures[j]) >= APART for j in chosen):
+            chosen.append(int(i))
+            if len(chosen) == most:
+                break
+    return chosen
+
+
+def _agreeing(polishes: Sequence[Polished], best: Polished) -> int:
+    return sum(bool(total_variation(one.weights, best.weights) < APART) for one in polishes)
+
+
+def _run_study(
+    objective: Objective,
+    feasible: Feasible,
+    sampler: str,
+    trials: int,
+    starts: Floats,
+    losses: Floats,
+    storage: Path | None,
+    seed: int,
+) -> tuple[Floats, Floats]:
+    """All mixtures tried, (trials, n_domains), and their losses, (trials,): starts first.
+
+    The study runs in memory: in SQLite each trial would wait for dozens of commits.
+    """
+    import optuna
+
+    free = np.flatnonzero(feasible.free)
+    with _quiet(optuna):
+        space: Space = {
+            f"share of {feasible.domains[i]}": optuna.distributions.FloatDistribution(feasible.low[i], feasible.high[i])
+            for i in free
+        }
+        seeded = [_as_trial(w, loss, feasible, space, free) for w, loss in zip(starts, losses, strict=True)]
+        study = optuna.create_study(study_name="mixopt", sampler=_sampler(sampler, seeded, len(free), seed))
+        # Added as finished trials and not enqueued: CMA-ES would take enqueued ones for its own proposals.
+        study.add_trials(seeded)
+        tried, reached = [starts], [losses]
+        left = trials - len(starts) if len(free) > 1 else 0
+        while left > 0:
+            asked = [study.ask(space) for _ in range(min(left, _at_once(sampler, len(free))))]
+            proposals = np.tile(feasible.low, (len(asked), 1))
+            proposals[:, free] = [list(trial.params.values()) for trial in asked]
+            tried.append(feasible.project(proposals))
+            reached.append(usable(objective(tried[-1])))
+            for trial, w, loss in zip(asked, tried[-1], reached[-1], strict=True):
+                for name, share in zip(feasible.domains, w, strict=True):
+                    trial.set_user_attr(name, float(share))
+                study.tell(trial, float(loss))
+            left -= len(asked)
+        if storage is not None:
+            from mixopt.search.storage import save_study
+
+            save_study(study, storage)
+    return np.concatenate(tried), np.concatenate(reached)
+
+
+def _at_once(sampler: str, free: int) -> int:
+    """How many proposals a sampler makes before it looks at their losses; judged together, they cost little more
+    than one. For CMA-ES that is its population (Hansen's default, arXiv:1604.00772)."""
+    return {"cma-es": 4 + int(3 * np.log(free)), "random": 100}.get(sampler, 1)
+
+
+def _as_trial(
+    w: Floats, loss: float, feasible: Feasible, space: Space, free: NDArray[np.intp]
+) -> optuna.trial.FrozenTrial:
+    import optuna
+
+    return optuna.trial.create_trial(
+        params=dict(zip(space, w[free].tolist(), strict=True)),
+        distributions=space,
+        value=float(loss),
+        user_attrs=dict(zip(feasible.domains, w.tolist(), strict=True)),
+    )
+
+
+def _sampler(name: str, seeded: list[optuna.trial.FrozenTrial], free: int, seed: int) -> optuna.samplers.BaseSampler:
+    from optuna import samplers
+
+    if name == "tpe":
+        return samplers.TPESampler(seed=seed, multivariate=True)
+    if name == "gp":
+        return samplers.GPSampler(seed=seed, deterministic_objective=True)
+    if name == "random" or free < 2:  # one free weight is settled by the others: there is nothing to sample
+        return samplers.RandomSampler(seed=seed)
+    # Warm start (Nomura et al. 2021, arXiv:2012.06932): mean and covariance from the best tenth of the seeded mixtures.
+    warm = seeded if len(seeded) >= 10 else None
+    population = _at_once("cma-es", free)
+    return samplers.CmaEsSampler(seed=seed, source_trials=warm, popsize=population, warn_independent_sampling=False)
+
+
+@contextmanager
+def _quiet(optuna) -> Iterator[None]:
+    """Without Optuna's log lines and its notes that a sampler's option is experimental."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)

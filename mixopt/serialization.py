@@ -1,0 +1,63 @@
+"""Files that appear whole or not at all."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mixopt.errors import MixoptError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a temporary path beside `path`; on a clean exit the file written there takes `path`'s place.
+
+    A reader sees the old file or the new one, never half of one. On an error the old file stays.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The process id keeps two workers that share a folder apart; the suffix lets pandas and Optuna see the type.
+    half = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield half
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes text (UTF-8) to path, whole or not at all."""
+    with replacing(path) as half:
+        half.write_text(text, encoding="utf-8")
+
+
+def digest(value: Any) -> str:
+    """sha256 of a JSON-able value; key order does not matter."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Whole or not at all. NaN has no place in JSON: callers write None."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, *, made_by: str) -> Any:
+    """A JSON artefact. Raises MixoptError naming the command that makes it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MixoptError(f"{path} isn't there yet: `mixopt {made_by}` makes it") from None
+    except ValueError as error:
+        raise MixoptError(f"{path}: not JSON ({error}): delete it and run `mixopt {made_by}` again") from None
+
+
+def stamp_of(path: Path) -> str | None:
+    """The stamp in a JSON artefact: a digest of everything that it was made from. None: absent or unreadable."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return value.get("stamp") if isinstance(value, dict) else None

@@ -1,0 +1,209 @@
+"""Study files as frozen records: unknown keys and wrong types are refused, every default has its reason."""
+
+import math
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from mixopt.formatting import parse_count
+
+SUM_TOLERANCE = 1e-6  # of weights typed by hand into a study file; 0.333 x 3 is close enough to be a mistake
+
+
+def parse_whole(value: Any) -> Any:
+    """A count that must be a whole number, as an int."""
+    number = parse_count(value)
+    if not isinstance(number, float) or not math.isfinite(number):
+        return number
+    if number != round(number):
+        raise ValueError(f"{number:g} is not a whole number")
+    return round(number)
+
+
+def name_of_domain(value: str) -> str:
+    if not value.strip() or value.startswith(".") or re.search(r"[/\\\x00-\x1f]", value):
+        raise ValueError(f"{value!r} can't name a domain: it becomes a folder, so no slashes and no leading dot")
+    if value == "target" or value.endswith(".json"):
+        raise ValueError(f"{value!r} can't name a domain: mixopt itself uses that name, choose another")
+    return value
+
+
+Count = Annotated[float, BeforeValidator(parse_count), Field(gt=0, allow_inf_nan=False)]
+WholeCount = Annotated[int, BeforeValidator(parse_whole), Field(gt=0, le=10**15)]
+Share = Annotated[float, BeforeValidator(parse_count), Field(ge=0, le=1)]
+Number = Annotated[float, BeforeValidator(parse_count), Field(allow_inf_nan=False)]
+DomainName = Annotated[str, AfterValidator(name_of_domain)]
+
+
+class Record(BaseModel):
+    """What every part of a study file has in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Text(Record):
+    """Where text comes from: a path, a Hugging Face hub name or a built-in corpus."""
+
+    path: str | None = Field(
+        default=None,
+        description="a file, folder or glob: jsonl (.gz, .zst), parquet or text; relative to the study file",
+    )
+    hub: str | None = Field(default=None, description="a data set's name on the Hugging Face hub, streamed")
+    subset: str | None = Field(default=None, description="hub only: the configuration")
+    split: str = Field(default="train", description="hub only")
+    builtin: str | None = Field(
+        default=None, description="a demo corpus that arrives as a package: see docs/demo-corpus.md"
+    )
+    text: str = Field(default="text", description="the column that holds the text")
+    unit: Literal["paragraph", "line", "file"] = Field(
+        default="paragraph", description="what a document is in text files"
+    )
+
+    @property
+    def has_source(self) -> bool:
+        return any((self.path, self.hub, self.builtin))
+
+    @model_validator(mode="after")
+    def one_source(self):
+        given = [key for key in ("path", "hub", "builtin") if getattr(self, key)]
+        if len(given) > 1:
+            raise ValueError(f"has {' and '.join(given)}: keep one of path, hub and builtin")
+        return self
+
+
+class Domain(Text):
+    """Text that may be trained on."""
+
+    pool: Count | None = Field(
+        default=None,
+        description="unique tokens the full run can draw on; left out: as many as were read (with a study on runs: no "
+        "limit). State it when the corpus given here is a sample of a larger one",
+    )
+
+
+class Tokenizer(Record):
+    vocab: WholeCount = Field(
+        default=512,
+        ge=257,
+        description="byte-level BPE trained on a balanced sample; small, because a tiny proxy would otherwise spend "
+        "most of its parameters on embeddings",
+    )
+    path: str | None = Field(
+        default=None, description="a tokenizer.json of your own instead; relative to the study file"
+    )
+    hub: str | None = Field(default=None, description="a tokenizer's hub name instead")
+
+    @model_validator(mode="after")
+    def one_tokenizer(self):
+        if self.path and self.hub:
+            raise ValueError("has path and hub: keep one of them")
+        return self
+
+
+class Prepare(Record):
+    max_bytes: WholeCount | None = Field(
+        default=None, description="read at most this much text of a domain, spread over it; then state its pool"
+    )
+    val_fraction: float = Field(default=0.1, gt=0, lt=1, description="of documents, chosen by hash, that validate")
+    on_bad: Literal["refuse", "skip"] = Field(
+        default="refuse", description="broken UTF-8 or JSON: stop, or count and go on"
+    )
+
+
+class ProxyShape(Record):
+    """The tiny model that stands in for the full run, but for what a study may vary: tokens and weight decay."""
+
+    layers: WholeCount = 2
+    width: WholeCount = 64
+    heads: WholeCount = 2
+    context: WholeCount = Field(default=64, description="tokens")
+    batch: WholeCount = Field(
+        default=8, description="sequences a step; small, because tiny runs gain more from more steps"
+    )
+    learning_rate: Number = Field(
+        default=8e-3, gt=0, description="peak; normalised queries and keys keep this rate steady"
+    )
+    warmup: Share = Field(default=0.05, description="share of the steps")
+    decay: Share = Field(default=0.5, description="share of the steps over which the rate falls to 0")
+    validation_tokens: WholeCount = Field(
+        default=10_000,
+        description="of each text: its sampling error is common to all runs, evaluation stays under a tenth",
+    )
+    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
+    workers: WholeCount | None = Field(
+        default=None, description="processes on CPU, one thread each; left out: one a core"
+    )
+    stack: WholeCount = Field(default=32, description="proxies trained in lockstep on a GPU; a CPU worker trains one")
+
+    @model_validator(mode="after")
+    def turns_pairs(self):
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width {self.width} must be a multiple of 2 x heads ({self.heads})")
+        return self
+
+
+class AnyStudy(Record):
+    """What study files of every kind say. `kind` names the others: see `mixopt.kinds`."""
+
+    name: Annotated[str, AfterValidator(name_of_domain)]
+    kind: str
+    seed: int = Field(default=0, ge=0)
+    domains: dict[DomainName, Domain] = Field(default={}, description="text that may be trained on")
+    held_out: dict[DomainName, Text] = Field(default={}, description="text that is evaluated and never trained on")
+    tokenizer: Tokenizer = Tokenizer()
+    prepare: Prepare = Prepare()
+    proxy: ProxyShape = ProxyShape()
+
+    @property
+    def brings_runs(self) -> bool:
+        """Whether finished runs are given, so that there is no text and nothing to train."""
+        return False
+
+
+def weights_of(target: str | dict[str, float]) -> dict[str, float]:
+    """Text -> weight of a target as it is written, zero weights left out."""
+    given = {target: 1.0} if isinstance(target, str) else target
+    return {text: weight for text, weight in given.items() if weight > 0}
+
+
+Problems = list[tuple[tuple[str, ...], str]]  # (key path, message)
+
+
+def sum_problems(where: tuple[str, ...], weights: dict[str, float]) -> Problems:
+    """Whether weights sum to 1."""
+    total = math.fsum(weights.values())
+    if abs(total - 1) <= SUM_TOLERANCE:
+        return []
+    return [(where, f"its weights sum to {total:.6g}, not 1: divide each by {total:.6g}")]
+
+
+def text_problems(study: AnyStudy, target: str | dict[str, float]) -> Problems:
+    """What is wrong with the texts that are trained on and evaluated, and with a target among them."""
+    found: Problems = []
+    for part in ("domains", "held_out"):
+        texts: dict[str, Text] = getattr(study, part)
+        found += [
+            ((part, name), "has no text: give path, hub or builtin") for name, t in texts.items() if not t.has_source
+        ]
+    found += [
+        (("held_out", name), "is a domain too: text that is trained on can't be held out")
+        for name in study.held_out
+        if name in study.domains
+    ]
+    known = [*study.domains, *study.held_out]
+    found += [
+        (("target", name) if isinstance(target, dict) else ("target",), f"{name!r} is none of the texts "
+         f"{', '.join(known)}")
+        for name in weights_of(target)
+        if name not in known
+    ]  # fmt: skip
+    return found
+
+
+Size = Annotated[float, BeforeValidator(parse_count), Field(gt=0, le=10_000)]
+
+
+def heads_of(proxy: ProxyShape, size: float) -> int:
+    """Heads of a model of so many times the proxy's parameters, as `planning.make_recipe` rounds them."""
+    return max(1, round(proxy.heads * size**0.5))

@@ -1,0 +1,111 @@
+""""""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixopt.study.config import AnyStudy, ProxyShape
+
+if TYPE_CHECKING:
+    from proxies.launch import Job
+    from proxies.shards import Shard
+    from proxies.train import Recipe
+
+
+# Roles of runs that train a mixture once more: with another seed; from other pools, so that weight and repetition can
+# be told apart; with fewer tokens at the same epochs, to see what tokens are worth.
+REPEAT, REPETITION, SHORTER = "repeat", "repetition", "shorter"
+
+
+EXTRA = (REPEAT, REPETITION, SHORTER)
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One row of design.csv. weights: domain -> token share; pools: domain -> unique proxy tokens, None: all."""
+
+    role: str  # natural, uniform, leave-out or dirichlet; or one of EXTRA
+    weights: dict[str, float]
+    pools: dict[str, int | None]
+    seed: int
+    length: float = 1.0  # training tokens, in times the others'
+
+
+def natural_mixture(pools: Sequence[float]) -> np.ndarray:
+    """Shares proportional to the pools' unique tokens, (n_domains,)."""
+    sizes = np.asarray(pools, dtype=float)
+    return sizes / sizes.sum()
+
+
+def run_id(inputs: Mapping[str, Any]) -> str:
+    """r + a hash of everything that decides a run's result; key order does not matter."""
+    text = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
+    return "r" + hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+FEW_SEQUENCES = 16  # a proxy pool below this many sequences says little about its domain
+
+
+RECIPE_VERSION = 1  # raise when proxies/ changes what a run comes to: old runs are then not reused
+
+
+def scaled(proxy: ProxyShape, *, vocab: int, params_scale: float, tokens: int, weight_decay: float) -> "Recipe":
+    """How a model of so many times the proxy's parameters is trained: width grows, and the rate falls with it.
+
+    params_scale: non-embedding parameters, in times the proxy's; met as nearly as whole heads allow.
+    """
+    from proxies.train import Recipe
+
+    size = proxy.width // proxy.heads
+    heads = max(1, round(proxy.heads * params_scale**0.5))
+    return Recipe(
+        vocab=vocab,
+        layers=proxy.layers,
+        width=heads * size,
+        heads=heads,
+        context=proxy.context,
+        batch=proxy.batch,
+        tokens=tokens,
+        # Adam's best rate falls about as 1 / width (Yang 2022, arXiv:2203.03466).
+        learning_rate=proxy.learning_rate * proxy.width / (heads * size),
+        warmup=proxy.warmup,
+        decay=proxy.decay,
+        weight_decay=weight_decay,
+    )
+
+
+def make_job(
+    run: PlannedRun,
+    study: AnyStudy,
+    shards: Mapping[str, "Shard"],
+    recipe: "Recipe",
+    *,
+    starts: Mapping[str, int] | None = None,
+) -> "Job":
+    """A planned run under its id: the hash of all that decides what it comes to.
+
+    recipe: of a run of length 1. starts: domain -> the token of its shard at which its pool begins; None: the first.
+    """
+    from proxies.launch import Job
+    from proxies.train import pick_device
+
+    own = replace(recipe, tokens=round(recipe.tokens * run.length))
+    weights = {name: w for name, w in run.weights.items() if w > 0}
+    pools = {name: int(run.pools[name] or shards[name].meta.train_tokens) for name in run.weights}
+    decides = {
+        "recipe": asdict(own),
+        "version": RECIPE_VERSION,
+        "weights": weights,
+        "pools": {name: pools[name] for name in weights},
+        "seed": run.seed,
+        "texts": {name: shard.meta.content for name, shard in shards.items()},
+        "validation_tokens": study.proxy.validation_tokens,
+        "precision": "bfloat16" if pick_device(study.proxy.device).type == "cuda" else "float32",
+        **({"starts": dict(starts)} if starts else {}),
+    }
+    job = Job(run_id(decides), run.role, dict(run.weights), pools, run.seed)
+    return job if own == recipe else replace(job, recipe=own)

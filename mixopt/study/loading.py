@@ -1,0 +1,173 @@
+"""Reading study files: YAML 1.2 in, a validated Study out, and one line for whatever is wrong."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from mixopt.errors import MixoptError
+from mixopt.study.config import AnyStudy
+from mixopt.study.kind import DEFAULT, Kind, named
+
+
+def load_study(path: Path | str) -> Any:
+    """The study in a YAML file as the record of its kind, with paths still relative to it (see `resolve`).
+
+    Raises MixoptError naming file, line and key, and the way out.
+    """
+    path = Path(path)
+    data, lines = parse(read_text(path), path)
+    kind = kind_of(data, lines, path)
+    study = validate(data, lines, path, kind)
+    for where, message in kind.problems(study):
+        raise MixoptError(f"{place(path, lines, where)}: {message}")
+    for where, target in files_named(study):
+        if not any_match(path.parent, target):
+            raise MixoptError(
+                f"{place(path, lines, where)}: {target} doesn't exist (looked in {path.parent.resolve()}): "
+                "paths are relative to the study file"
+            )
+    return study
+
+
+def read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise MixoptError(f"{path}: no such study file; `mixopt init DIR` writes one to start from") from None
+    except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
+        raise MixoptError(f"{path}: can't be read as a study file ({error})") from None
+
+
+def parse(text: str, path: Path) -> tuple[Any, dict[tuple[str, ...], int]]:
+    """The document as plain data, and the line of every key."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        data = YAML(typ="safe", pure=True).load(text)
+        node = YAML(typ="safe", pure=True).compose(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise MixoptError(f"{path}{line}: not valid YAML: {error.problem or error.context}") from None
+    except YAMLError as error:
+        raise MixoptError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise MixoptError(f"{path}: a study file is a mapping (name:, domains:, target:, ...), this holds no keys")
+    return data, key_lines(node)
+
+
+def key_lines(node: Any, above: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
+    """Key path -> line, counted from 1, of a composed YAML mapping."""
+    lines: dict[tuple[str, ...], int] = {}
+    if getattr(node, "id", None) == "mapping":
+        for key, value in node.value:
+            here = (*above, str(key.value))
+            lines[here] = key.start_mark.line + 1
+            lines |= key_lines(value, here)
+    return lines
+
+
+def kind_of(data: Any, lines: dict[tuple[str, ...], int], path: Path) -> Kind:
+    try:
+        return named(data.get("kind", DEFAULT))
+    except MixoptError as error:
+        raise MixoptError(f"{place(path, lines, ['kind'])}: {error}") from None
+
+
+def validate(data: Any, lines: dict[tuple[str, ...], int], path: Path, kind: Kind) -> AnyStudy:
+    from pydantic import ValidationError
+
+    try:
+        return kind.record.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise MixoptError(explain(first, lines, path, data, kind)) from None
+
+
+def explain(error: Any, lines: dict[tuple[str, ...], int], path: Path, data: Any, kind: Kind) -> str:
+    """One pydantic error in our words."""
+    where = known_part(error["loc"], data)
+    what = error["type"]
+    if what == "extra_forbidden":
+        import difflib
+
+        key = str(error["loc"][-1])
+        allowed = allowed_keys(error["loc"][:-1], kind.record)
+        near = difflib.get_close_matches(key, allowed, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"allowed here: {', '.join(allowed)}"
+        return f"{place(path, lines, where)}: unknown key; {hint}"
+    if what == "missing":
+        full = [str(part) for part in error["loc"]]
+        schema = "mixopt schema" + ("" if data.get("kind", DEFAULT) == DEFAULT else f" --kind {data['kind']}")
+        return f"{place(path, lines, full)}: is missing; `{schema}` lists what a study file holds"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    given = error.get("input")
+    shown = (
+        f", got {given!r}" if isinstance(given, str | int | float | bool | None) and repr(given) not in message else ""
+    )
+    return f"{place(path, lines, where)}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def known_part(loc: Sequence[Any], data: Any) -> list[str]:
+    """The part of pydantic's location that is in the file: it also names union members and '[key]'."""
+    keys: list[str] = []
+    here = data
+    for part in loc:
+        inside = part in here if isinstance(here, dict) else isinstance(here, list) and part in range(len(here))
+        if inside:
+            here = here[part]
+            keys.append(str(part))
+    return keys
+
+
+def allowed_keys(loc: Sequence[Any], record: type[AnyStudy]) -> list[str]:
+    """Keys of the record that a location in a study's record points into."""
+    field = record.model_fields.get(str(loc[0])) if loc else None
+    inside = next(records_in(field.annotation), record) if field else record
+    return list(inside.model_fields)
+
+
+def records_in(annotation: Any) -> Iterator[Any]:
+    """The records that a field may hold: itself, among others, or in a mapping."""
+    if hasattr(annotation, "model_fields"):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from records_in(inner)
+
+
+def place(path: Path, lines: dict[tuple[str, ...], int], where: Sequence[str]) -> str:
+    """file:line: key, with the line of the deepest key that is in the file."""
+    keys = tuple(where)
+    line = next((lines[keys[:n]] for n in range(len(keys), 0, -1) if keys[:n] in lines), None)
+    return f"{path}{f':{line}' if line else ''}: {'.'.join(keys)}" if keys else str(path)
+
+
+def files_named(study: Any) -> list[tuple[tuple[str, ...], str]]:
+    """Every local file that the study names, with its key."""
+    named: list[tuple[tuple[str, ...], str]] = [
+        ((part, name, "path"), text.path)
+        for part in ("domains", "held_out")
+        for name, text in getattr(study, part).items()
+        if text.path
+    ]
+    if study.tokenizer.path:
+        named.append((("tokenizer", "path"), study.tokenizer.path))
+    runs = study.runs_file if study.brings_runs else None
+    if runs:
+        named.append((("runs",), runs.path))
+        if runs.metrics:
+            named.append((("runs", "metrics"), runs.metrics))
+    return named
+
+
+def any_match(base: Path, pattern: str) -> bool:
+    import glob
+
+    full = str(base / Path(pattern).expanduser())
+    return Path(full).exists() or bool(glob.glob(full, recursive=True))  # noqa: PTH207 - the pattern may be absolute
+
+
+def resolve(study_path: Path | str, given: str) -> Path:
+    """A path written in a study file, seen from the study file."""
+    return Path(study_path).resolve().parent / Path(given).expanduser()

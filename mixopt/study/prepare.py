@@ -1,0 +1,191 @@
+"""Stage prepare: documents of each domain to token shards, made again only where something changed."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mixopt.errors import MixoptError
+from mixopt.serialization import digest, read_json, stamp_of, write_json
+from mixopt.study.config import AnyStudy, Text
+from mixopt.study.layout import Folder
+from mixopt.study.loading import resolve
+from mixopt.study.progress import Progress
+
+if TYPE_CHECKING:
+    from proxies.corpora import Documents
+    from proxies.shards import Shard
+    from proxies.tokenizer import Tokenizer
+
+READERS = 1  # raise when proxies/ reads the same source as other documents: shards are then made again
+SAMPLE_BYTES = 4 << 20  # of text that the tokenizer is trained on, over all domains, at least ...
+BYTES_PER_TOKEN = 2048  # ... and so much for each token of its vocabulary: less can't fill a large one
+MUCH_SHARED = 0.01  # of a domain's documents also in another: worth a sentence
+
+
+def prepare(study: AnyStudy, study_path: Path, folder: Folder, progress: Progress) -> dict[str, "Shard"]:
+    """Shards of every text of the study, domains first.
+
+    Raises MixoptError for text that can't be read, naming file and line and the domain's key.
+    """
+    texts: dict[str, Text] = {**study.domains, **study.held_out}
+    progress.stage("prepare", total=len(texts) + 1)
+    documents = {name: open_documents(study, study_path, name, text) for name, text in texts.items()}
+    marks = {name: fingerprint(study, docs) for name, docs in documents.items()}
+    tokenizer = get_tokenizer(study, study_path, folder, documents, marks, progress)
+    shards = {}
+    for i, (name, docs) in enumerate(documents.items()):
+        progress.update(i + 1, name)
+        shards[name] = get_shard(study, folder, name, docs, marks[name], tokenizer)
+    report = describe(shards, tokenizer)
+    write_json(folder.corpora, report)
+    for message in remarks(report):
+        progress.note(message)
+    tokens = sum(shard.meta.tokens for shard in shards.values())
+    progress.finish(f"{len(shards)} texts, {tokens / 1e6:.1f}M tokens, vocabulary {tokenizer.size}")
+    return shards
+
+
+def open_documents(study: AnyStudy, study_path: Path, name: str, text: Text) -> "Documents":
+    from proxies.corpora import Source, read
+
+    part = "domains" if name in study.domains else "held_out"
+    path = str(resolve(study_path, text.path)) if text.path else None
+    hub = text.hub
+    if hub and resolve(study_path, hub).is_dir():
+        hub = str(resolve(study_path, hub))  # a data set's folder beside the study file, in place of a hub name
+    try:
+        source = Source(
+            path=path,
+            hub=hub,
+            builtin=text.builtin,
+            subset=text.subset,
+            split=text.split,
+            text=text.text,
+            unit=text.unit,
+        )
+        return read(source, max_bytes=study.prepare.max_bytes, on_bad=study.prepare.on_bad)
+    except ValueError as error:
+        raise MixoptError(f"{study_path}: {part}.{name}: {error}") from None
+
+
+def fingerprint(study: AnyStudy, documents: "Documents") -> str:
+    """Changes when the text of a shard may have changed: its source, its files' sizes and times, or the settings."""
+    from proxies.corpora import find
+
+    source = documents.source
+    paths = find(source.path)[0] if source.path else []
+    if source.hub and Path(source.hub).is_dir():
+        paths = sorted(p for p in Path(source.hub).rglob("*") if p.is_file())
+    files = [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in paths]
+    installed = {}
+    if source.builtin:
+        from proxies.builtin.registry import BUILTIN
+
+        installed = BUILTIN[source.builtin].versions()
+    return digest([READERS, asdict(source), files, installed, study.prepare.model_dump()])
+
+
+def get_tokenizer(
+    study: AnyStudy,
+    study_path: Path,
+    folder: Folder,
+    documents: dict[str, "Documents"],
+    marks: dict[str, str],
+    progress: Progress,
+) -> "Tokenizer":
+    """The user's tokenizer, the one trained before on the same text, or one trained now."""
+    from proxies.tokenizer import END, load, train
+
+    wish = study.tokenizer
+    made_from = folder.shards / "tokenizer.stamp.json"
+    try:
+        if wish.path or wish.hub:
+            tokenizer = load(resolve(study_path, wish.path) if wish.path else str(wish.hub))
+            stamp = digest(["given", tokenizer.hash])
+        else:
+            stamp = digest(["trained", wish.vocab, {name: marks[name] for name in study.domains}])
+            if stamp_of(made_from) == stamp and folder.tokenizer.exists():
+                return load(folder.tokenizer, end_token=END)
+            progress.update(0, "training the tokenizer")
+            tokenizer = train(
+                {name: documents[name] for name in study.domains},
+                vocab_size=wish.vocab,
+                sample_bytes=max(SAMPLE_BYTES, wish.vocab * BYTES_PER_TOKEN),
+            )
+    except ValueError as error:
+        raise MixoptError(f"{study_path}: {error}") from None
+    tokenizer.save(folder.tokenizer)
+    write_json(made_from, {"stamp": stamp, "end": tokenizer.end})
+    return tokenizer
+
+
+def get_shard(
+    study: AnyStudy, folder: Folder, name: str, documents: "Documents", mark: str, tokenizer: "Tokenizer"
+) -> "Shard":
+    from proxies.shards import open_shard, write
+
+    where = folder.shards / name
+    stamp = digest([mark, tokenizer.hash])
+    made_from = where / "stamp.json"
+    try:
+        if stamp_of(made_from) != stamp:
+            made_from.unlink(missing_ok=True)
+            write(where, documents, tokenizer, val_fraction=study.prepare.val_fraction)
+            write_json(made_from, {"stamp": stamp})
+        return open_shard(where)
+    except ValueError as error:
+        raise MixoptError(f"domain {name!r}: {error}") from None
+
+
+def open_shards(study: AnyStudy, folder: Folder) -> dict[str, "Shard"]:
+    """Shards that stage prepare has made. Raises MixoptError when they aren't there."""
+    from proxies.shards import open_shard
+
+    read_json(folder.corpora, made_by="prepare")
+    try:
+        return {name: open_shard(folder.shards / name) for name in [*study.domains, *study.held_out]}
+    except ValueError as error:
+        raise MixoptError(str(error)) from None
+
+
+def describe(shards: dict[str, "Shard"], tokenizer: "Tokenizer") -> dict[str, Any]:
+    """shards/corpora.json: what was read, what was wrong with it, what stands twice."""
+    from proxies.shards import duplicates_across
+
+    texts = {}
+    for name, shard in shards.items():
+        meta = shard.meta
+        texts[name] = {
+            "documents": meta.train_documents + meta.val_documents,
+            "train_tokens": meta.train_tokens,
+            "val_tokens": meta.val_tokens,
+            "bytes": meta.train_bytes + meta.val_bytes,
+            "duplicates": meta.duplicates,
+            "source": meta.source,
+            "versions": meta.versions,
+            "problems": meta.problems,
+        }
+    overlaps = []
+    for overlap in duplicates_across({name: shard.hashes for name, shard in shards.items()}):
+        example = tokenizer.decode(shards[overlap.first].document(overlap.example))
+        overlaps.append(asdict(overlap) | {"example": " ".join(example.split())[:120]})
+    return {"texts": texts, "duplicates": overlaps, "vocab": tokenizer.size}
+
+
+def remarks(report: dict[str, Any]) -> list[str]:
+    """Sentences on what a user would want to know of the corpora."""
+    said = []
+    words = {"empty": "empty", "no_text": "without text", "not_text": "not text", "bad_json": "broken JSON",
+             "bad_utf8": "broken UTF-8", "unread_files": "files of another kind"}  # fmt: skip
+    for name, text in report["texts"].items():
+        met = [f"{text['problems'][key]} {word}" for key, word in words.items() if text["problems"].get(key)]
+        if met:
+            places = [place for found in text["problems"].get("places", {}).values() for place in found][:1]
+            said.append(f"{name}: left out {', '.join(met)}" + (f" (first: {places[0]})" if places else ""))
+    for overlap in report["duplicates"]:
+        if max(overlap["first_share"], overlap["second_share"]) >= MUCH_SHARED:
+            said.append(
+                f"{overlap['first']} and {overlap['second']} share {overlap['texts']} documents word for word "
+                f"({overlap['first_share']:.0%} and {overlap['second_share']:.0%} of them)"
+            )
+    return said

@@ -1,0 +1,111 @@
+"""Stage train: the planned runs that aren't on disk yet, side by side."""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mixopt.errors import MixoptError
+from mixopt.study.config import AnyStudy
+from mixopt.study.layout import Folder
+from mixopt.study.progress import Progress
+
+if TYPE_CHECKING:
+    from proxies.launch import Event, Job
+    from proxies.shards import Shard
+    from proxies.train import Recipe
+
+
+def train_missing(
+    jobs: Sequence["Job"],
+    recipe: "Recipe",
+    study: AnyStudy,
+    shards: Mapping[str, "Shard"],
+    folder: Folder,
+    out: Path,
+    progress: Progress,
+    *,
+    title: str = "train",
+) -> None:
+    """Train the jobs that have no file in out yet, with the recipe or their own. Whatever stops it, finished runs stay
+    and are not trained again.
+
+    Raises MixoptError for what a worker refuses, or when one dies.
+    """
+    from proxies.launch import Setup, launch, versions
+
+    out.mkdir(parents=True, exist_ok=True)
+    missing = [job for job in jobs if not (out / f"{job.run_id}.json").is_file()]
+    costs = {job.run_id: Cost.of(job.recipe or recipe) for job in jobs}
+    left = {job.run_id for job in missing}
+    watch = Watch(costs, costs.keys() - left, progress)
+    progress.stage(title, total=watch.total)
+    watch.tell()
+    setup = Setup(
+        recipe=recipe,
+        texts={name: shard.folder.resolve() for name, shard in shards.items()},
+        tokenizer=folder.tokenizer.resolve(),
+        out=out.resolve(),
+        validation_tokens=study.proxy.validation_tokens,
+        device=study.proxy.device,
+        versions=versions(),
+    )
+    try:
+        launch(missing, setup, workers=study.proxy.workers, stack=study.proxy.stack, on_event=watch.hear)
+    except (ValueError, RuntimeError) as error:
+        raise MixoptError(f"training stopped: {error}; finished runs are kept in {out}") from None
+    progress.finish(watch.summary(len(missing)))
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run takes."""
+
+    flops: float
+    tokens: int
+
+    @classmethod
+    def of(cls, recipe: "Recipe") -> "Cost":
+        return cls(recipe.shape.flops_per_token * recipe.tokens_seen, recipe.tokens_seen)
+
+
+class Watch:
+    """Turns the workers' events into progress: FLOPs done of all that the runs take, runs done, tokens a second."""
+
+    def __init__(self, costs: Mapping[str, Cost], there: Collection[str], progress: Progress):
+        self.costs, self.there, self.progress = costs, there, progress
+        self.done = set(there)
+        self.running: dict[str, float] = {}  # run -> share trained
+        self.started = time.monotonic()
+        self.total = sum(cost.flops for cost in costs.values())
+
+    @property
+    def flops(self) -> float:
+        """Done, those of running runs included."""
+        whole = sum(self.costs[run].flops for run in self.done)
+        return whole + sum(share * self.costs[run].flops for run, share in self.running.items())
+
+    def hear(self, event: "Event") -> None:
+        if event["event"] == "step":
+            self.running |= dict.fromkeys(event["run_ids"], event["share"])
+        elif event["event"] == "done":
+            self.running.pop(event["run_id"], None)
+            self.done.add(event["run_id"])
+            if event["diverged"]:
+                self.progress.note(f"run {event['run_id']} diverged: it is kept on record and left out of every fit")
+        self.tell()
+
+    def rate(self) -> float:
+        """Tokens a second of all workers together."""
+        whole = sum(self.costs[run].tokens for run in self.done if run not in self.there)
+        running = sum(share * self.costs[run].tokens for run, share in self.running.items())
+        return (whole + running) / max(time.monotonic() - self.started, 1e-9)
+
+    def tell(self) -> None:
+        speed = f", {self.rate():,.0f} tokens/s" if self.running or len(self.done) > len(self.there) else ""
+        self.progress.update(self.flops, f"{len(self.done)} of {len(self.costs)} runs{speed}")
+
+    def summary(self, missing: int) -> str:
+        kept = f", {len(self.there)} were there" if self.there else ""
+        return f"{missing} runs trained{kept}" + (f", {self.rate():,.0f} tokens/s" if missing else "")

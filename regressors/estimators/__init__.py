@@ -1,0 +1,1 @@
+"""Estimators: each fits one law or regressor to finished runs."""

@@ -1,0 +1,354 @@
+"""Loss where text is repeated, from runs of one study: several forms, weighed by what they predict of runs left out.
+
+No form of repetition is the right one. Which parameters the runs decide differs from table to table, and forms that
+agree where runs were trained part ways beyond. So forms are averaged, each with weak priors, by their errors on runs
+left out: at random, and by whole regions (the most epochs, the largest models, the least text a parameter), where a
+form that explodes loses its weight.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from regressors.estimators.base import plain_seed
+from regressors.fitting.levenberg_marquardt import descend
+from regressors.fitting.posterior import Criterion, Posterior
+from regressors.fitting.solve import Fit, in_units, pose, solve
+from regressors.fitting.uncertainty import Identified, Profile, bootstrap_z, identify, profile, resample
+from regressors.law import Array, Law
+from regressors.laws.overfitting import FORMS
+from regressors.laws.repetition import COUNTS
+
+FOLDS = 5
+REGION = 0.2  # share of the runs in a region left out
+LEAST = 6  # runs that must stay to fit a form to
+WORST = 1.0  # of ln loss: an error beyond it is no worse for being larger
+SHARPNESS = 2.0  # weights go by mean squared error to minus this
+FAINT = 0.02  # a weight below it is 0
+
+
+@dataclass(frozen=True)
+class Refit:
+    """One form with one set of values: a loss to plan with."""
+
+    form: str
+    values: Mapping[str, Array]  # in the fit's units, (...) each
+    units: Mapping[str, float]
+
+    def loss(self, params: Array | float, tokens: Array | float, unique: Array | float) -> Array:
+        """Nats/token at counts above 0 of one shape, real or complex; values' leading axes come first."""
+        given = np.broadcast_arrays(params, tokens, unique)
+        flat = {name: a.ravel() for name, a in zip(COUNTS, given, strict=True)}
+        loss = FORMS[self.form].formula(*in_units(FORMS[self.form], flat, self.units), **self.values)
+        return loss.reshape(*loss.shape[:-1], *given[0].shape)
+
+
+class RepetitionRegressor(RegressorMixin, BaseEstimator):
+    """Predicts the loss of runs that repeat their text, as an average of several fitted forms.
+
+    X: (n_runs, 3) parameters, training tokens and unique tokens, counts above 0; tokens below unique repeat nothing.
+    y: (n_runs,) losses above 0, nats/token, nan where missing; a run of sample weight 0 is none. Residuals are of ln
+    loss; runs of the same counts are resampled and left out together.
+    forms: names in `regressors.laws.overfitting.FORMS`. huber: residuals beyond so many noise levels count linearly.
+    starts: how many each form gets. random_state: draws starts and folds.
+    After fit: forms_ {form: weight}, errors_ {form: {split: root mean squared error of ln loss on runs left out}},
+    values_ {form: {parameter: number}} with amplitudes in nats/token at inputs of 1, noise_ {form: of ln loss}. Runs
+    beyond those fitted are predicted by the same average; `outside` says which they are.
+    """
+
+    n_features_in_: int  # scikit-learn's name
+
+    def __init__(self, forms=tuple(FORMS), *, huber=2.0, starts=3, random_state=0):
+        self.forms = forms
+        self.huber = huber
+        self.starts = starts
+        self.random_state = random_state
+
+    def fit(self, X: Array, y: Array, sample_weight: Array | None = None) -> Self:
+        """Learns from finished runs. Raises ValueError for counts or losses that aren't above 0, or fewer than 2."""
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        unknown = [name for name in self.forms if name not in FORMS]
+        if unknown or not self.forms:
+            raise ValueError(f"forms that don't exist: {unknown}, of {len(self.forms)}: choose from {sorted(FORMS)}")
+        X = self._checked(X, reset=True)
+        options: dict[str, Any] = {"dtype": np.float64, "ensure_2d": False, "ensure_all_finite": "allow-nan"}
+        y = np.asarray(check_array(y, input_name="y", **options)).reshape(-1)
+        if len(y) != len(X):
+            raise ValueError(f"X has {len(X)} runs, y has {len(y)}")
+        weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+        known = np.isfinite(y) & (weight > 0)
+        if known.sum() < 2:
+            raise ValueError(f"a fit needs 2 runs with a loss or more, n_samples = {known.sum()}")
+        self._runs = X[known], y[known], weight[known]
+        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
+        self._fits = {name: self._fitted(FORMS[name], rng) for name in self.forms}
+        self._found = {name: Refit(name, f.values, f.units) for name, (_, f) in self._fits.items()}
+        self.noise_ = {name: float(f.noise[0]) for name, (_, f) in self._fits.items()}
+        self.errors_ = self._judged(rng)
+        self.forms_ = weights(self.errors_)
+        self.hull_ = np.stack([bound(directions(self._runs[0]), axis=0) for bound in (np.min, np.max)])
+        self._stored: list[Refit] = []
+        return self
+
+    def _fitted(self, law: Law, rng: np.random.Generator) -> tuple[Posterior, Fit]:
+        X, y, weight = self._runs
+        criterion = Criterion(huber=self.huber, log=True)
+        inputs = dict(zip(COUNTS, X.T, strict=True))
+        posterior, units = pose(law, inputs, y[:, None], criterion=criterion, weights=weight)
+        return posterior, solve(posterior, units, starts=self.starts, rng=rng)
+
+    def _judged(self, rng: np.random.Generator) -> dict[str, dict[str, float]]:
+        """Every form's errors on runs left out, all splits at once."""
+        X, y, _ = self._runs
+        splits = left_out(X, rng)
+        errors: dict[str, dict[str, float]] = {name: {} for name in self._fits}
+        if not splits:
+            return errors
+        stay = 1.0 - np.array([rows for _, rows in splits])
+        for name, (posterior, found) in self._fits.items():
+            z = bootstrap_z(posterior, found, stay)[0]
+            values = posterior.space.values(z, np.zeros(len(z), dtype=int))
+            with np.errstate(all="ignore"):
+                loss = posterior.law.formula(*posterior.rows.inputs, **values)
+                off = np.minimum(np.abs(np.nan_to_num(np.log(loss / y), nan=inf)), WORST)
+            for kind in dict.fromkeys(kind for kind, _ in splits):
+                squares = np.concatenate([off[k][rows] ** 2 for k, (what, rows) in enumerate(splits) if what == kind])
+                errors[name][kind] = float(np.sqrt(squares.mean()))
+        return errors
+
+    def predict(self, X: Array) -> Array:
+        """Losses at X (n_points, 3): (n_points,), nats/token."""
+        check_is_fitted(self)
+        X = self._checked(X, reset=False)
+        return self.loss(*X.T)
+
+    def loss(self, params: Array | float, tokens: Array | float, unique: Array | float) -> Array:
+        """Nats/token at counts above 0, in their common shape, real or complex: exact derivatives by complex steps."""
+        check_is_fitted(self)
+        logs = [
+            weight * np.log(self._found[name].loss(params, tokens, unique)[0])
+            for name, weight in self.forms_.items()
+            if weight > 0
+        ]
+        return np.exp(np.sum(logs, axis=0))
+
+    def outside(self, X: Array) -> Array:
+        """Which points (n_points, 3) lie beyond the fitted runs, (n_points,) bool: in size, unique tokens, epochs, or a
+        product or ratio of two of them. What is predicted there is extrapolated."""
+        check_is_fitted(self)
+        place = directions(self._checked(X, reset=False))
+        low, high = self.hull_
+        return ((place < low - 1e-9) | (place > high + 1e-9)).any(axis=1)
+
+    def refits(self, n: int = 200, *, random_state: int | np.random.RandomState | None = 0) -> list[Refit]:
+        """So many losses to plan with, each refitted to configurations drawn again and to priors moved at random, its
+        form drawn by weight: how they differ is how unsure the runs leave us, of the values and of the form."""
+        if not hasattr(self, "_fits"):
+            if n > len(self._stored):
+                raise ValueError(f"{len(self._stored)} refits were stored with these numbers, not {n}: fit again")
+            return self._stored[:n]
+        return [
+            Refit(part.form, {name: value[k : k + 1] for name, value in part.values.items()}, part.units)
+            for k, part in self._refitted(n, random_state)
+        ]
+
+    def draws(self, X: Array, n: int = 200, *, random_state: int | np.random.RandomState | None = 0) -> Array:
+        """Predictions of `refits` at X (n_points, 3): (n, n_points)."""
+        X = self._checked(X, reset=False)
+        if not hasattr(self, "_fits"):
+            return np.concatenate([refit.loss(*X.T) for refit in self.refits(n)]).reshape(n, len(X))
+        rows = self._refitted(n, random_state)
+        at = {id(part): part.loss(*X.T) for part in {id(part): part for _, part in rows}.values()}
+        return np.array([at[id(part)][k] for k, part in rows]).reshape(n, len(X))
+
+    def _refitted(self, n: int, random_state: Any) -> list[tuple[int, Refit]]:
+        """Each draw's place in the batch of its form."""
+        check_is_fitted(self)
+        rng = np.random.default_rng(check_random_state(random_state).randint(2**31))
+        X = self._runs[0]
+        counts = resample(len(X), n, rng, configurations(X))
+        chosen = rng.choice(len(self.forms_), size=n, p=list(self.forms_.values()))
+        out: list[tuple[int, Refit]] = [(0, next(iter(self._found.values())))] * n
+        for j, name in enumerate(self.forms_):
+            drawn = np.flatnonzero(chosen == j)
+            if not len(drawn):
+                continue
+            posterior, found = self._fits[name]
+            z = drawn_z(posterior, found, counts[drawn], rng)
+            part = Refit(name, posterior.space.values(z, np.zeros(len(z), dtype=int)), found.units)
+            for k, draw in enumerate(drawn):
+                out[draw] = k, part
+        return out
+
+    def profile(self, name: str = "r_star_d", *, level: float = 0.8, form: str | None = None) -> Profile:
+        """The values of a parameter that the runs don't rule out, all others of its form fitted again, with no prior on
+        it. form: None for the heaviest one that has it. Raises ValueError where none has, or without the runs."""
+        having = [f for f in self._by_weight() if name in [p.name for p in FORMS[f].params]]
+        if not having or form not in (None, *having):
+            raise ValueError(f"no fitted form {form or ''} has a parameter {name!r}: {', '.join(having) or 'none'}")
+        posterior, _ = self._kept()[form or having[0]]
+        free = replace(
+            posterior.law,
+            params=tuple(
+                replace(p, prior=replace(p.prior, sd=inf)) if p.name == name else p for p in posterior.law.params
+            ),
+        )
+        posterior, found = self._fitted(free, np.random.default_rng(0))
+        return profile(posterior, found, name, level=level)
+
+    def profiles(self, name: str = "r_star_d", *, level: float = 0.8) -> dict[str, Profile]:
+        """The profile of a parameter in every form that has it and a weight, heaviest first. Their intervals may lie
+        apart: a form's own interval takes the form for true."""
+        forms = [f for f in self._by_weight() if self.forms_[f] > 0 and name in [p.name for p in FORMS[f].params]]
+        return {form: self.profile(name, level=level, form=form) for form in forms}
+
+    def identify(self) -> dict[str, Identified]:
+        """What the runs say about each parameter of each form; see `regressors.uncertainty.identify`."""
+        return {name: identify(posterior, found) for name, (posterior, found) in self._kept().items()}
+
+    def _by_weight(self) -> Sequence[str]:
+        check_is_fitted(self)
+        return sorted(self.forms_, key=lambda name: -self.forms_[name])
+
+    def _kept(self) -> dict[str, tuple[Posterior, Fit]]:
+        check_is_fitted(self)
+        if not hasattr(self, "_fits"):
+            raise ValueError(f"{type(self).__name__} was loaded from its numbers and has no runs to ask: fit it")
+        return self._fits
+
+    @property
+    def values_(self) -> dict[str, dict[str, float]]:
+        """Every form's values, amplitudes in nats/token at inputs of 1."""
+        check_is_fitted(self)
+        out = {}
+        for name, found in self._found.items():
+            published = FORMS[name].published
+            values = published(found.values, found.units) if published else found.values
+            out[name] = {key: float(value[0]) for key, value in values.items()}
+        return out
+
+    def _checked(self, X: Any, *, reset: bool) -> Array:
+        X = np.asarray(validate_data(self, X, dtype=np.float64, reset=reset))
+        if X.shape[1] != len(COUNTS):
+            raise ValueError(f"X has {X.shape[1]} columns, the forms take {len(COUNTS)}: {', '.join(COUNTS)}")
+        if not (X > 0).all():
+            raise ValueError("Negative values in data: parameters, tokens and unique tokens are above 0")
+        return X
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "forms_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.positive_only = True
+        tags.regressor_tags.poor_score = True
+        return tags
+
+    def to_dict(self, *, refits: int = 0) -> dict[str, Any]:
+        """The fitted estimator as JSON-able numbers and text, with so many `refits` to plan with."""
+        check_is_fitted(self)
+        options = self.get_params(deep=False)
+        return {
+            "estimator": type(self).__name__,
+            "options": options | {"forms": list(self.forms), "random_state": plain_seed(self.random_state)},
+            "weights": self.forms_,
+            "errors": self.errors_,
+            "noise": self.noise_,
+            "hull": self.hull_.tolist(),
+            "found": {name: plain(found) for name, found in self._found.items()},
+            "refits": [plain(refit) for refit in self.refits(refits)] if refits else [],
+        }
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> Self:
+        """Rebuilds what `to_dict` gave. Raises ValueError for another estimator's numbers."""
+        if stored.get("estimator") != cls.__name__:
+            raise ValueError(f"these are numbers of a {stored.get('estimator')}, not of a {cls.__name__}")
+        self = cls(**stored["options"] | {"forms": tuple(stored["options"]["forms"])})
+        self.n_features_in_ = len(COUNTS)
+        self.forms_, self.errors_, self.noise_ = stored["weights"], stored["errors"], stored["noise"]
+        self.hull_ = np.array(stored["hull"])
+        self._found = {name: from_plain(found) for name, found in stored["found"].items()}
+        self._stored = [from_plain(refit) for refit in stored["refits"]]
+        return self
+
+
+def drawn_z(posterior: Posterior, found: Fit, counts: Array, rng: np.random.Generator) -> Array:
+    """The optimum for each draw's counts (draws, n_runs), its priors moved at random as well: (draws, n_params).
+
+    Where the runs say nothing of a parameter its draws are the prior's; resampled runs alone would leave it unmoved
+    (randomize-then-optimize, Bardsley et al. 2014).
+    """
+    again = posterior.resampled(counts)
+    moved = rng.standard_normal((len(counts), found.z.shape[1])) * again.space.precision
+    again.space.centre = again.space.centre + again.space.sd * moved
+    return descend(again, found.z - moved, np.arange(len(counts)), tolerance=1e-3).z + moved
+
+
+def plain(refit: Refit) -> dict[str, Any]:
+    """JSON-able numbers and text."""
+    values = {name: np.asarray(value).tolist() for name, value in refit.values.items()}
+    return {"form": refit.form, "values": values, "units": dict(refit.units)}
+
+
+def from_plain(stored: dict[str, Any]) -> Refit:
+    """Rebuilds what `plain` gave."""
+    values = {name: np.array(value, dtype=float) for name, value in stored["values"].items()}
+    return Refit(stored["form"], values, stored["units"])
+
+
+def directions(X: Array) -> Array:
+    """Logs of size, unique tokens and epochs, and of their products and ratios in pairs: (n_runs, 9)."""
+    params, tokens, unique = np.log(X).T
+    unique = np.minimum(tokens, unique)
+    sides = (params, unique, tokens - unique)
+    pairs = [(sides[i], sides[j]) for i in range(3) for j in range(i)]
+    return np.column_stack([*sides, *(a + b for a, b in pairs), *(a - b for a, b in pairs)])
+
+
+def configurations(X: Array) -> Array:
+    """Which runs are repeats of one configuration: (n_runs,) labels from 0."""
+    return np.unique(X, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def left_out(X: Array, rng: np.random.Generator) -> list[tuple[str, Array]]:
+    """Splits of runs: what they tell of, and which runs (n_runs,) bool are left out; none where runs are too few.
+
+    "folds" at random; "epochs", "size" and "strain" (parameters a unique token): the runs that have most of it.
+    """
+    group = configurations(X)
+    count = int(group.max()) + 1
+    out = []
+    if count >= LEAST + 2:
+        fold = rng.permutation(count) % FOLDS
+        out += [("folds", (fold == k)[group]) for k in range(FOLDS)]
+    params, tokens, unique = X.T
+    unique = np.minimum(tokens, unique)
+    for kind, much in (("epochs", tokens / unique), ("size", params), ("strain", params / unique)):
+        rows = much > np.quantile(much, 1 - REGION) * (1 + 1e-9)
+        if rows.any() and len(np.unique(group[~rows])) >= LEAST and len(np.unique(much[~rows])) > 1:
+            out.append((kind, rows))
+    return out
+
+
+def weights(errors: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Each form's weight, together 1: by its mean squared error, on folds and on regions alike.
+
+    Equal ones where no error is known.
+    """
+    score = []
+    for by_kind in errors.values():
+        folds = [error**2 for kind, error in by_kind.items() if kind == "folds"]
+        regions = [error**2 for kind, error in by_kind.items() if kind != "folds"]
+        parts = [np.mean(part) for part in (folds, regions) if part]
+        score.append(max(float(np.mean(parts)), 1e-12) if parts else 1.0)
+    weight = (min(score) / np.array(score)) ** SHARPNESS
+    weight = np.where(weight < FAINT * weight.sum(), 0.0, weight)
+    return dict(zip(errors, (weight / weight.sum()).tolist(), strict=True))

@@ -1,0 +1,108 @@
+"""Laws of loss against a run's size and tokens as scikit-learn estimators."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from regressors.fitting.fixed_parameters import freeze
+from regressors.fitting.inference import Questions
+from regressors.fitting.posterior import Criterion
+from regressors.fitting.solve import in_units, pose, solve, units_of
+from regressors.law import Array, Law
+from regressors.laws.repetition import REPETITION_LAWS
+from regressors.laws.scaling import SCALING_LAWS
+
+
+class ScalingRegressor(Questions, RegressorMixin, BaseEstimator):
+    """Fits a scaling law to finished runs as published: least sum of Huber losses of ln loss, best of a grid of starts.
+
+    X: (n_runs, n_inputs), the law's inputs in its order, for `chinchilla` parameters and tokens, all above 0.
+    Y: (n_runs,) or (n_runs, n_targets) losses above 0, nats/token, nan where missing.
+    law: a name in `SCALING_LAWS` or `REPETITION_LAWS`, or a Law. frozen: {parameter: value} that are given and not
+    fitted, amplitudes in nats/token at inputs of 1, as published. starts: how many of the grid's best points are
+    followed. huber: the knee, in units of ln loss (or of the loss, without log); log: fit ln loss. random_state: only
+    for laws that take no grid.
+    After fit: values_ {parameter: (n_targets,)}, amplitudes being nats/token at inputs of 1 (as published); objective_
+    (n_targets,), agreeing_ (share of starts that reached the optimum), converged_.
+    """
+
+    def __init__(
+        self,
+        law: Law | str = "chinchilla",
+        *,
+        frozen: Mapping[str, float] | None = None,
+        huber=1e-3,
+        log=True,
+        starts=12,
+        random_state=None,
+    ):
+        self.law = law
+        self.frozen = frozen
+        self.huber = huber
+        self.log = log
+        self.starts = starts
+        self.random_state = random_state
+
+    def fit(self, X: Array, y: Array, sample_weight: Array | None = None) -> Self:
+        """Learns from finished runs. Raises ValueError for an input or, with log, a loss that isn't above 0."""
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        X = self._checked(X, reset=True)
+        law = freeze(self._law(), self.frozen or {}, units_of(self._law(), self._inputs(X)))
+        options: dict[str, Any] = {
+            "dtype": np.float64,
+            "ensure_2d": False,
+            "ensure_all_finite": "allow-nan",
+            "input_name": "y",
+        }
+        Y = np.asarray(check_array(y, **options))
+        if len(Y) != len(X):
+            raise ValueError(f"X has {len(X)} runs, y has {len(Y)}")
+        self.flat_ = Y.ndim == 1
+        criterion = Criterion(huber=1.0, log=self.log, noise=self.huber)
+        self._posterior, self.units_ = pose(
+            law, self._inputs(X), Y.reshape(len(Y), -1), criterion=criterion, weights=sample_weight
+        )
+        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
+        self._found = solve(self._posterior, self.units_, starts=self.starts, rng=rng)
+        self.scaled_ = self._found.values
+        self.values_ = law.published(self.scaled_, self.units_) if law.published else self.scaled_
+        self.objective_ = self._found.objective * criterion.unit
+        self.agreeing_, self.converged_ = self._found.agreeing, self._found.converged
+        return self
+
+    def predict(self, X: Array) -> Array:
+        """Losses at X (n_points, n_inputs): (n_points,) or (n_points, n_targets), as y was. nats/token."""
+        check_is_fitted(self)
+        law = self._posterior.law
+        inputs = in_units(law, self._inputs(self._checked(X, reset=False)), self.units_)
+        Y = law.formula(*inputs, **self.scaled_).T
+        return Y[:, 0] if self.flat_ else Y
+
+    def _inputs(self, X: Array) -> dict[str, Array]:
+        names = self._law().inputs
+        if X.shape[1] != len(names):
+            raise ValueError(f"X has {X.shape[1]} columns, the law takes {len(names)}: {', '.join(names)}")
+        return dict(zip(names, X.T, strict=True))
+
+    def _checked(self, X: Any, *, reset: bool) -> Array:
+        return np.asarray(validate_data(self, X, dtype=np.float64, reset=reset))
+
+    def _law(self) -> Law:
+        if isinstance(self.law, Law):
+            return self.law
+        known = SCALING_LAWS | REPETITION_LAWS
+        if self.law not in known:
+            raise ValueError(f"no scaling law is called {self.law!r}: choose from {sorted(known)}")
+        return known[self.law]
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        tags.input_tags.positive_only = True
+        tags.regressor_tags.poor_score = True
+        return tags

@@ -1,0 +1,1 @@
+"""Held-out evaluation: cross-validation, rolling origins, metrics, intervals, model selection."""

@@ -1,0 +1,1 @@
+"""Fitting of laws: posterior, starts, optimisers, uncertainty."""

@@ -1,0 +1,46 @@
+"""What an estimator of a law can be asked beyond predictions: how sure its parameters are."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from regressors.fitting.posterior import Posterior
+from regressors.fitting.solve import Fit
+from regressors.fitting.uncertainty import Identified, Profile, bootstrap, identify, profile
+from regressors.law import Array
+
+
+class Questions:
+    """For estimators that keep the posterior and the fit of their law as `_posterior` and `_found`."""
+
+    _posterior: Posterior
+    _found: Fit
+
+    def identify(self) -> Identified:
+        """Standard errors, what the runs say nothing about, bounds hit and conditioning, per target."""
+        posterior, found = self._kept()
+        return identify(posterior, found)
+
+    def profile(self, name: str, *, level: float = 0.8, index: Sequence[int] = ()) -> Profile:
+        """The interval of a parameter that the runs don't rule out; see `regressors.uncertainty.profile`."""
+        posterior, found = self._kept()
+        return profile(posterior, found, name, level=level, index=index)
+
+    def bootstrap(
+        self, draws: int = 200, *, groups: Array | None = None, random_state: int | np.random.RandomState | None = None
+    ) -> dict[str, Array]:
+        """Parameters refitted to runs drawn again: name -> (n_targets, draws, *own axes).
+
+        groups: (n_runs,) labels; repeats of one mixture share one and are drawn together.
+        """
+        posterior, found = self._kept()
+        rng = np.random.default_rng(check_random_state(random_state).randint(2**31))
+        return bootstrap(posterior, found, draws=draws, rng=rng, groups=groups)
+
+    def _kept(self) -> tuple[Posterior, Fit]:
+        if not hasattr(self, "_posterior"):
+            raise ValueError(
+                f"{type(self).__name__} has no runs to ask: it isn't fitted, or was loaded from its numbers: fit it"
+            )
+        return self._posterior, self._found
