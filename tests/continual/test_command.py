@@ -15,7 +15,7 @@ from mixopt.continual.report import render_cpt
 from mixopt.continual.summary import said
 from mixopt.errors import MixoptError
 from mixopt.runs.continual import read_continual
-from tests.made_cpt import (
+from tests.factories.continual_tables import (
     SIZE,
     exact_fit,
     general_share_at,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mixopt.search.simplex import feasible
-from tests.made_recommendation import (
+from tests.factories.recommendation import (
     DOMAINS,
     Bowl,
     Held,

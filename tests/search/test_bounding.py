@@ -15,7 +15,7 @@ from regressors.convexity import convexity
 from regressors.laws import LAWS
 from regressors.laws.effective_tokens import repetition_aware
 from regressors.relaxation import RISING, relaxation
-from tests.test_certificate import Fitted, random_values
+from tests.search.test_certificate import Fitted, random_values
 
 D = 3
 NAMES = ("a", "b", "c")

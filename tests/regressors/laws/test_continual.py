@@ -23,7 +23,17 @@ from regressors.laws.continual import (
     forgetting,
     shift,
 )
-from tests.made_continual import DOMAIN, RISING, SHARES, N, arrays, domain_runs, general_runs, grid, with_start
+from tests.factories.continual_runs import (
+    DOMAIN,
+    RISING,
+    SHARES,
+    N,
+    arrays,
+    domain_runs,
+    general_runs,
+    grid,
+    with_start,
+)
 
 every_law = pytest.mark.parametrize("law", CONTINUAL_LAWS.values(), ids=CONTINUAL_LAWS)
 

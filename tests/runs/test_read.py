@@ -13,7 +13,7 @@ from mixopt.errors import MixoptError
 from mixopt.runs.read import read_runs
 from mixopt.runs.table import RunTable, collect
 
-PUBLISHED = Path(__file__).parents[2] / "shared" / "data"
+PUBLISHED = Path(__file__).parents[3] / "shared" / "data"
 needs_published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published run tables are not on this machine")
 
 MIXTURES = [(0.5, 0.5), (0.25, 0.75), (1.0, 0.0), (0.0, 1.0), (0.4, 0.6)]

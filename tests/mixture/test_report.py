@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from mixopt.errors import MixoptError
-from mixopt.report import render, write
-from tests.made_study import DOMAINS, made_check, made_study
+from mixopt.mixture.report.page import render, write
+from tests.factories.study import DOMAINS, made_check, made_study
 
 
 def shown(study, **more):

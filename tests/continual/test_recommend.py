@@ -15,7 +15,7 @@ from mixopt.continual.report import render_cpt
 from mixopt.continual.summary import change, headline, refusal, said, warnings
 from mixopt.runs.continual import read_continual
 from regressors.laws.effective_tokens import effective_shares
-from tests.made_cpt import (
+from tests.factories.continual_tables import (
     DOMAIN,
     GENERAL,
     SHARES,

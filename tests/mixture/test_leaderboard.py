@@ -13,7 +13,7 @@ from mixopt.mixture import leaderboard as judged
 from mixopt.mixture.report.tables import render_fit, render_leaderboard
 from mixopt.runs.read import read_runs
 from mixopt.study.progress import Progress
-from tests.test_tablefit import made_runs, run, short_search, write_table  # noqa: F401 - run is a fixture
+from tests.mixture.test_table import made_runs, run, short_search, write_table  # noqa: F401 - run is a fixture
 
 QUICK = ["regmix-linear", "exponential-mixing"]
 

@@ -16,7 +16,7 @@ from mixopt.mixture.summary import HEADER, summary_rows, told_optimism
 from mixopt.runs.table import RunTable
 from mixopt.search.simplex import feasible
 from regressors.evaluation.cross_validation import Rehearsal
-from tests.made_recommendation import (
+from tests.factories.recommendation import (
     BEST,
     DOMAINS,
     POOLS,

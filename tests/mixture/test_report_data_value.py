@@ -5,7 +5,7 @@ import pytest
 from mixopt.mixture.report.data_value import repetition_term, worth
 from mixopt.mixture.report.inputs import Study
 from mixopt.mixture.report.page import render
-from tests.made_study import made_study
+from tests.factories.study import made_study
 
 UNIQUE = {"gain": 7.4e-11, "low": 6.0e-11, "high": 8.8e-11}
 PRICED = {

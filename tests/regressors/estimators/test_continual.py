@@ -15,7 +15,7 @@ from regressors.estimators.continual_baselines import interpolation, persistence
 from regressors.estimators.continual_ensemble import ContinualBlend, splits, weigh
 from regressors.evaluation.critical_share import crossings, least_share, with_repetition
 from regressors.laws.continual import shift
-from tests.made_continual import RISING, N, arrays, domain_runs, general_runs, grid
+from tests.factories.continual_runs import RISING, N, arrays, domain_runs, general_runs, grid
 
 
 def test_repeated_text_counts_as_the_new_text_that_it_is_worth():
