@@ -246,3 +246,14 @@ def to_float(cell: object) -> float | None:
         return float(cell)  # pyright: ignore[reportArgumentType]
     except (TypeError, ValueError):
         return None
+
+
+MIN_SHARE = 5e-4  # a share that prints as 0.0%
+
+
+def digits(value: float) -> str:
+    """Two digits that count, without an exponent where one can read it."""
+    rounded = float(f"{value:.2g}")
+    if abs(rounded) >= 1 or rounded == 0:
+        return f"{rounded:g}"
+    return f"{rounded:.7f}".rstrip("0") if abs(rounded) >= 1e-5 else f"{rounded:.0e}"

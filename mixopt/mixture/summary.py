@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mixopt.formatting import format_target, number
+from mixopt.formatting import MIN_SHARE, digits, format_target, number
 from mixopt.runs.objective import TARGET
+from mixopt.search.certificate import certificate_text
 
-MIN_SHARE = 5e-4  # a share that prints as 0.0%
 ROWS = 30  # predictions shown; --out and --json give all
 
 
@@ -255,8 +255,6 @@ MIN_GAIN = 1e-6  # nats/token that twice the unique text would bring: a price be
 SIZES = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"), (1e3, "thousand"))
 SMALL = 0.25  # of a pool; amounts are named that are no larger, as prices hold for small changes
 NAMED = 3  # domains named after the first
-READ = 1e-5  # nats/token, below which no prediction is read
-PROVEN = 1e-4  # nats/token; a gap that no reader would act on
 
 
 def told_worth(recommendation: Mapping[str, Any]) -> list[str]:
@@ -291,30 +289,6 @@ def told_most(recommendation: Mapping[str, Any]) -> list[str]:
         priced_caps = [row for row in priced.get("domains") or [] if row["cap"] and row["cap"]["gain"] > MIN_GAIN]
         return told[-1:] if priced_caps else []
     return told[:2]
-
-
-def told_certificate(recommendation: Mapping[str, Any]) -> str:
-    """A sentence on how surely the mixture is the best one of its predictor; empty where nothing is known."""
-    certificate = (recommendation.get("search") or {}).get("certificate") or {}
-    gap, why = certificate.get("gap"), certificate.get("why", "")
-    if gap is None:
-        return f"Not certified: {why}." if why else ""
-    if certificate["scope"] == "global":
-        if gap > PROVEN:
-            return f"Not certified as the best: an allowed mixture may be up to {digits(gap)} nats/token lower ({why})."
-        return (
-            f"Certified: no allowed mixture is predicted more than {digits(max(gap, READ))} nats/token lower ({why})."
-        )
-    rate = certificate["residual"]
-    if rate > 1e-2:
-        return (
-            f"Not certified: moving tokens between two domains would still gain {digits(rate)} nats/token per unit of "
-            "share."
-        )
-    return (
-        f"Certified as the best of its surroundings: first-order conditions hold to {digits(max(rate, READ))} "
-        f"nats/token per unit of share. Not as the best of all: {why}."
-    )
 
 
 def _counts(row: Mapping[str, Any]) -> bool:
@@ -421,14 +395,6 @@ def _tokens(count: float) -> str:
     return digits(count)
 
 
-def digits(value: float) -> str:
-    """Two digits that count, without an exponent where one can read it."""
-    rounded = float(f"{value:.2g}")
-    if abs(rounded) >= 1 or rounded == 0:
-        return f"{rounded:g}"
-    return f"{rounded:.7f}".rstrip("0") if abs(rounded) >= 1e-5 else f"{rounded:.0e}"
-
-
 def _listed(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
@@ -441,7 +407,7 @@ def show_recommendation(console: Console, recommendation: Mapping[str, Any]) -> 
     console.print(prediction_table(recommendation))
     if optimism := told_optimism(recommendation):
         console.print(escape(optimism), highlight=False)
-    for sentence in (told_certificate(recommendation), *told_most(recommendation)):
+    for sentence in (certificate_text(recommendation), *told_most(recommendation)):
         if sentence:
             console.print(escape(sentence), highlight=False)
     for warning in recommendation["warnings"]:

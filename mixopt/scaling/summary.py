@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mixopt.formatting import format_target, number, short
-from mixopt.mixture.summary import MIN_SHARE, told_certificate
+from mixopt.formatting import MIN_SHARE, format_target, number, short
+from mixopt.search.certificate import certificate_text
 
 MIXTURES = {
     "best": "best",
@@ -38,7 +38,7 @@ def show(console: Console, record: Mapping[str, Any]) -> None:
     console.print(mixture_table(record))
     console.print(loss_table(record))
     told = (told_size(record), told_range(judged), told_difference(record), told_repetition(evidence["repetition"]),
-            told_measured(best, record["trained"]), told_certificate(best))  # fmt: skip
+            told_measured(best, record["trained"]), certificate_text(best))  # fmt: skip
     for sentence in told:
         if sentence:
             console.print(escape(sentence), highlight=False)

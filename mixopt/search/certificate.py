@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixopt.formatting import digits
 from mixopt.search.simplex import Feasible
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
 
 AT = 1e-6  # a share of the tokens; a weight nearer than that to its limit stands at it
 
@@ -106,3 +108,33 @@ def duality_gap(slopes: Floats, feasible: Feasible, weights: Floats) -> float:
         lowest[j] += added
         left -= added
     return max(float(slopes @ (weights - lowest)), 0.0)
+
+
+READ = 1e-5  # nats/token, below which no prediction is read
+
+
+PROVEN = 1e-4  # nats/token; a gap that no reader would act on
+
+
+def certificate_text(recommendation: Mapping[str, Any]) -> str:
+    """A sentence on how surely the mixture is the best one of its predictor; empty where nothing is known."""
+    certificate = (recommendation.get("search") or {}).get("certificate") or {}
+    gap, why = certificate.get("gap"), certificate.get("why", "")
+    if gap is None:
+        return f"Not certified: {why}." if why else ""
+    if certificate["scope"] == "global":
+        if gap > PROVEN:
+            return f"Not certified as the best: an allowed mixture may be up to {digits(gap)} nats/token lower ({why})."
+        return (
+            f"Certified: no allowed mixture is predicted more than {digits(max(gap, READ))} nats/token lower ({why})."
+        )
+    rate = certificate["residual"]
+    if rate > 1e-2:
+        return (
+            f"Not certified: moving tokens between two domains would still gain {digits(rate)} nats/token per unit of "
+            "share."
+        )
+    return (
+        f"Certified as the best of its surroundings: first-order conditions hold to {digits(max(rate, READ))} "
+        f"nats/token per unit of share. Not as the best of all: {why}."
+    )

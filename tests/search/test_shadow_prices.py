@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mixopt.mixture.summary import told_certificate, told_most, told_worth
+from mixopt.mixture.summary import told_most, told_worth
 from mixopt.runs.objective import Target
 from mixopt.runs.table import RunTable
+from mixopt.search.certificate import certificate_text
 from mixopt.search.local import polish
 from mixopt.search.shadow_prices import LengthGain, length_gain, prices, shadow_prices
 from mixopt.search.simplex import feasible
@@ -304,7 +305,7 @@ def test_without_repetition_more_text_is_said_to_change_nothing():
 
 def test_older_recommendations_say_nothing():
     assert told_worth({}) == told_most({}) == []
-    assert told_certificate({}) == told_certificate({"search": {"trials": 3}}) == ""
+    assert certificate_text({}) == certificate_text({"search": {"trials": 3}}) == ""
 
 
 @pytest.mark.parametrize(
@@ -321,4 +322,4 @@ def test_older_recommendations_say_nothing():
     ],
 )  # fmt: skip
 def test_the_certificate_is_told_in_a_sentence(certificate, said):
-    assert said in told_certificate({"search": {"certificate": certificate}})
+    assert said in certificate_text({"search": {"certificate": certificate}})

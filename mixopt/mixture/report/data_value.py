@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mixopt.formatting import UNKNOWN, amount, counted, known, listed, loss, passes
+from mixopt.formatting import UNKNOWN, amount, counted, digits, known, listed, loss, passes
 from mixopt.mixture.report.inputs import Study
-from mixopt.mixture.summary import digits, told_worth
+from mixopt.mixture.summary import told_worth
 from mixopt.report.html import Column, Safe, paragraph, section, table, tag
 
 PART = 0.1  # of a pool: what the table prices

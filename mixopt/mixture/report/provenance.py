@@ -6,8 +6,8 @@ from typing import Any
 from mixopt.formatting import UNKNOWN, amount, counted, known, loss, mixture, share
 from mixopt.mixture import figures
 from mixopt.mixture.report.inputs import Run, Study
-from mixopt.mixture.summary import told_certificate
 from mixopt.report.html import Column, Safe, chart, paragraph, section, table
+from mixopt.search.certificate import certificate_text
 
 LISTED = 60  # runs in the table
 TEXTS = 8  # texts with a column of their own
@@ -80,7 +80,7 @@ def search(study: Study) -> Safe:
     found = study.part("search")
     if not found:
         return section("search", "The search", paragraph("The recommendation does not say how it was found."))
-    told = [_trials(found), _polish(found), _agreement(found), told_certificate(study.recommendation), _nearness(found)]
+    told = [_trials(found), _polish(found), _agreement(found), certificate_text(study.recommendation), _nearness(found)]
     return section("search", "The search", *(paragraph(text) for text in told if text))
 
 
