@@ -32,6 +32,7 @@ from mixopt.errors import MixoptError
 from mixopt.mixture.config import Study
 from mixopt.mixture.design import full_pools, make_recipe, proxy_pools
 from mixopt.mixture.verify import SEED_OFFSET, gain, target_loss
+from mixopt.runs.table import read_run
 from mixopt.serialization import read_json
 from mixopt.study.jobs import PlannedRun, make_job
 from mixopt.study.layout import Folder
@@ -147,7 +148,7 @@ def measured(arms: Mapping[str, Any], runs: Mapping[str, list[Path]], study: Stu
         tell("larger size", arm, "target_loss", float(np.mean(known)) if known else None)
         tell("larger size", arm, "sd", float(np.std(known, ddof=1)) if len(known) > 1 else None)
         for text in study.target_weights:
-            each = [read_json(path, made_by="verify")["losses"][text]["nats_per_token"] for path in runs[arm]]
+            each = [read_run(path).losses[text].nats_per_token for path in runs[arm]]
             tell(f"larger size {text}", arm, "loss", float(np.mean(each)))
     for arm in arms:
         won = gain(losses[OURS], losses[arm])

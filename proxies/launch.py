@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,8 +25,8 @@ class Job:
     """One run to train. weights: domain -> share; pools: domain -> unique tokens of its shard that it may read.
 
     recipe: its own, None: the launch's. starts: domain -> the shard's token at which its pool begins, None: the first.
-    begin: the checkpoint to go on from, None: a fresh proxy. keep: where to leave the trained proxy as a checkpoint,
-    None: nowhere. looks: how often to evaluate on the way.
+    init_from: the checkpoint to go on from, None: a fresh proxy. save_to: where to leave the trained proxy as a
+    checkpoint, None: nowhere. n_evals: how often to evaluate before the end.
     """
 
     run_id: str
@@ -36,9 +36,13 @@ class Job:
     seed: int
     recipe: Recipe | None = None
     starts: dict[str, int] | None = None
-    begin: str | None = None
-    keep: str | None = None
-    looks: int = 0
+    init_from: str | None = None
+    save_to: str | None = None
+    n_evals: int = 0
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Job":
+        return cls(**value | {"recipe": value["recipe"] and Recipe(**value["recipe"])})
 
 
 @dataclass(frozen=True)
@@ -52,16 +56,18 @@ class Setup:
     validation_tokens: int
     device: str
     versions: dict[str, str]
+    threads: int = 1  # of each worker
+    compiled: bool = False  # by torch.compile
 
-    def to_json(self, *, threads: int, compiled: bool = False) -> str:
-        plain = asdict(self) | {
-            "compiled": compiled,
-            "texts": {name: str(folder) for name, folder in self.texts.items()},
-            "tokenizer": str(self.tokenizer),
-            "out": str(self.out),
-            "threads": threads,
-        }
-        return json.dumps(plain)
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), default=str)  # paths as text
+
+    @classmethod
+    def from_json(cls, text: str) -> "Setup":
+        value = json.loads(text)
+        texts = {name: Path(folder) for name, folder in value["texts"].items()}
+        paths = {"texts": texts, "tokenizer": Path(value["tokenizer"]), "out": Path(value["out"])}
+        return cls(**value | paths | {"recipe": Recipe(**value["recipe"])})
 
 
 Event = dict[str, Any]
@@ -87,8 +93,8 @@ def launch(
     setup.out.mkdir(parents=True, exist_ok=True)
     gpu = pick_device(setup.device).type == "cuda"
     groups, count, threads = arrange(jobs, gpu=gpu, workers=workers, stack=stack, recipe=setup.recipe)
-    told = setup.to_json(threads=threads, compiled=gpu and worth_compiling(groups, setup.recipe))
-    pool = [Process(told, threads) for _ in range(min(count, len(groups)))]
+    setup = replace(setup, threads=threads, compiled=gpu and worth_compiling(groups, setup.recipe))
+    pool = [Process(setup) for _ in range(min(count, len(groups)))]
     try:
         drive(pool, groups, on_event or (lambda event: None))
     finally:
@@ -107,7 +113,7 @@ def arrange(
     size = stack if gpu else 1
     alike: dict[tuple[Recipe | None, int, bool], list[Job]] = {}
     for job in sorted(jobs, key=lambda job: flops(job.recipe or recipe), reverse=True):
-        alike.setdefault((job.recipe or recipe, job.looks, job.begin is None), []).append(job)
+        alike.setdefault((job.recipe or recipe, job.n_evals, job.init_from is None), []).append(job)
     groups = [mine[i : i + size] for mine in alike.values() for i in range(0, len(mine), size)]
     return (groups, 1, os.cpu_count() or 1) if gpu else (groups, workers or cores(), 1)
 
@@ -158,7 +164,7 @@ def drive(pool: Sequence["Process"], groups: Sequence[list[Job]], on_event: Call
 class Process:
     """A worker process and the threads-free half of its pipes."""
 
-    def __init__(self, setup: str, threads: int):
+    def __init__(self, setup: Setup):
         self.stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop()
         self.finished = False
         self.child = subprocess.Popen(
@@ -168,9 +174,9 @@ class Process:
             stderr=self.stderr,
             text=True,
             encoding="utf-8",
-            env=environment(threads),
+            env=environment(setup.threads),
         )
-        self.send(setup)
+        self.send(setup.to_json())
 
     def send(self, line: str) -> None:
         assert self.child.stdin is not None

@@ -1,4 +1,4 @@
-"""Training K proxies in lockstep: AdamW, warm-up, constant rate, decay to zero, then one evaluation.
+"""Lockstep training of K proxies: AdamW, warm-up, constant rate, decay to zero, then one evaluation.
 
 Which checkpoints are comparable: only the last. The rate decays over the final part of every run, so a loss
 read before the decay is not the final loss of a shorter run; trajectories are for looking at.
@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from proxies.checkpoint import Checkpoint, put
 from proxies.gpt import Shape, StackedGPT
+from proxies.record import Evaluation
 from proxies.sampling import MixtureSampler, stacked_batches
 
 
@@ -74,15 +74,15 @@ class ValidationText:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one proxy came to. losses and bits_per_byte: by validation text; nats/token and bits/byte.
+    """Result of training one proxy. losses and bits_per_byte: by validation set; nats/token and bits/byte.
 
-    along: validation losses on the way, {"step", "tokens", "losses"}, where any were asked for.
+    eval_history: evaluations before the end, where any were asked for.
     """
 
     losses: dict[str, float]
     bits_per_byte: dict[str, float]
     trajectory: list[dict[str, float]]
-    along: list[dict[str, Any]]
+    eval_history: list[Evaluation]
     epochs: dict[str, float]
     diverged: bool
     reason: str | None
@@ -108,24 +108,24 @@ def train(
     device: str = "auto",
     compile_model: bool | None = None,
     on_step: Callable[[int], None] | None = None,
-    begin: Sequence[Checkpoint] | None = None,
-    looks: int = 0,
+    init_from: Sequence[Checkpoint] | None = None,
+    n_evals: int = 0,
     on_end: Callable[[StackedGPT], None] | None = None,
 ) -> list[Outcome]:
-    """Train len(runs) proxies side by side and evaluate each on every validation text.
+    """Train len(runs) proxies side by side and evaluate each on every validation set.
 
     compile_model: torch.compile; None means on CUDA only. on_step is called after each step with its number.
-    begin: trained proxies to go on from, one a run, in place of fresh ones; the optimiser starts anew, and the recipe's
-    warm-up is the re-warming. looks: how often to evaluate on the way, evenly, the start besides. on_end is given the
-    trained stack.
+    init_from: trained proxies to go on from, one a run, in place of fresh ones; the optimiser starts anew, and the
+    recipe's warm-up is the re-warming. n_evals: how often to evaluate before the end, evenly, the start besides. on_end
+    is given the trained stack.
     Proxies don't touch each other: outcome k is what run k gives alone, up to the order of float32 sums.
     Raises ValueError for a checkpoint of another shape than the recipe's.
     """
     where = pick_device(device)
     started = time.perf_counter()
     model = StackedGPT(recipe.shape, [run.seed for run in runs])
-    if begin is not None:
-        put(model, begin)
+    if init_from is not None:
+        put(model, init_from)
     model = model.to(where)
     losses_of = model.losses
     if compile_model if compile_model is not None else where.type == "cuda":
@@ -138,8 +138,8 @@ def train(
     every = max(1, recipe.steps // 20)
     trajectories: list[list[dict[str, float]]] = [[] for _ in runs]
     window = torch.zeros(len(runs), device=where)
-    looking = Looking(model, validation, recipe, looks, where)
-    looking.after(0)
+    history = EvalHistory(model, validation, recipe, n_evals, where)
+    history.after(0)
     batches = to_device(stacked_batches(samplers, steps=recipe.steps, size=recipe.batch), where)
     for step, tokens in enumerate(batches):
         for group in optimiser.param_groups:
@@ -156,45 +156,45 @@ def train(
                 seen = (step + 1) * recipe.batch * recipe.context
                 trajectory.append({"step": step + 1, "tokens": seen, "train_loss": loss})
             window.zero_()
-        looking.after(step + 1)
+        history.after(step + 1)
         if on_step is not None:
             on_step(step)
     trained = time.perf_counter()
     sums = {name: evaluate(model, text, where) for name, text in validation.items()}
     if on_end is not None:
         on_end(model)
-    seconds = (trained - started - looking.seconds, time.perf_counter() - trained + looking.seconds)
+    seconds = (trained - started - history.seconds, time.perf_counter() - trained + history.seconds)
     return [
-        outcome(k, recipe, validation, sums, trajectories[k], looking.seen[k], samplers[k], seconds)
+        outcome(k, recipe, validation, sums, trajectories[k], history.of[k], samplers[k], seconds)
         for k in range(len(runs))
     ]
 
 
-class Looking:
-    """Evaluates a stack on the way: at the start and `looks` times after it, the end left to the last evaluation."""
+class EvalHistory:
+    """Evaluations before the end: at the start and `n_evals` times after it. of: a list a proxy."""
 
     def __init__(
         self,
         model: StackedGPT,
         validation: Mapping[str, ValidationText],
         recipe: Recipe,
-        looks: int,
+        n_evals: int,
         device: torch.device,
     ):
         self.model, self.validation, self.recipe, self.device = model, validation, recipe, device
-        self.steps = {round(recipe.steps * i / (looks + 1)) for i in range(looks + 1)} if looks else set()
-        self.seen: list[list[dict[str, Any]]] = [[] for _ in range(model.embed.shape[0])]
+        self.steps = {round(recipe.steps * i / (n_evals + 1)) for i in range(n_evals + 1)} if n_evals else set()
+        self.of: list[list[Evaluation]] = [[] for _ in range(model.embed.shape[0])]
         self.seconds = 0.0
 
     def after(self, step: int) -> None:
-        """Looks, when so many steps are among those to look after."""
+        """Evaluates, when this is one of the steps to evaluate after."""
         if step not in self.steps:
             return
         started = time.perf_counter()
         sums = {name: evaluate(self.model, text, self.device) for name, text in self.validation.items()}
-        for k, seen in enumerate(self.seen):
+        for k, history in enumerate(self.of):
             losses = {name: float(total[k]) / self.validation[name].windows[:, 1:].size for name, total in sums.items()}
-            seen.append({"step": step, "tokens": step * self.recipe.batch * self.recipe.context, "losses": losses})
+            history.append(Evaluation(step, step * self.recipe.batch * self.recipe.context, losses))
         self.seconds += time.perf_counter() - started
 
 
@@ -260,7 +260,7 @@ def outcome(
     validation: Mapping[str, ValidationText],
     sums: Mapping[str, Tensor],
     trajectory: list[dict[str, float]],
-    along: list[dict[str, Any]],
+    eval_history: list[Evaluation],
     sampler: MixtureSampler,
     seconds: tuple[float, float],
 ) -> Outcome:
@@ -270,7 +270,7 @@ def outcome(
         losses[name] = nats / text.windows[:, 1:].size
         bits[name] = nats / math.log(2) / text.bytes
     reason = divergence(losses, trajectory, vocab=recipe.vocab)
-    return Outcome(losses, bits, trajectory, along, sampler.epochs, reason is not None, reason, *seconds)
+    return Outcome(losses, bits, trajectory, eval_history, sampler.epochs, reason is not None, reason, *seconds)
 
 
 def divergence(losses: Mapping[str, float], trajectory: Sequence[Mapping[str, float]], *, vocab: int) -> str | None:

@@ -1,4 +1,4 @@
-"""One worker: reads groups of runs from standard input, trains them, writes a JSON file a run.
+"""Worker process: reads groups of runs from standard input, trains them, writes a JSON file a run.
 
 The protocol is JSON lines. In: a setup object, then lists of jobs. Out: {"event": "ready" | "step" | "done" | "error"}.
 A worker whose parent is gone finds its pipe closed at its next event and ends, so a killed study leaves
@@ -6,19 +6,23 @@ no process behind; a finished run is already on disk by then.
 """
 
 import json
-import math
 import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+import torch
+
 from proxies.checkpoint import load_checkpoint, save_checkpoint, take
 from proxies.gpt import StackedGPT
+from proxies.launch import Job, Setup
+from proxies.record import Loss, RunRecord, write_record
 from proxies.sampling import validation_windows
 from proxies.shards import Shard, open_shard
 from proxies.tokenizer import Tokenizer
@@ -28,106 +32,89 @@ EVENT_SECONDS = 0.5  # between two step events
 
 
 class Worker:
-    """What stays the same from job to job: shards in memory maps, validation windows, the recipe of most jobs."""
+    """What stays the same from job to job: shards in memory maps and the windows of the validation sets."""
 
-    def __init__(self, setup: Mapping[str, Any], events: TextIO):
-        self.recipe = Recipe(**setup["recipe"])
-        self.out = Path(setup["out"])
-        self.device = setup["device"]
-        self.compiled = bool(setup.get("compiled"))
-        self.versions = setup["versions"]
-        self.events = events
-        self.shards = {name: open_shard(Path(folder)) for name, folder in setup["texts"].items()}
-        count = max(1, setup["validation_tokens"] // self.recipe.context)
+    def __init__(self, setup: Setup, events: TextIO):
+        self.setup, self.events = setup, events
+        self.shards = {name: open_shard(folder) for name, folder in setup.texts.items()}
+        count = max(1, setup.validation_tokens // setup.recipe.context)
         self.validation = {}
         for name, shard in self.shards.items():
-            tokenizer = open_tokenizer(setup["tokenizer"], shard.meta.end)
-            self.validation[name] = validation_text(name, shard, tokenizer, self.recipe, count)
-        self.said = 0.0
+            tokenizer = open_tokenizer(str(setup.tokenizer), shard.meta.end)
+            self.validation[name] = validation_text(name, shard, tokenizer, setup.recipe, count)
+        self.last_step_event = 0.0  # seconds
 
-    def say(self, event: str, **more: Any) -> None:
+    def emit(self, event: str, **more: Any) -> None:
         self.events.write(json.dumps({"event": event, **more}) + "\n")
         self.events.flush()
 
-    def work(self, jobs: list[dict[str, Any]]) -> None:
+    def work(self, jobs: Sequence[Job]) -> None:
         """Train one group, whose jobs have one recipe, in lockstep and write its files."""
-        own = jobs[0].get("recipe")
-        recipe = Recipe(**own) if own else self.recipe
-        runs = [ProxyRun(job["weights"], self.pools(job), job["seed"]) for job in jobs]
-        names = [job["run_id"] for job in jobs]
+        recipe = jobs[0].recipe or self.setup.recipe
+        names = [job.run_id for job in jobs]
 
         def on_step(step: int) -> None:
-            if time.monotonic() - self.said > EVENT_SECONDS:
-                self.said = time.monotonic()
-                self.say("step", run_ids=names, share=(step + 1) / recipe.steps)
+            if time.monotonic() - self.last_step_event > EVENT_SECONDS:
+                self.last_step_event = time.monotonic()
+                self.emit("step", run_ids=names, share=(step + 1) / recipe.steps)
 
-        begin = [load_checkpoint(Path(job["begin"])) for job in jobs] if jobs[0].get("begin") else None
         outcomes = train(
-            runs,
+            [ProxyRun(job.weights, self.pools(job), job.seed) for job in jobs],
             recipe,
             self.validation,
-            device=self.device,
-            compile_model=self.compiled,
+            device=self.setup.device,
+            compile_model=self.setup.compiled,
             on_step=on_step,
-            begin=begin,
-            looks=jobs[0].get("looks", 0),
-            on_end=lambda model: self.keep(model, recipe, jobs),
+            init_from=[load_checkpoint(Path(str(job.init_from))) for job in jobs] if jobs[0].init_from else None,
+            n_evals=jobs[0].n_evals,
+            on_end=lambda model: self.save_checkpoints(model, recipe, jobs),
         )
         for job, outcome in zip(jobs, outcomes, strict=True):
-            write_whole(self.out / f"{job['run_id']}.json", self.record(job, recipe, outcome, len(jobs)))
-            self.say("done", run_id=job["run_id"], diverged=outcome.diverged, seconds=outcome.seconds)
+            write_record(self.setup.out / f"{job.run_id}.json", self.record(job, recipe, outcome, len(jobs)))
+            self.emit("done", run_id=job.run_id, diverged=outcome.diverged, seconds=outcome.seconds)
 
-    def keep(self, model: StackedGPT, recipe: Recipe, jobs: list[dict[str, Any]]) -> None:
+    def save_checkpoints(self, model: StackedGPT, recipe: Recipe, jobs: Sequence[Job]) -> None:
         """Leaves the trained proxies of the jobs that ask for it as checkpoints, before their runs are on record."""
         tokenizer = next(iter(self.shards.values())).meta.tokenizer
         for k, job in enumerate(jobs):
-            if job.get("keep"):
-                about = {key: job[key] for key in ("run_id", "weights", "pools", "seed")}
-                about |= {"recipe": asdict(recipe), "tokenizer": tokenizer, "versions": self.versions}
-                save_checkpoint(Path(job["keep"]), take(model, k, about))
+            if job.save_to:
+                about = {key: getattr(job, key) for key in ("run_id", "weights", "pools", "seed")}
+                about |= {"recipe": asdict(recipe), "tokenizer": tokenizer, "versions": self.setup.versions}
+                save_checkpoint(Path(job.save_to), take(model, k, about))
 
-    def pools(self, job: Mapping[str, Any]) -> dict[str, Any]:
+    def pools(self, job: Job) -> dict[str, np.ndarray]:
         """The fixed part of each domain that the run may read: the first tokens of a shuffled shard, or later ones."""
-        starts = job.get("starts") or {}
-        return {name: self.part(name, starts.get(name, 0), job["pools"][name]) for name in job["weights"]}
+        starts = {name: (job.starts or {}).get(name, 0) for name in job.weights}
+        return {name: self.shards[name].train[start : start + job.pools[name]] for name, start in starts.items()}
 
-    def part(self, name: str, start: int, tokens: int) -> Any:
-        return self.shards[name].train[start : start + tokens]
-
-    def record(self, job: Mapping[str, Any], recipe: Recipe, outcome: Outcome, stacked: int) -> dict[str, Any]:
-        shape = recipe.shape
-        return {
-            "run_id": job["run_id"],
-            "role": job["role"],
-            "seed": job["seed"],
-            "params": shape.params,
-            "params_total": shape.params_total,
-            "tokens": recipe.tokens_seen,
-            "flops": shape.flops_per_token * recipe.tokens_seen,
-            "flops_6nd": 6 * shape.params * recipe.tokens_seen,
-            "seconds": outcome.seconds,
-            "eval_seconds": outcome.eval_seconds,
-            "stacked": stacked,
-            "weights": job["weights"],
-            "pools": job["pools"],
-            **({"starts": job["starts"]} if job.get("starts") else {}),
-            "epochs": outcome.epochs,
-            "losses": {
-                name: {
-                    "nats_per_token": finite(outcome.losses[name]),
-                    "bits_per_byte": finite(outcome.bits_per_byte[name]),
-                }
-                for name in outcome.losses
-            },
-            "trajectory": [{key: finite(value) for key, value in point.items()} for point in outcome.trajectory],
-            **({"along": [whole(point) for point in outcome.along]} if outcome.along else {}),
-            **({"begin": Path(job["begin"]).stem} if job.get("begin") else {}),
-            "diverged": outcome.diverged,
-            "reason": outcome.reason,
-            "device": device_name(self.device),
-            "versions": self.versions,
-            "recipe": asdict(recipe),
-        }
+    def record(self, job: Job, recipe: Recipe, outcome: Outcome, stacked: int) -> RunRecord:
+        shape, tokens = recipe.shape, recipe.tokens_seen
+        return RunRecord(
+            run_id=job.run_id,
+            role=job.role,
+            seed=job.seed,
+            params=shape.params,
+            params_total=shape.params_total,
+            tokens=tokens,
+            flops=shape.flops_per_token * tokens,
+            flops_6nd=6 * shape.params * tokens,
+            seconds=outcome.seconds,
+            eval_seconds=outcome.eval_seconds,
+            stacked=stacked,
+            weights=job.weights,
+            pools=dict(job.pools),
+            starts=job.starts,
+            epochs=outcome.epochs,
+            losses={name: Loss(loss, outcome.bits_per_byte[name]) for name, loss in outcome.losses.items()},
+            trajectory=outcome.trajectory,
+            eval_history=outcome.eval_history,
+            init_from=Path(job.init_from).stem if job.init_from else None,
+            diverged=outcome.diverged,
+            reason=outcome.reason,
+            device=device_name(self.setup.device),
+            versions=self.setup.versions,
+            recipe=asdict(recipe),
+        )
 
 
 @cache
@@ -146,44 +133,23 @@ def validation_text(name: str, shard: Shard, tokenizer: Tokenizer, recipe: Recip
     return ValidationText(windows, tokenizer.bytes_of(windows[:, 1:].reshape(-1)))
 
 
-def whole(point: Mapping[str, Any]) -> dict[str, Any]:
-    """Losses on the way, as JSON can hold them."""
-    return {**point, "losses": {name: finite(loss) for name, loss in point["losses"].items()}}
-
-
-def finite(value: float) -> float | None:
-    """JSON has no NaN: a loss that isn't finite is null, and the run's reason says why."""
-    return value if math.isfinite(value) else None
-
-
 def device_name(wish: str) -> str:
-    import torch
-
     device = pick_device(wish)
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def write_whole(path: Path, record: Mapping[str, Any]) -> None:
-    """By rename: a reader sees the whole file or none."""
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    half.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    half.replace(path)
 
 
 def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library that prints must not break the protocol
-    setup = json.loads(sys.stdin.readline())
-    import torch
-
-    torch.set_num_threads(setup["threads"])
+    setup = Setup.from_json(sys.stdin.readline())
+    torch.set_num_threads(setup.threads)
     try:
         worker = Worker(setup, events)
-        worker.say("ready")
+        worker.emit("ready")
         for line in sys.stdin:
-            worker.work(json.loads(line))
-            worker.say("free")
+            worker.work([Job.from_json(job) for job in json.loads(line)])
+            worker.emit("free")
     except BrokenPipeError:
         return 1  # nobody listens any more
     except ValueError as error:

@@ -71,7 +71,7 @@ def make_forks(study: ContinualStudy, shards: Mapping[str, "Shard"], study_path:
     else:
         recipes = {size: base_recipe(study, shards, size) for size in sorted(study.base.sizes)}
         bases = [base_job(recipe, study, shards, general, store) for recipe in recipes.values()]
-        sizes = {size: Origin(recipes[size], Path(str(job.keep))) for size, job in zip(recipes, bases, strict=True)}
+        sizes = {size: Origin(recipes[size], Path(str(job.save_to))) for size, job in zip(recipes, bases, strict=True)}
     forks = list(forks_of(study, list(sizes)))
     jobs = [fork_job(fork, sizes[fork.size], study, shards, general) for fork in forks]
     return ForkPlan(bases, store, forks, jobs, sizes, general, notes_on(forks, study, shards))
@@ -150,7 +150,7 @@ def base_job(
     pools = {name: shards[name].meta.train_tokens for name in weights}
     decides = decided(recipe, weights, pools, study.seed, shards) | precision(study)
     name = "b" + run_id(decides)[1:]
-    return Job(name, BASE, weights, pools, study.seed, recipe=recipe, keep=str(store / f"{name}.npz"))
+    return Job(name, BASE, weights, pools, study.seed, recipe=recipe, save_to=str(store / f"{name}.npz"))
 
 
 def fork_job(
@@ -184,9 +184,8 @@ def fork_job(
         "validation_tokens": study.proxy.validation_tokens,
         "looks": study.design.looks,
     }
-    begin = str(origin.path.resolve())
-    name, looks = run_id(decides), study.design.looks
-    return Job(name, fork.role, weights, pools, fork.seed, recipe=recipe, begin=begin, looks=looks)
+    init_from, n_evals = str(origin.path.resolve()), study.design.looks
+    return Job(run_id(decides), fork.role, weights, pools, fork.seed, recipe, init_from=init_from, n_evals=n_evals)
 
 
 def decided(
@@ -238,8 +237,16 @@ def write_forks(plan: ForkPlan, folder: Folder) -> None:
         row = [job.run_id, job.role, job.seed, job.recipe.shape.params, job.recipe.tokens_seen, "", ""]
         table.writerow(row + [job.weights.get(n, 0.0) for n in names])
     for fork, job in zip(plan.forks, plan.jobs, strict=True):
-        assert job.recipe is not None and job.begin is not None
-        row = [job.run_id, job.role, job.seed, job.recipe.shape.params, fork.tokens, fork.share, Path(job.begin).stem]
+        assert job.recipe is not None and job.init_from is not None
+        row = [
+            job.run_id,
+            job.role,
+            job.seed,
+            job.recipe.shape.params,
+            fork.tokens,
+            fork.share,
+            Path(job.init_from).stem,
+        ]
         table.writerow(row + [job.weights[n] for n in names])
     write_text(folder.design, out.getvalue())
 

@@ -1,91 +1,87 @@
-"""The stages of a study of continued pretraining, from its bases and forks to the share of general text to keep."""
+"""Studies of continued pretraining: the stages from base models to the share of general text to keep."""
+
+from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixopt.continual.design import ForkPlan, design_forks
-from mixopt.continual.runs import Continuations, collect_forks
-from mixopt.study.training import train_missing
+from mixopt.continual.config import ContinualStudy, continual_problems
+from mixopt.study.config import Problems
+from mixopt.study.kind import Session, StudyKind
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from mixopt.continual.design import ForkPlan
     from mixopt.continual.fit import ContinualFit
-    from mixopt.study.pipeline import Session
+    from mixopt.continual.runs import Continuations
 
 
-def plan(session: "Session", shards: Any) -> ForkPlan:
-    """The planned bases and forks, and design.csv."""
-    return design_forks(session.study, shards, session.path, session.folder, session.progress)
+class ContinualKind(StudyKind["ForkPlan", "Continuations", "ContinualFit"]):
+    """How much general text to keep while a model learns a new domain?"""
 
+    name = "continual"
+    record = ContinualStudy
 
-def train(session: "Session", plan: ForkPlan, shards: Any) -> None:
-    """Bases first, each once and for all studies that share the store; then their forks."""
-    for job in plan.bases:
-        if not Path(str(job.keep)).is_file():  # its record alone is no base to go on from
-            (plan.store / f"{job.run_id}.json").unlink(missing_ok=True)
-    common = (plan.recipe, session.study, shards, session.folder)
-    if plan.bases:
-        train_missing(plan.bases, *common, plan.store, session.progress, title="bases")
-    train_missing(plan.jobs, *common, session.folder.runs, session.progress)
+    def problems(self, study: ContinualStudy) -> Problems:
+        return continual_problems(study)
 
+    def plan(self, session: Session, shards: Any) -> ForkPlan:
+        from mixopt.continual.design import design_forks
 
-def collect(session: "Session", plan: ForkPlan) -> Continuations:
-    """The plan's finished forks as a table, and runs.parquet and runs.csv with it."""
-    return collect_forks(plan, session.study, session.folder)
+        return design_forks(session.study, shards, session.path, session.folder, session.progress)
 
+    def train(self, session: Session, plan: ForkPlan, shards: Any) -> None:
+        """Base models first, each once and for all studies that share the store; then their continuations."""
+        from mixopt.study.training import train_missing
 
-def fitted(session: "Session", measured: Continuations) -> "ContinualFit":
-    from mixopt.continual.fit import fit_forks
+        for job in plan.bases:
+            if not Path(str(job.save_to)).is_file():  # its record alone is no base to go on from
+                (plan.store / f"{job.run_id}.json").unlink(missing_ok=True)
+        common = (plan.recipe, session.study, shards, session.folder)
+        if plan.bases:
+            train_missing(plan.bases, *common, plan.store, session.progress, title="bases")
+        train_missing(plan.jobs, *common, session.folder.runs, session.progress)
 
-    return fit_forks(session, measured)
+    def collect(self, session: Session, plan: ForkPlan) -> Continuations:
+        from mixopt.continual.runs import collect_forks
 
+        return collect_forks(plan, session.study, session.folder)
 
-def recommend(session: "Session", measured: Continuations) -> dict[str, Any]:
-    """Fit, the answer to the study's question, and recommendation.json."""
-    from mixopt.continual.recommend import answer
+    def fit(self, session: Session, runs: Continuations) -> ContinualFit:
+        from mixopt.continual.fit import fit_forks
 
-    return answer(session, fitted(session, measured))
+        return fit_forks(session, runs)
 
+    def recommend(self, session: Session, runs: Continuations) -> dict[str, Any]:
+        from mixopt.continual.recommend import answer
 
-def write_report(session: "Session") -> Path:
-    from mixopt.continual.report import write_continual
+        return answer(session, self.fit(session, runs))
 
-    return write_continual(session.folder)
+    def verify(self, session: Session) -> dict[str, Any]:
+        """The recommended run really trained, on fresh seeds."""
+        from mixopt.continual.verify import verify_forks
+        from mixopt.study.prepare import open_shards
 
+        shards = open_shards(session.study, session.folder)
+        plan = self.plan(session, shards)
+        self.train(session, plan, shards)  # the bases, where they aren't there any more
+        return verify_forks(session, plan, shards)
 
-def verify(session: "Session") -> dict[str, Any]:
-    """The recommended run really trained, on fresh seeds."""
-    from mixopt.continual.verify import verify_forks
-    from mixopt.study.pipeline import planned
+    def report(self, session: Session) -> Any:
+        from mixopt.continual.report import read_page
 
-    return verify_forks(session, *planned(session))
+        return read_page(session.folder)
 
+    def fit_document(self, fit: ContinualFit) -> Any:
+        from mixopt.continual.summary import show_fit
 
-def show_verified(console: "Console", verified: dict[str, Any]) -> None:
-    from mixopt.continual.verify import show_verified as show_it
+        return lambda console: show_fit(console, fit)
 
-    show_it(console, verified)
+    def document(self, recommendation: dict[str, Any]) -> Any:
+        from mixopt.continual.summary import show_plan
 
+        return lambda console: show_plan(console, recommendation)
 
-def show_fit(console: "Console", found: "ContinualFit") -> None:
-    from mixopt.continual.fit import LOSSES, evidence
-    from mixopt.continual.summary import predictors
-    from mixopt.report.terminal import drawn
+    def verification_document(self, verified: dict[str, Any]) -> Any:
+        from mixopt.continual.verify import show_verified
 
-    board = predictors({"losses": {of: evidence(found, of) for of in LOSSES}})
-    if board is not None:
-        console.print(drawn(board))
-
-
-def show(console: "Console", recommendation: dict[str, Any]) -> None:
-    """The answer in sentences, its tables, and what to be careful about."""
-    from mixopt.continual.summary import show_plan
-
-    show_plan(console, recommendation)
-
-
-def outputs(session: "Session") -> list[tuple[str, Path]]:
-    """What a finished study is read in, with its names."""
-    folder = session.folder
-    return [("report", folder.report), ("answer", folder.recommendation), ("runs", folder.root / "runs.csv")]
+        return lambda console: show_verified(console, verified)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mixopt.continual.config import ContinualStudy
 from mixopt.continual.design import REPEAT, ForkPlan
-from mixopt.errors import MixoptError
 from mixopt.runs.objective import weighted
-from mixopt.runs.table import collect, write_table
+from mixopt.runs.table import collect, read_run, write_table
 from mixopt.study.layout import Folder
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from proxies.record import RunRecord
 
 END = "end"  # of a fork, where its rate has decayed; what lies before is `look`, and the start `start`
 LOOK, START = "look", "start"
@@ -69,12 +68,10 @@ def collect_forks(plan: ForkPlan, study: ContinualStudy, folder: Folder) -> Cont
         if run_id not in ends.index:
             continue
         end = ends.loc[run_id]
-        record = json.loads((folder.runs / f"{run_id}.json").read_text(encoding="utf-8"))
         whole = {"run_id": run_id, "role": fork.role, "params": int(end["params"]), "share": fork.share}
         whole |= {"seed": fork.seed, "diverged": bool(end["diverged"]), "reason": end["reason"]}
         whole |= {column: float(end[column]) for column in ends.columns if column.startswith("w/")}
-        for point in along(record, run_id):
-            rows.append(whole | point)
+        rows += [whole | point for point in points_before_end(read_run(folder.runs / f"{run_id}.json"))]
         losses = {column: float(end[column]) for column in ends.columns if column.startswith("loss/")}
         rows.append(whole | {"point": END, "tokens": int(end["tokens"])} | losses)
     frame = pd.DataFrame(rows)
@@ -96,18 +93,13 @@ def losses_of(study: ContinualStudy, plan: ForkPlan) -> tuple[dict[str, float], 
     return domain, general
 
 
-def along(record: Mapping[str, Any], run_id: str) -> list[dict[str, Any]]:
-    """A fork's looks before its end. Raises MixoptError where a record has none of what it should have."""
-    points = record.get("along") or []
-    try:
-        return [
-            {
-                "point": START if point["step"] == 0 else LOOK,
-                "tokens": int(point["tokens"]),
-                **{f"loss/{text}": float("nan") if x is None else float(x) for text, x in point["losses"].items()},
-            }
-            for point in points
-        ]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise MixoptError(f"run {run_id}: its looks are not whole ({error}): remove the file, and it is trained again"
-                          ) from None  # fmt: skip
+def points_before_end(run: RunRecord) -> list[dict[str, Any]]:
+    """Rows of a continuation's evaluations before its end."""
+    return [
+        {
+            "point": START if point.step == 0 else LOOK,
+            "tokens": point.tokens,
+            **{f"loss/{name}": loss for name, loss in point.losses.items()},
+        }
+        for point in run.eval_history
+    ]

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.continual.design import Fork, ForkPlan, Origin, fork_job
-from mixopt.continual.runs import START, along, losses_of
+from mixopt.continual.runs import START, losses_of, points_before_end
 from mixopt.errors import MixoptError
 from mixopt.runs.objective import weighted
+from mixopt.runs.table import read_run
 from mixopt.serialization import digest, read_json, write_json
 from mixopt.study.training import train_missing
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mixopt.continual.config import ContinualStudy
-    from mixopt.study.pipeline import Session
+    from mixopt.study.kind import Session
+    from proxies.record import RunRecord
 
 SEEDS = 3
 SEED_OFFSET = 1000  # fresh seeds: the recommendation was chosen on the design's own
@@ -46,9 +48,8 @@ def verify_forks(session: Session, plan: ForkPlan, shards: Any) -> dict[str, Any
     tokens = max(1, round(run["tokens"] / step)) * step
     forks = [Fork(size, round(run["share"], 6), tokens, study.seed + SEED_OFFSET + n, "verify") for n in range(SEEDS)]
     jobs = [fork_job(fork, plan.sizes[size], study, shards, plan.general) for fork in forks]
-    session.stages.train(session, plan, shards)  # the bases, where they aren't there any more
     train_missing(jobs, plan.recipe, study, shards, folder, folder.root / "verify", session.progress, title="verify")
-    records = [read_json(folder.root / "verify" / f"{job.run_id}.json", made_by="verify") for job in jobs]
+    records = [read_run(folder.root / "verify" / f"{job.run_id}.json") for job in jobs]
     verified = judged(records, recommendation, plan, study)
     write_json(folder.verification, verified)
     return verified
@@ -59,24 +60,24 @@ def same_size(origin: Origin, run: Mapping[str, Any]) -> bool:
 
 
 def judged(
-    records: Sequence[Mapping[str, Any]], recommendation: Mapping[str, Any], plan: ForkPlan, study: ContinualStudy
+    records: Sequence[RunRecord], recommendation: Mapping[str, Any], plan: ForkPlan, study: ContinualStudy
 ) -> dict[str, Any]:
     """Both losses as trained, beside what was predicted; `kept` says whether the promises hold."""
     domain, general = losses_of(study, plan)
     run = recommendation["answer"]
     runs = []
     for record in records:
-        if record["diverged"]:
+        if record.diverged:
             raise MixoptError(
-                f"verify: run {record['run_id']} (seed {record['seed']}) diverged: {record['reason']}: lower "
+                f"verify: run {record.run_id} (seed {record.seed}) diverged: {record.reason}: lower "
                 "continuing.learning_rate, and the study's forks are trained anew with it"
             )
-        ends = {f"loss/{text}": value["nats_per_token"] for text, value in record["losses"].items()}
-        begin = next(point for point in along(record, record["run_id"]) if point["point"] == START)
-        start, loss = weighted(begin, general), weighted(ends, general)
+        ends = {f"loss/{name}": loss.nats_per_token for name, loss in record.losses.items()}
+        first = next(point for point in points_before_end(record) if point["point"] == START)
+        start, loss = weighted(first, general), weighted(ends, general)
         runs.append({
-            "run_id": record["run_id"],
-            "seed": record["seed"],
+            "run_id": record.run_id,
+            "seed": record.seed,
             "domain": weighted(ends, domain),
             "general": loss,
             "rise": loss / start - 1,

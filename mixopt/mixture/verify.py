@@ -9,6 +9,7 @@ import numpy as np
 from mixopt.errors import MixoptError
 from mixopt.mixture.config import Study
 from mixopt.mixture.design import full_pools, make_recipe, proxy_pools
+from mixopt.runs.table import read_run
 from mixopt.serialization import digest, read_json, write_json
 from mixopt.study.jobs import PlannedRun, make_job
 from mixopt.study.layout import Folder
@@ -85,10 +86,10 @@ def one_size(
 
 def target_loss(path: Path, study: Study) -> float | None:
     """The study's target in one finished run, nats/token; None when it diverged."""
-    record = read_json(path, made_by="verify")
-    if record["diverged"]:
+    run = read_run(path)
+    if run.diverged:
         return None
-    return sum(weight * record["losses"][text]["nats_per_token"] for text, weight in study.target_weights.items())
+    return sum(weight * run.losses[name].nats_per_token for name, weight in study.target_weights.items())
 
 
 def gain(ours: list[float | None], theirs: list[float | None]) -> dict[str, float] | None:

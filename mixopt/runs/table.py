@@ -1,16 +1,16 @@
-"""The run table: one row a finished run, what it was trained on and the losses it reached."""
+"""Run table: a row a finished run, with its training weights, pools and validation losses."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mixopt.errors import MixoptError
 from mixopt.serialization import replacing
+from proxies.record import Loss, RunRecord, read_record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,16 +105,16 @@ def collect(runs_dir: Path, *, only: Collection[str] | None = None, write: bool 
 
     runs_dir = Path(runs_dir)
     paths = sorted(runs_dir.glob("[!.]*.json"))
-    records = [_record(path) for path in paths if only is None or path.stem in only]
+    records = [read_run(path) for path in paths if only is None or path.stem in only]
     if not records:
         raise MixoptError(f"{runs_dir}: no runs there yet (*.json): train some first, or import a table of your own")
-    domains = tuple(records[0]["weights"])
-    targets = tuple(dict.fromkeys(text for record in records for text in record["losses"]))
+    domains = tuple(records[0].weights)
+    targets = tuple(dict.fromkeys(name for record in records for name in record.losses))
     for record in records:
-        if set(record["weights"]) != set(domains):
+        if set(record.weights) != set(domains):
             raise MixoptError(
-                f"{runs_dir}: run {record['run_id']} mixes {', '.join(sorted(record['weights']))}, run "
-                f"{records[0]['run_id']} mixes {', '.join(sorted(domains))}: move one study's runs elsewhere"
+                f"{runs_dir}: run {record.run_id} mixes {', '.join(sorted(record.weights))}, run "
+                f"{records[0].run_id} mixes {', '.join(sorted(domains))}: move one study's runs elsewhere"
             )
     frame = pd.DataFrame([_row(record, domains, targets) for record in records])
     frame = frame.sort_values("run_id", kind="stable", ignore_index=True)
@@ -131,51 +131,34 @@ def write_table(frame: pd.DataFrame, folder: Path) -> None:
         frame.to_csv(half, index=False)
 
 
-def _record(path: Path) -> dict[str, Any]:
-    """One run's JSON, checked as far as the table needs it."""
-    way_out = "remove the file, and the run is trained again"
+def read_run(path: Path) -> RunRecord:
+    """One finished run. Raises MixoptError for a file that isn't a whole run."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise MixoptError(f"{path}: not a whole run ({error}): {way_out}") from error
-    if not isinstance(record, Mapping):
-        raise MixoptError(f"{path}: not a run, but a {type(record).__name__}: {way_out}")
-    for key, kind in (("run_id", str), ("weights", Mapping), ("losses", Mapping)):
-        if not isinstance(record.get(key), kind):
-            raise MixoptError(f"{path}: {key} is missing or of the wrong type: {way_out}")
-    if not record["weights"] or not all(_is_share(weight) for weight in record["weights"].values()):
-        raise MixoptError(f"{path}: weights are not shares between 0 and 1: {way_out}")
-    if not all(isinstance(losses, Mapping) for losses in record["losses"].values()):
-        raise MixoptError(f"{path}: losses are not given by text and unit: {way_out}")
-    return dict(record)
+        return read_record(path)
+    except ValueError as error:
+        raise MixoptError(str(error)) from error
 
 
-def _is_share(weight: object) -> bool:
-    return isinstance(weight, int | float) and 0 <= weight <= 1
-
-
-def _row(record: Mapping[str, Any], domains: Sequence[str], targets: Sequence[str]) -> dict[str, Any]:
-    pools = record.get("pools") or {}
-    losses = {text: _number(record["losses"].get(text, {}).get("nats_per_token")) for text in targets}
-    diverged, reason = bool(record.get("diverged", False)), record.get("reason")
-    broken = [text for text in record["losses"] if not math.isfinite(losses[text])]
+def _row(run: RunRecord, domains: Sequence[str], targets: Sequence[str]) -> dict[str, object]:
+    losses = {name: run.losses.get(name, Loss()) for name in targets}
+    diverged, reason = run.diverged, run.reason
+    broken = [name for name in run.losses if math.isnan(losses[name].nats_per_token)]
     if broken and not diverged:
         diverged, reason = True, f"the loss on {broken[0]} is not a number"
     return {
-        "run_id": record["run_id"],
-        "role": record.get("role"),
-        "params": _number(record.get("params")),
-        "tokens": _number(record.get("tokens")),
-        "seed": record.get("seed"),
-        **{f"w/{name}": float(record["weights"][name]) for name in domains},
-        **{f"pool/{name}": _number(pools.get(name)) for name in domains},
-        # An infinite loss is no measurement; the reason column keeps the story.
-        **{f"loss/{text}": loss if math.isfinite(loss) else math.nan for text, loss in losses.items()},
-        **{f"bpb/{text}": _number(record["losses"].get(text, {}).get("bits_per_byte")) for text in targets},
+        "run_id": run.run_id,
+        "role": run.role,
+        "params": _number(run.params),
+        "tokens": _number(run.tokens),
+        "seed": run.seed,
+        **{f"w/{name}": float(run.weights[name]) for name in domains},
+        **{f"pool/{name}": _number(run.pools.get(name)) for name in domains},
+        **{f"loss/{name}": loss.nats_per_token for name, loss in losses.items()},
+        **{f"bpb/{name}": loss.bits_per_byte for name, loss in losses.items()},
         "diverged": diverged,
         "reason": reason,
     }
 
 
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

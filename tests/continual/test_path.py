@@ -11,8 +11,10 @@ from mixopt.continual.design import REPEAT
 from mixopt.continual.fit import as_runs
 from mixopt.continual.verify import judged
 from mixopt.errors import MixoptError
+from mixopt.runs.table import read_run
 from mixopt.study import pipeline
 from mixopt.study.loading import load_study
+from proxies.record import RunRecord
 
 GOOD = """\
 name: small
@@ -100,7 +102,7 @@ def test_forks_of_a_size_begin_at_one_base_and_general_text_keeps_its_proportion
         assert sum(job.weights.values()) == pytest.approx(1)
         assert job.weights["a"] == fork.share
         assert job.weights["b"] == pytest.approx(3 * job.weights["c"])
-    assert len({job.begin for job in plan.jobs}) == 2
+    assert len({job.init_from for job in plan.jobs}) == 2
     assert len({job.run_id for job in plan.jobs}) == len(plan.jobs)
 
 
@@ -163,7 +165,7 @@ def test_a_checkpoint_takes_the_place_of_a_base(finished, place):
     other = pipeline.open_session(written(place, text), place / "third")
     plan, _ = _planned_anew(other)
     assert plan.bases == []
-    assert {job.begin for job in plan.jobs} == {str(base)}
+    assert {job.init_from for job in plan.jobs} == {str(base)}
     with pytest.raises(MixoptError, match="isn't there: name a base"):
         _planned_anew(pipeline.open_session(written(place, text.replace(base.name, "no.npz")), place / "third"))
 
@@ -171,7 +173,7 @@ def test_a_checkpoint_takes_the_place_of_a_base(finished, place):
 def test_a_base_whose_numbers_are_gone_is_trained_again(finished):
     session, _ = finished
     plan, shards = pipeline.planned(session)
-    path = Path(plan.bases[0].keep)
+    path = Path(plan.bases[0].save_to)
     before = path.read_bytes()
     path.unlink()
     pipeline.train(session, plan, shards)
@@ -191,10 +193,10 @@ def test_verify_trains_the_recommended_share_on_fresh_seeds(finished):
 def test_a_promise_is_kept_where_the_trained_losses_meet_the_interval(finished):
     session, found = finished
     plan, _ = pipeline.planned(session)
-    record = json.loads((session.folder.root / "verify").glob("*.json").__next__().read_text())
+    record = read_run(next((session.folder.root / "verify").glob("*.json")))
     ends = {"low": 0.0, "high": 100.0}
     told = found | {"answer": found["answer"] | {"ends": dict.fromkeys(("domain", "general", "rise"), ends)}}
-    three = [record | {"seed": n} for n in range(3)]
+    three = [replace(record, seed=n) for n in range(3)]
     assert judged(three, told, plan, session.study)["kept"]
     never = {"low": 90.0, "high": 100.0}
     told["answer"]["ends"] = dict.fromkeys(("domain", "general", "rise"), never)
@@ -204,7 +206,8 @@ def test_a_promise_is_kept_where_the_trained_losses_meet_the_interval(finished):
 def test_a_verifying_run_that_diverged_is_said_with_a_way_out(finished):
     session, found = finished
     plan, _ = pipeline.planned(session)
-    gone = {"run_id": "r1", "seed": 1000, "diverged": True, "reason": "loss is not finite on a"}
+    why = "loss is not finite on a"
+    gone = RunRecord(run_id="r1", seed=1000, weights={"a": 1.0}, losses={}, diverged=True, reason=why)
     with pytest.raises(MixoptError, match=r"run r1 \(seed 1000\) diverged: .* lower continuing\.learning_rate"):
         judged([gone], found, plan, session.study)
 

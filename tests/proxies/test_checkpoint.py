@@ -83,22 +83,22 @@ def test_a_run_that_begins_at_a_checkpoint_starts_at_its_loss():
     kept = []
     runs = [ProxyRun({"a": 1.0}, pools(), 1)]
     (first,) = train(runs, RECIPE, text(), on_end=lambda model: kept.append(take(model, 0, {})))
-    (second,) = train([ProxyRun({"a": 1.0}, pools(1), 2)], RECIPE, text(), begin=kept, looks=4)
-    assert second.along[0]["step"] == 0
-    assert second.along[0]["losses"]["a"] == pytest.approx(first.losses["a"], abs=1e-5)
+    (second,) = train([ProxyRun({"a": 1.0}, pools(1), 2)], RECIPE, text(), init_from=kept, n_evals=4)
+    assert second.eval_history[0].step == 0
+    assert second.eval_history[0].losses["a"] == pytest.approx(first.losses["a"], abs=1e-5)
     assert second.losses["a"] != first.losses["a"]
 
 
-def test_looking_on_the_way_changes_nothing():
+def test_evaluating_before_the_end_changes_nothing():
     runs = [ProxyRun({"a": 1.0}, pools(), 1)]
-    (plain,), (looked,) = (train(runs, RECIPE, text(), looks=looks) for looks in (0, 3))
-    assert plain.losses == looked.losses
-    assert plain.along == []
-    assert [point["tokens"] for point in looked.along] == [0, 160, 320, 480]
+    (plain,), (evaluated,) = (train(runs, RECIPE, text(), n_evals=n) for n in (0, 3))
+    assert plain.losses == evaluated.losses
+    assert plain.eval_history == []
+    assert [point.tokens for point in evaluated.eval_history] == [0, 160, 320, 480]
 
 
 def test_jobs_that_begin_at_checkpoints_are_not_stacked_with_fresh_ones():
     fresh = [Job(f"r{i}", "base", {"a": 1.0}, {"a": 100}, i) for i in range(2)]
-    going_on = [Job(f"s{i}", "fork", {"a": 1.0}, {"a": 100}, i, begin="b.npz") for i in range(2)]
+    going_on = [Job(f"s{i}", "continuation", {"a": 1.0}, {"a": 100}, i, init_from="b.npz") for i in range(2)]
     groups, _, _ = arrange([*fresh, *going_on], gpu=True, workers=None, stack=8, recipe=RECIPE)
     assert sorted([job.run_id for job in group] for group in groups) == [["r0", "r1"], ["s0", "s1"]]

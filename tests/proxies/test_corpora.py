@@ -333,7 +333,7 @@ def test_only_the_start_of_a_domain_far_beyond_its_cap_is_looked_at_and_that_is_
 
 def test_importing_the_readers_imports_nothing_heavy():
     code = (
-        "import sys, proxies.corpora, proxies.builtin, proxies.tokens, proxies.shards;"
+        "import sys, proxies.corpora, proxies.builtin, proxies.tokenizer, proxies.shards;"
         "print([m for m in ('datasets', 'torch', 'tokenizers', 'pyarrow', 'pandas') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

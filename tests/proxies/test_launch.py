@@ -61,9 +61,9 @@ def test_a_stacked_group_writes_what_its_runs_come_to_alone(setup, tmp_path):
         here = replace(setup, out=tmp_path / name)
         here.out.mkdir()
         events = io.StringIO()
-        worker = Worker(json.loads(here.to_json(threads=1)), events)
+        worker = Worker(here, events)
         for group in groups:
-            worker.work([json.loads(json.dumps(job(k).__dict__)) for k in group])
+            worker.work([job(k) for k in group])
         done = [json.loads(line) for line in events.getvalue().splitlines()]
         assert [e["run_id"] for e in done if e["event"] == "done"] == ["r1", "r2", "r3"]
         results.append(losses_in(here.out))

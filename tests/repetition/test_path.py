@@ -112,7 +112,6 @@ def test_every_run_saw_its_text_as_often_as_planned(done):
 
 
 def test_a_cell_comes_to_the_same_alone_as_among_others_of_other_recipes(home, done, tmp_path):
-    from dataclasses import asdict
 
     from proxies.launch import Setup
     from proxies.worker import Worker
@@ -130,7 +129,7 @@ def test_a_cell_comes_to_the_same_alone_as_among_others_of_other_recipes(home, d
         versions={},
     )
     assert job.recipe != setup.recipe
-    Worker(json.loads(setup.to_json(threads=1)), io.StringIO()).work([json.loads(json.dumps(asdict(job)))])
+    Worker(setup, io.StringIO()).work([job])
     alone, among = (json.loads((where / f"{job.run_id}.json").read_text()) for where in (tmp_path, session.folder.runs))
     assert alone["losses"] == among["losses"]
 

@@ -107,7 +107,7 @@ def test_a_run_whose_loss_is_no_number_counts_as_diverged(runs, loss):
         ('{"run_id": "r9", "losses": {}}', "weights is missing"),
         ('{"run_id": "r9", "weights": {"a": "much"}, "losses": {}}', "not shares between 0 and 1"),
         ('{"run_id": "r9", "weights": {"a": NaN}, "losses": {}}', "not shares between 0 and 1"),
-        ('{"run_id": "r9", "weights": {"a": 1}, "losses": {"a": 2.0}}', "by text and unit"),
+        ('{"run_id": "r9", "weights": {"a": 1}, "losses": {"a": 2.0}}', "by validation set and unit"),
     ],
 )
 def test_a_broken_run_file_is_named(runs, text, said):

@@ -1,0 +1,129 @@
+"""Run record: what one finished run was trained on, how, and the losses it reached, as its JSON file holds it."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+REMEDY = "remove the file, and the run is trained again"
+KEYS = {"eval_history": "along", "init_from": "begin"}  # fields whose JSON key has another name: files keep theirs
+OPTIONAL = ("starts", "eval_history", "init_from")  # not written where a run has none
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Of one run on one validation set. NaN, null in the file: not finite."""
+
+    nats_per_token: float = math.nan
+    bits_per_byte: float = math.nan
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Losses before the end of training, nats/token by validation set."""
+
+    step: int
+    tokens: int  # trained on by then
+    losses: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One finished run. Fields with a default may be absent from a file; the order is the file's."""
+
+    run_id: str
+    role: str | None = None
+    seed: int | None = None
+    params: int | None = None  # without embeddings
+    params_total: int | None = None
+    tokens: int | None = None  # trained on
+    flops: float | None = None  # counted from the architecture
+    flops_6nd: float | None = None  # 6 x params x tokens
+    seconds: float | None = None  # of training
+    eval_seconds: float | None = None
+    stacked: int | None = None  # proxies trained in lockstep with it, itself included
+    weights: dict[str, float]  # domain -> share of training tokens
+    pools: dict[str, int | None] = field(default_factory=dict)  # domain -> unique tokens; None: unlimited
+    starts: dict[str, int] | None = None  # domain -> the token of its shard at which its pool begins; None: the first
+    epochs: dict[str, float] = field(default_factory=dict)  # domain -> passes over its pool
+    losses: dict[str, Loss]  # by validation set, at the end
+    trajectory: list[dict[str, float]] = field(default_factory=list)  # step, tokens, train_loss
+    eval_history: list[Evaluation] = field(default_factory=list)
+    init_from: str | None = None  # the checkpoint it went on from
+    diverged: bool = False
+    reason: str | None = None  # why it counts as diverged
+    device: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)  # of proxies.train.Recipe
+
+    def to_json(self) -> dict[str, Any]:
+        values = asdict(self)
+        left_out = {name for name in OPTIONAL if not values[name]}
+        return _nan_to_null({KEYS.get(name, name): x for name, x in values.items() if name not in left_out})
+
+    @classmethod
+    def from_json(cls, value: object) -> "RunRecord":
+        """Raises ValueError, naming the key, for a value that isn't a whole run."""
+        if not isinstance(value, Mapping):
+            raise ValueError(f"not a run, but a {type(value).__name__}")
+        for key, kind in (("run_id", str), ("weights", Mapping), ("losses", Mapping)):
+            if not isinstance(value.get(key), kind):
+                raise ValueError(f"{key} is missing or of the wrong type")
+        if not value["weights"] or not all(_is_share(weight) for weight in value["weights"].values()):
+            raise ValueError("weights are not shares between 0 and 1")
+        if not all(isinstance(loss, Mapping) for loss in value["losses"].values()):
+            raise ValueError("losses are not given by validation set and unit")
+        found = {one.name: x for one in fields(cls) if (x := value.get(KEYS.get(one.name, one.name))) is not None}
+        found["losses"] = {
+            name: Loss(_number(loss.get("nats_per_token")), _number(loss.get("bits_per_byte")))
+            for name, loss in value["losses"].items()
+        }
+        try:
+            found["eval_history"] = [
+                Evaluation(
+                    int(point["step"]), int(point["tokens"]), {k: _number(x) for k, x in point["losses"].items()}
+                )
+                for point in found.get("eval_history", [])
+            ]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{KEYS['eval_history']} is not whole ({type(error).__name__}: {error})") from None
+        return cls(**found)
+
+
+def read_record(path: Path) -> RunRecord:
+    """Raises ValueError, with the file's name and the remedy, for a file that isn't a whole run."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a whole run ({error}): {REMEDY}") from error
+    try:
+        return RunRecord.from_json(value)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}: {REMEDY}") from None
+
+
+def write_record(path: Path, record: RunRecord) -> None:
+    """By rename: a reader sees the whole file or none."""
+    half = path.with_name(f".{path.name}.{os.getpid()}")
+    half.write_text(json.dumps(record.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    half.replace(path)
+
+
+def _nan_to_null(value: Any) -> Any:
+    """JSON has no NaN: a loss that isn't finite is null, and the run's reason says why."""
+    if isinstance(value, dict):
+        return {key: _nan_to_null(x) for key, x in value.items()}
+    if isinstance(value, list):
+        return [_nan_to_null(x) for x in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
+
+
+def _is_share(weight: object) -> bool:
+    return isinstance(weight, int | float) and 0 <= weight <= 1
