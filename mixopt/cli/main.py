@@ -4,7 +4,7 @@ import atexit
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -65,9 +65,9 @@ def schema(kind: Annotated[str, typer.Option(help="of studies: mixture, repetiti
     """Print the JSON Schema of study files."""
     import json
 
-    from mixopt.study.kind import named
+    from mixopt.study.kind import kind_named
 
-    print(json.dumps(named(kind).record.model_json_schema(), indent=2))
+    print(json.dumps(kind_named(kind).record.model_json_schema(), indent=2))
 
 
 @app.command()
@@ -77,8 +77,8 @@ def run(study: StudyFile, out: Out = None) -> None:
     from mixopt.study import pipeline
 
     session, console = start(study, out)
-    session.stages.show(console, pipeline.run(session))
-    show_paths(console, session.stages.outputs(session))
+    present(console, session.kind.document(pipeline.run(session)))
+    show_paths(console, session.kind.outputs(session))
 
 
 @app.command()
@@ -106,8 +106,8 @@ def train(study: StudyFile, out: Out = None) -> None:
 
     session, _ = start(study, out, needs_corpora="train")
     plan, shards = pipeline.planned(session)
-    pipeline.train(session, plan, shards)
-    pipeline.collect(session, plan)
+    session.kind.train(session, plan, shards)
+    session.kind.collect(session, plan)
 
 
 @app.command()
@@ -147,7 +147,8 @@ def fit(
     if not reading.of_tables:
         study = tables.only_a_study(reading, given | {"json": as_json})
         session, console = start(study, out)
-        session.stages.show_fit(console, pipeline.fitted(session, pipeline.table_of(session)))
+        fit = session.kind.fit(session, pipeline.finished_runs(session))
+        present(console, session.kind.fit_document(fit))
         return
     tables.fit(reading, **given, out=out, as_json=as_json)
 
@@ -262,7 +263,8 @@ def recommend(study: StudyFile, out: Out = None) -> None:
     from mixopt.study import pipeline
 
     session, console = start(study, out)
-    session.stages.show(console, pipeline.recommend(session, pipeline.table_of(session)))
+    recommendation = session.kind.recommend(session, pipeline.finished_runs(session))
+    present(console, session.kind.document(recommendation))
 
 
 @app.command()
@@ -271,16 +273,14 @@ def report(study: StudyFile, out: Out = None) -> None:
     from mixopt.study import pipeline
 
     session, _ = start(study, out)
-    pipeline.report(session)
+    pipeline.write_report(session)
 
 
 @app.command()
 def export(study: StudyFile, out: Out = None) -> None:
     """Write the recommendation as trainer configs: interleave_datasets probabilities and a Megatron blend."""
-    from mixopt.study import pipeline
-
     session, _ = start(study, out)
-    for path in pipeline.export(session):
+    for path in session.kind.export(session):
         print(path)
 
 
@@ -290,11 +290,19 @@ def verify(study: StudyFile, out: Out = None) -> None:
     from mixopt.study import pipeline
 
     session, console = start(study, out, needs_corpora="verify")
-    if not hasattr(session.stages, "verify"):
-        raise MixoptError(f"{study}: a study of kind {session.study.kind} recommends nothing that verify could train")
-    verified = session.stages.verify(session)
-    pipeline.report(session)
-    session.stages.show_verified(console, verified)
+    verified = session.kind.verify(session)
+    pipeline.write_report(session)
+    present(console, session.kind.verification_document(verified))
+
+
+def present(console: Any, shown: Any) -> None:
+    """A document on the terminal."""
+    from mixopt.report.terminal import show
+
+    if callable(shown):
+        shown(console)
+    else:
+        show(console, shown)
 
 
 def start(study: Path, out: Path | None, *, needs_corpora: str | None = None):

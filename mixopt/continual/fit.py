@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mixopt.continual.config import ContinualStudy
-    from mixopt.study.pipeline import Session
+    from mixopt.study.kind import Session
     from mixopt.study.progress import Progress
 
     Floats = NDArray[np.float64]

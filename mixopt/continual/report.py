@@ -8,15 +8,14 @@ from mixopt.continual.figures import front_figure, share_figures, token_figures,
 from mixopt.continual.summary import boards, change, said, told_share, warnings
 from mixopt.errors import MixoptError
 from mixopt.formatting import amount, counted, known, listed, loss, share
-from mixopt.mixture.report.inputs import Study
 from mixopt.plan.report import again, board_section
 from mixopt.report.html import Column, Safe, chart, join, page, paragraph, section, table, tag
 from mixopt.report.sections import corpora_section, reproduce_section, rows_of
-from mixopt.serialization import read_json, write_text
+from mixopt.serialization import read_json
 from mixopt.study.layout import Folder
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    pass
 
 
 LISTED = 120  # forks in the table
@@ -37,8 +36,8 @@ class Found:
         return [row for row in self.rows if row["point"] == "end"]
 
 
-def write_continual(folder: Folder) -> "Path":
-    """Reads a finished study's folder and writes its report.html. Raises MixoptError when a file is missing."""
+def read_page(folder: Folder) -> str:
+    """The page of a finished study's folder. Raises MixoptError when a file is missing."""
     import pandas
 
     runs = folder.root / "runs.parquet"
@@ -53,14 +52,12 @@ def write_continual(folder: Folder) -> "Path":
         text=folder.study.read_text(encoding="utf-8"),
         verified=read_json(folder.verification, made_by="verify") if folder.verification.is_file() else None,
     )
-    write_text(folder.report, render_continual(found))
-    return folder.report
+    return render_continual(found)
 
 
 def render_continual(found: Found) -> str:
     """One self-contained HTML page; equal studies give equal pages."""
     parts, figures = pieces(found.answer)
-    study = Study(found.answer, {}, (), found.corpora, found.text, None)
     body = [
         tag("header", headline(found.answer)),
         limits(found.answer),
@@ -70,8 +67,8 @@ def render_continual(found: Found) -> str:
         on_the_way(found, figures),
         noise(found),
         forks_table(found),
-        corpora_section(study),
-        reproduce_section(study),
+        corpora_section(found.corpora),
+        reproduce_section(found.answer, found.text),
     ]
     return page(f"{found.answer['study']}: how much general text to keep", join(body), figures)
 

@@ -326,3 +326,12 @@ def show_plan(console: Console, plan: Mapping[str, Any]) -> None:
             console.print(escape(board.note), highlight=False, style="dim")
     for sentence in warnings(plan):
         console.print(f"[yellow]![/] {escape(sentence)}", highlight=False)
+
+
+def show_fit(console: Console, found: Any) -> None:
+    from mixopt.continual.fit import LOSSES, evidence
+    from mixopt.report.terminal import drawn
+
+    board = predictors({"losses": {of: evidence(found, of) for of in LOSSES}})
+    if board is not None:
+        console.print(drawn(board))

@@ -1,132 +1,138 @@
-"""The stages of a study of mixtures, from its plan to its exports."""
+"""Studies of mixtures: the stages from plan to exports."""
+
+from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixopt.mixture.design import Plan, design
-from mixopt.mixture.fit import Fitted, check_target, fit
+from mixopt.mixture.config import Study, problems
 from mixopt.serialization import read_json
+from mixopt.study.config import Problems
+from mixopt.study.kind import Session, StudyKind
 from mixopt.study.loading import resolve
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from mixopt.mixture.design import Plan
+    from mixopt.mixture.fit import Fitted
     from mixopt.runs.table import RunTable
-    from mixopt.study.pipeline import Session
 
 
-def plan(session: "Session", shards: Any) -> Plan:
-    """The planned runs, and design.csv."""
-    return design(session.study, shards, session.path, session.folder, session.progress)
+class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
+    """Which mixture, and how many epochs of each domain?"""
 
+    name = "mixture"
+    record = Study
+    exports = True
 
-def collect(session: "Session", plan: Plan) -> "RunTable":
-    """The plan's finished runs as a table, and runs.parquet and runs.csv with it."""
-    from mixopt.runs.table import collect as collect_runs
+    def problems(self, study: Study) -> Problems:
+        return problems(study)
 
-    return collect_runs(session.folder.runs, only={job.run_id for job in plan.jobs})
+    def plan(self, session: Session, shards: Any) -> Plan:
+        """The planned runs, and design.csv."""
+        from mixopt.mixture.design import design
 
+        return design(session.study, shards, session.path, session.folder, session.progress)
 
-def import_runs(session: "Session") -> "RunTable":
-    """The table of runs that the study file names. Its notes are told; nothing in it is repaired silently."""
-    from mixopt.runs.read import read_runs
-    from mixopt.runs.table import write_table
+    def collect(self, session: Session, plan: Plan) -> RunTable:
+        """The plan's finished runs as a table, and runs.parquet and runs.csv with it."""
+        from mixopt.runs.table import collect as collect_runs
 
-    file = session.study.runs_file
-    assert file is not None
-    session.progress.stage("import")
-    paths = [resolve(session.path, p) for p in (file.path, file.metrics) if p]
-    table = read_runs(
-        paths if len(paths) > 1 else paths[0],
-        weights=file.weights,
-        losses=file.losses,
-        on=file.on,
-        where=file.where,
-        params=file.params,
-        tokens=file.tokens,
-        seed=file.seed,
-        renormalise=file.renormalise,
-        last_step=file.last_step,
-    )
-    check_target(table, session.study, str(session.path))
-    write_table(table.frame, session.folder.root)
-    for note in table.notes:
-        session.progress.note(note)
-    session.progress.finish(
-        f"{len(table.frame)} runs of {len(table.domains)} domains, {len(table.targets)} losses from {paths[0].name}"
-    )
-    return table
+        return collect_runs(session.folder.runs, only={job.run_id for job in plan.jobs})
 
+    def import_runs(self, session: Session) -> RunTable:
+        """The table of runs that the study file names. Its notes are told; nothing in it is repaired silently."""
+        from mixopt.mixture.fit import check_target
+        from mixopt.runs.read import read_runs
+        from mixopt.runs.table import write_table
 
-def fitted(session: "Session", table: "RunTable") -> Fitted:
-    from mixopt.mixture.recommend import known_pools
-    from mixopt.runs.pools import full_unique
+        file = session.study.runs_file
+        assert file is not None
+        session.progress.stage("import")
+        paths = [resolve(session.path, p) for p in (file.path, file.metrics) if p]
+        table = read_runs(
+            paths if len(paths) > 1 else paths[0],
+            weights=file.weights,
+            losses=file.losses,
+            on=file.on,
+            where=file.where,
+            params=file.params,
+            tokens=file.tokens,
+            seed=file.seed,
+            renormalise=file.renormalise,
+            last_step=file.last_step,
+        )
+        check_target(table, session.study, str(session.path))
+        write_table(table.frame, session.folder.root)
+        for note in table.notes:
+            session.progress.note(note)
+        session.progress.finish(
+            f"{len(table.frame)} runs of {len(table.domains)} domains, {len(table.targets)} losses from {paths[0].name}"
+        )
+        return table
 
-    full = session.study.full
-    unique = full_unique(table.domains, known_pools(session, table), full.tokens) if full else None
-    return fit(table, session.study, session.folder, session.progress, unique=unique)
+    def fit(self, session: Session, runs: RunTable) -> Fitted:
+        """All predictors judged on held-out mixtures, the best one fitted."""
+        from mixopt.mixture.fit import fit
+        from mixopt.mixture.recommend import known_pools
+        from mixopt.runs.pools import full_unique
 
+        full = session.study.full
+        unique = full_unique(runs.domains, known_pools(session, runs), full.tokens) if full else None
+        return fit(runs, session.study, session.folder, session.progress, unique=unique)
 
-def recommend(session: "Session", table: "RunTable") -> dict[str, Any]:
-    """Fit, search and recommendation.json."""
-    from mixopt.mixture.recommend import advise
+    def recommend(self, session: Session, runs: RunTable) -> dict[str, Any]:
+        """Fit, search and recommendation.json."""
+        from mixopt.mixture.recommend import advise
 
-    return advise(session, fitted(session, table), table)
+        return advise(session, self.fit(session, runs), runs)
 
+    def report(self, session: Session) -> Any:
+        from mixopt.mixture.report.page import read_page
 
-def write_report(session: "Session") -> Path:
-    from mixopt.mixture.report.page import write
+        return read_page(session.folder.root)
 
-    return write(session.folder.root)
+    def export(self, session: Session) -> list[Path]:
+        """Trainer configs of the recommendation, in export/."""
+        from mixopt.mixture.export import write_exports
 
+        folder = session.folder
+        recommendation = read_json(folder.recommendation, made_by="run")
+        lengths = None
+        if session.study.runs is None:
+            texts = read_json(folder.corpora, made_by="prepare")["texts"]
+            lengths = {
+                name: (texts[name]["train_tokens"] + texts[name]["val_tokens"]) / texts[name]["documents"]
+                for name in session.study.domains
+            }
+        return write_exports(recommendation, folder.export, tokens_per_document=lengths)
 
-def export(session: "Session") -> list[Path]:
-    """Trainer configs of the recommendation, in export/."""
-    from mixopt.mixture.export import write_exports
+    def verify(self, session: Session) -> dict[str, Any]:
+        """The recommendation, the natural and the uniform mixture really trained, at two sizes."""
+        from mixopt.mixture.verify import verify
 
-    folder = session.folder
-    recommendation = read_json(folder.recommendation, made_by="run")
-    lengths = None
-    if session.study.runs is None:
-        texts = read_json(folder.corpora, made_by="prepare")["texts"]
-        lengths = {
-            name: (texts[name]["train_tokens"] + texts[name]["val_tokens"]) / texts[name]["documents"]
-            for name in session.study.domains
-        }
-    return write_exports(recommendation, folder.export, tokens_per_document=lengths)
+        return verify(session.study, session.path, session.folder, session.progress)
 
+    def verification_document(self, verified: dict[str, Any]) -> Any:
+        from mixopt.mixture.summary import show_verification
 
-def verify(session: "Session") -> dict[str, Any]:
-    """The recommendation, the natural and the uniform mixture really trained, at two sizes."""
-    from mixopt.mixture.verify import verify as do
+        return lambda console: show_verification(console, verified)
 
-    return do(session.study, session.path, session.folder, session.progress)
+    def fit_document(self, fit: Fitted) -> Any:
+        from mixopt.mixture.summary import show_scores
 
+        return lambda console: show_scores(console, fit.selection)
 
-def show_verified(console: "Console", verified: dict[str, Any]) -> None:
-    from mixopt.mixture.summary import show_verification
+    def document(self, recommendation: dict[str, Any]) -> Any:
+        from mixopt.mixture.summary import show_recommendation
 
-    show_verification(console, verified)
+        return lambda console: show_recommendation(console, recommendation)
 
-
-def show_fit(console: "Console", found: Fitted) -> None:
-    from mixopt.mixture.summary import show_scores
-
-    show_scores(console, found.selection)
-
-
-def show(console: "Console", recommendation: dict[str, Any]) -> None:
-    from mixopt.mixture.summary import show_recommendation
-
-    show_recommendation(console, recommendation)
-
-
-def outputs(session: "Session") -> list[tuple[str, Path]]:
-    """What a finished study is read in, with its names."""
-    folder = session.folder
-    return [
-        ("report", folder.report),
-        ("recommendation", folder.recommendation),
-        ("trainer configs", folder.export),
-        ("runs", folder.root / "runs.csv"),
-    ]
+    def outputs(self, session: Session) -> list[tuple[str, Path]]:
+        """What a finished study is read in, with its names."""
+        folder = session.folder
+        return [
+            ("report", folder.report),
+            ("recommendation", folder.recommendation),
+            ("trainer configs", folder.export),
+            ("runs", folder.root / "runs.csv"),
+        ]

@@ -16,7 +16,7 @@ from mixopt.serialization import digest, read_json, stamp_of, write_json
 from mixopt.version import __version__
 
 if TYPE_CHECKING:
-    from mixopt.study.pipeline import Session
+    from mixopt.study.kind import Session
 
 MEMBERS = 30  # refits that the answer's interval is over
 TENFOLD = 1.0  # orders of magnitude beyond the runs from which an answer is called an extrapolation of scale

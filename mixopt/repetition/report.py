@@ -2,19 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixopt.errors import MixoptError
 from mixopt.formatting import UNKNOWN, amount, known, listed, loss, passes
-from mixopt.mixture.report.inputs import Study
 from mixopt.plan import figures as plan_figures
 from mixopt.repetition import figures
 from mixopt.repetition import summary as words
 from mixopt.report.document import Board
 from mixopt.report.html import Column, Safe, chart, details, join, page, paragraph, section, table, tag
 from mixopt.report.sections import corpora_section, reproduce_section, rows_of
-from mixopt.serialization import read_json, write_text
+from mixopt.serialization import read_json
 from mixopt.study.layout import Folder
 
 if TYPE_CHECKING:
@@ -59,8 +57,8 @@ class Found:
         return [c for c in self.cells if c["weight_decay"] == arm["weight_decay"] and known(c["target"])]
 
 
-def write_repetition(folder: Folder) -> Path:
-    """Reads a finished study's folder and writes its report.html. Raises MixoptError when a file is missing."""
+def read_page(folder: Folder) -> str:
+    """The page of a finished study's folder. Raises MixoptError when a file is missing."""
     import pandas
 
     runs = folder.root / "runs.parquet"
@@ -75,14 +73,12 @@ def write_repetition(folder: Folder) -> Path:
         corpora=read_json(folder.corpora, made_by="prepare") if folder.corpora.is_file() else None,
         text=folder.study.read_text(encoding="utf-8"),
     )
-    write_text(folder.report, render_repetition(found))
-    return folder.report
+    return render_repetition(found)
 
 
 def render_repetition(found: Found) -> str:
     """One self-contained HTML page; equal studies give equal pages."""
     drawn: dict[str, list[Any]] = {}
-    study = Study(found.answer, {}, (), found.corpora, found.text, None)
     parts = [
         tag("header", headline(found)),
         limits(found),
@@ -95,8 +91,8 @@ def render_repetition(found: Found) -> str:
         trust(found, drawn),
         noise(found),
         runs_table(found),
-        corpora_section(study),
-        reproduce_section(study),
+        corpora_section(found.corpora),
+        reproduce_section(found.answer, found.text),
     ]
     return page(f"{found.answer['study']}: repetition", join(parts), drawn)
 

@@ -3,8 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rich.console import Console
+from rich.markup import escape
+
 from mixopt.formatting import UNKNOWN, amount, counted, known, listed, loss, passes, span
 from mixopt.report.document import Board
+from mixopt.report.terminal import drawn
 
 OPEN = "or more"
 PLACE = "parameters, unique tokens"
@@ -191,3 +195,22 @@ def noise_board(fit: Mapping[str, Any]) -> Board:
     ]
     headings = ("epochs", "weight decay", "runs", "mean loss", "standard deviation")
     return Board("Runs of one cell on other seeds and other text", PLACE, headings, rows)
+
+
+def show_fit(console: Console, found: Any) -> None:
+    for arm in found.record["arms"]:
+        console.print(drawn(score_board(found.record, arm)))
+
+
+def show(console: Console, recommendation: dict[str, Any]) -> None:
+    """The answer, what was measured, the best epochs at the trained sizes, and what to be careful about."""
+
+    console.print()
+    for n, sentence in enumerate(sentences(recommendation)):
+        console.print(escape(sentence), highlight=False, style=None if n else "bold")
+    board = best_board(recommendation)
+    console.print()
+    console.print(drawn(board))
+    console.print(escape(board.note), highlight=False, style="dim")
+    for warning in recommendation["warnings"]:
+        console.print(f"[yellow]![/] {escape(warning)}", highlight=False)

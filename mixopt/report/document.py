@@ -1,9 +1,143 @@
-"""How plans are said: tables that the terminal and the page share, and numbers as a reader says them."""
+"""Documents: what is shown of an answer, built once and rendered to the terminal, HTML or Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 
+@dataclass(frozen=True)
+class Warning:
+    """What limits an answer: a code that stays the same, and the sentence for this case."""
+
+    code: str  # such as "outside-hull"
+    text: str
+    level: Literal["warning", "note"] = "warning"
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    text: str
+    role: Literal["", "strong", "note"] = ""  # note: what it takes to read what stands above
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Sentences, one an item."""
+
+    items: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Code:
+    text: str
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    numeric: bool = True
+    wide: bool = False  # sentences: keep it from being squeezed
+    strong: bool = False  # the column that the table is about
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of formatted text; the first cell of a row is its heading. marked: the row to set off."""
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[str]]
+    marked: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One line of a bar chart. value and the marks are on the chart's own scale; label is the value as text."""
+
+    name: str
+    value: float
+    label: str
+    second: float | None = None  # a thin bar under the first, such as the natural share
+    mark: float | None = None  # an upright dashed line, such as the uniform share
+    aside: str = ""  # after the label
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Horizontal bars that need no script. key: what the bar, the thin bar and the dashed line are, as far as shown."""
+
+    bars: Sequence[Bar]
+    caption: str
+    key: Sequence[str] = ()
+    shown: int = 30  # the others are folded away
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Plotly figures, {"data": [...], "layout": {...}}, one for each of the choices; one alone needs no choice."""
+
+    key: str
+    caption: str
+    plots: Sequence[Mapping[str, Any]]
+    choices: Sequence[str] = ()
+    label: str = "Show"
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Blocks behind a summary, unfolded for printing."""
+
+    summary: str
+    blocks: Sequence["Block"]
+
+
+Block = Paragraph | Listing | Code | Table | Bars | Figure | Folded
+
+
+@dataclass(frozen=True)
+class Section:
+    """Blocks under a heading. key: its anchor.
+
+    contents: its name in the list of contents, "" for none. brief: whether the terminal shows it too.
+    """
+
+    key: str
+    title: str
+    blocks: Sequence[Block]
+    contents: str = ""
+    brief: bool = False
+
+
+@dataclass(frozen=True)
+class Document:
+    """An answer and its evidence. headline: the answer in a sentence. summary: how sure it is, a sentence each.
+
+    scope: what the numbers are about; for pages only.
+    """
+
+    title: str
+    headline: str
+    summary: Sequence[str] = ()
+    scope: str = ""
+    warnings: Sequence[Warning] = ()
+    sections: Sequence[Section] = ()
+
+    def figures(self) -> dict[str, Sequence[Mapping[str, Any]]]:
+        """Plots by their figure's key, in the document's order."""
+        blocks = _flat([block for section in self.sections for block in section.blocks])
+        return {block.key: block.plots for block in blocks if isinstance(block, Figure)}
+
+
+def _flat(blocks: Sequence[Block]) -> Iterator[Block]:
+    """All blocks, also those that are folded away."""
+    for block in blocks:
+        yield block
+        if isinstance(block, Folded):
+            yield from _flat(block.blocks)
+
+
+# The table of plans, until all of them are documents.
 @dataclass(frozen=True)
 class Board:
     """A table: the first column, headed `first`, is text, the others are numbers. note: what it takes to read it."""

@@ -6,11 +6,9 @@ from html import escape
 from importlib.resources import files
 from math import isfinite
 from string import Template
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    pass
-
+from mixopt.report.document import Bars, Document
 
 VOID = frozenset({"br", "circle", "line", "polyline", "rect"})
 
@@ -111,6 +109,38 @@ def page(title: str, body: Safe, figures: Mapping[str, Any]) -> str:
         plotly=_plotly() if figures else "",
         script=_text("page.js"),
     )
+
+
+# Documents as pages: the template does the work, everything in it is escaped but what is marked as safe here.
+
+
+def render(document: Document) -> str:
+    """One self-contained page that needs no network; equal documents give equal pages."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("mixopt", "report"), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    environment.filters |= {"width": _width, "top": _top, "kind": lambda block: type(block).__name__}
+    figures = document.figures()
+    return environment.get_template("document.html").render(
+        document=document,
+        style=Markup(_text("page.css")),
+        figures=Markup(script_json(figures)),
+        plotly=Markup(_plotly() if figures else ""),
+        script=Markup(_text("page.js")),
+    )
+
+
+def _width(value: float, top: float) -> str:
+    return f"{100 * min(max(value / top, 0.0), 1.0):.2f}%"
+
+
+def _top(block: Bars) -> float:
+    """What fills the width: the largest of all bars and marks."""
+    values = [value for bar in block.bars for value in (bar.value, bar.second, bar.mark) if value is not None]
+    return max(values, default=0.0) or 1.0
 
 
 def script_json(value: Any) -> str:

@@ -1,17 +1,16 @@
-""""""
+"""Sections that the pages of all kinds of studies share: the corpora, and how to reproduce the study."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mixopt.formatting import UNKNOWN, amount, known, listed, scale, share, size
-from mixopt.mixture.report.inputs import Study
-from mixopt.mixture.report.provenance import LISTED
 from mixopt.report.html import Column, Safe, paragraph, section, table, tag
 
 if TYPE_CHECKING:
     import pandas
 
 
+LISTED = 60  # overlaps that are listed
 PROBLEMS = {
     "empty": "empty",
     "no_text": "without the text column",
@@ -25,9 +24,8 @@ PROBLEMS = {
 }
 
 
-def corpora_section(study: Study) -> Safe:
+def corpora_section(found: Mapping[str, Any] | None) -> Safe:
     """What text there is, and what was wrong with it."""
-    found = study.corpora
     if not found:
         told = "This study was given finished runs, so nothing is known about the text they were trained on."
         return section("corpora", "Corpora", paragraph(told))
@@ -75,20 +73,19 @@ def _shared(pair: Any) -> str:
     return f"{text} ({listed(parts)})" if parts else text
 
 
-def reproduce_section(study: Study) -> Safe:
+def reproduce_section(given: Mapping[str, Any], text: str) -> Safe:
     """The study file, versions and command."""
-    given = study.recommendation
     versions = {"mixopt": given.get("mixopt"), **(given.get("versions") or {})}
     told = listed([f"{name} {version}" for name, version in versions.items() if version])
     seed = f", seed {given['seed']}" if given.get("seed") is not None else ""
-    proxy = scale(study.part("proxy"))
+    proxy = scale(given.get("proxy") or {})
     return section(
         "again",
         "Doing it again",
         paragraph(f"Made with {told or 'an unnamed version'}{seed}" + (f", proxies of {proxy}." if proxy else ".")),
         tag("pre", tag("code", "mixopt run study.yaml")),
         paragraph("study.yaml:"),
-        tag("pre", tag("code", study.text or "(the study file's text is not at hand)"), tabindex="0"),
+        tag("pre", tag("code", text or "(the study file's text is not at hand)"), tabindex="0"),
     )
 
 

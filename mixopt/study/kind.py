@@ -1,50 +1,138 @@
-"""The kinds of studies by name: how each is read, checked and worked through."""
+"""Kinds of studies: the stages that each has, and where each lives."""
+
+from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
-from mixopt.continual.config import ContinualStudy, continual_problems
 from mixopt.errors import MixoptError
-from mixopt.mixture.config import Study, problems
-from mixopt.repetition.config import RepetitionStudy, repetition_problems
 from mixopt.study.config import AnyStudy, Problems
+from mixopt.study.progress import Progress
+
+if TYPE_CHECKING:
+    from mixopt.report.document import Document
+    from mixopt.study.layout import Folder
+    from proxies.launch import Job
+    from proxies.train import Recipe
+
+
+class AnyPlan(Protocol):
+    """The planned runs: jobs in the order of design.csv, and the recipe by which they are trained."""
+
+    @property
+    def jobs(self) -> list[Job]: ...
+    @property
+    def recipe(self) -> Recipe: ...
+
+
+Plan = TypeVar("Plan", bound=AnyPlan)
+Runs = TypeVar("Runs")  # the finished runs, as a table
+Fit = TypeVar("Fit")
 
 
 @dataclass(frozen=True)
-class Kind:
-    """record: what its study files hold. problems: what their parts say against each other.
+class Session:
+    """One study being worked on."""
 
-    stages: the module with this kind's own stages, imported when they are needed: plan(session, shards),
-    collect(session, plan), fitted(session, table), recommend(session, table), write_report(session), and for the
-    terminal show(console, recommendation), show_fit(console, fitted) and outputs(session). A kind whose studies may
-    bring runs also has import_runs(session), one that recommends a mixture export(session), one whose runs depend on
-    each other train(session, plan, shards), one that recommends what can be trained verify(session) and
-    show_verified(console, verified).
+    study: Any  # the record of its kind
+    path: Path  # of the study file
+    folder: Folder
+    progress: Progress
+    kind: StudyKind[Any, Any, Any]
+
+
+class StudyKind(ABC, Generic[Plan, Runs, Fit]):
+    """What every kind of study can do. A stage reads files and writes files, so that it can be resumed alone.
+
+    record: what the kind's study files hold. exports: whether it recommends a mixture, so that `run` exports it.
+    Modules that a stage needs are imported when it is used.
     """
 
-    record: type[AnyStudy]
-    problems: Callable[[Any], Problems]
-    stages: str
+    name: ClassVar[str]
+    record: ClassVar[type[AnyStudy]]
+    exports: ClassVar[bool] = False
 
-    def load(self) -> Any:
-        return import_module(self.stages)
+    @abstractmethod
+    def problems(self, study: Any) -> Problems:
+        """What the parts of a study file say against each other; empty when all is well."""
+
+    @abstractmethod
+    def plan(self, session: Session, shards: Any) -> Plan:
+        """The planned runs, and design.csv."""
+
+    def train(self, session: Session, plan: Plan, shards: Any) -> None:
+        """The planned runs that aren't trained yet."""
+        from mixopt.study.training import train_missing
+
+        folder = session.folder
+        train_missing(plan.jobs, plan.recipe, session.study, shards, folder, folder.runs, session.progress)
+
+    @abstractmethod
+    def collect(self, session: Session, plan: Plan) -> Runs:
+        """The plan's finished runs as a table, and runs.parquet and runs.csv with it."""
+
+    def import_runs(self, session: Session) -> Runs:
+        """The runs that the study file names, for a kind whose studies may bring them."""
+        raise NotImplementedError(f"studies of kind {self.name} bring no runs")
+
+    @abstractmethod
+    def fit(self, session: Session, runs: Runs) -> Fit:
+        """The predictors, fitted and judged on held-out runs; kept in fits/."""
+
+    @abstractmethod
+    def recommend(self, session: Session, runs: Runs) -> dict[str, Any]:
+        """Fit, the answer to the study's question, and recommendation.json, of which this is the content."""
+
+    def export(self, session: Session) -> list[Path]:
+        """Trainer configs of the recommendation. Raises MixoptError where the kind recommends no mixture."""
+        raise MixoptError(f"{session.path}: a study of kind {self.name} recommends no mixture to export")
+
+    def verify(self, session: Session) -> dict[str, Any]:
+        """What is recommended really trained: the content of verify.json. Raises MixoptError where nothing can be."""
+        raise MixoptError(f"{session.path}: a study of kind {self.name} recommends nothing that verify could train")
+
+    @abstractmethod
+    def fit_document(self, fit: Fit) -> Document:
+        """Held-out scores of every predictor."""
+
+    @abstractmethod
+    def document(self, recommendation: dict[str, Any]) -> Document:
+        """The answer as the terminal shows it."""
+
+    def verification_document(self, verified: dict[str, Any]) -> Document:
+        """What the trained recommendation measured, beside what was predicted."""
+        raise NotImplementedError(f"studies of kind {self.name} aren't verified")
+
+    @abstractmethod
+    def report(self, session: Session) -> Document:
+        """The answer and all its evidence, from what is in the study folder: report.html's content.
+
+        Raises MixoptError when a file that it needs is missing or can't be read.
+        """
+
+    def outputs(self, session: Session) -> list[tuple[str, Path]]:
+        """The files in which a finished study is read, with what each is."""
+        folder = session.folder
+        return [("report", folder.report), ("answer", folder.recommendation), ("runs", folder.root / "runs.csv")]
 
 
-KINDS = {
-    "mixture": Kind(Study, problems, "mixopt.mixture.kind"),
-    "repetition": Kind(RepetitionStudy, repetition_problems, "mixopt.repetition.kind"),
-    "continual": Kind(ContinualStudy, continual_problems, "mixopt.continual.kind"),
+KINDS = {  # where each kind's class lives: imported when a study of the kind is read
+    "mixture": "mixopt.mixture.kind:MixtureKind",
+    "repetition": "mixopt.repetition.kind:RepetitionKind",
+    "continual": "mixopt.continual.kind:ContinualKind",
 }
 DEFAULT = "mixture"  # of a study file that names no kind
 
 
-def named(kind: object) -> Kind:
+def kind_named(name: object) -> StudyKind[Any, Any, Any]:
     """The kind of this name. Raises MixoptError for a name that no kind has."""
-    if isinstance(kind, str) and kind in KINDS:
-        return KINDS[kind]
-    near = difflib.get_close_matches(str(kind), KINDS, n=1)
+    if isinstance(name, str) and name in KINDS:
+        module, _, cls = KINDS[name].partition(":")
+        return getattr(import_module(module), cls)()
+    near = difflib.get_close_matches(str(name), KINDS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(KINDS)}"
-    raise MixoptError(f"no kind of study is called {kind!r}: {hint}")
+    raise MixoptError(f"no kind of study is called {name!r}: {hint}")

@@ -6,13 +6,13 @@ from typing import Any, get_args
 
 from mixopt.errors import MixoptError
 from mixopt.study.config import AnyStudy
-from mixopt.study.kind import DEFAULT, Kind, named
+from mixopt.study.kind import DEFAULT, StudyKind, kind_named
 
 
 def load_study(path: Path | str) -> Any:
     """The study in a YAML file as the record of its kind, with paths still relative to it (see `resolve`).
 
-    Raises MixoptError naming file, line and key, and the way out.
+    Raises MixoptError naming file, line and key, and how to fix it.
     """
     path = Path(path)
     data, lines = parse(read_text(path), path)
@@ -68,14 +68,14 @@ def key_lines(node: Any, above: tuple[str, ...] = ()) -> dict[tuple[str, ...], i
     return lines
 
 
-def kind_of(data: Any, lines: dict[tuple[str, ...], int], path: Path) -> Kind:
+def kind_of(data: Any, lines: dict[tuple[str, ...], int], path: Path) -> StudyKind[Any, Any, Any]:
     try:
-        return named(data.get("kind", DEFAULT))
+        return kind_named(data.get("kind", DEFAULT))
     except MixoptError as error:
         raise MixoptError(f"{place(path, lines, ['kind'])}: {error}") from None
 
 
-def validate(data: Any, lines: dict[tuple[str, ...], int], path: Path, kind: Kind) -> AnyStudy:
+def validate(data: Any, lines: dict[tuple[str, ...], int], path: Path, kind: StudyKind[Any, Any, Any]) -> AnyStudy:
     from pydantic import ValidationError
 
     try:
@@ -85,7 +85,9 @@ def validate(data: Any, lines: dict[tuple[str, ...], int], path: Path, kind: Kin
         raise MixoptError(explain(first, lines, path, data, kind)) from None
 
 
-def explain(error: Any, lines: dict[tuple[str, ...], int], path: Path, data: Any, kind: Kind) -> str:
+def explain(
+    error: Any, lines: dict[tuple[str, ...], int], path: Path, data: Any, kind: StudyKind[Any, Any, Any]
+) -> str:
     """One pydantic error in our words."""
     where = known_part(error["loc"], data)
     what = error["type"]

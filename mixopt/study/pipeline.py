@@ -1,35 +1,15 @@
 """The whole path: a study file in, a recommendation, a report and exports out; what is done is not done again."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mixopt.errors import MixoptError
+from mixopt.report.html import render
 from mixopt.serialization import write_text
-from mixopt.study.kind import KINDS
+from mixopt.study.kind import Session, kind_named
 from mixopt.study.layout import Folder
 from mixopt.study.loading import load_study, read_text
 from mixopt.study.prepare import open_shards, prepare
 from mixopt.study.progress import Progress
-from mixopt.study.training import train_missing
-
-if TYPE_CHECKING:
-    from mixopt.runs.table import RunTable
-
-
-@dataclass(frozen=True)
-class Session:
-    """One study being worked on."""
-
-    study: Any  # the record of its kind: see `mixopt.kinds`
-    path: Path  # of the study file
-    folder: Folder
-    progress: Progress
-
-    @property
-    def stages(self) -> Any:
-        """The module with the stages of the study's kind."""
-        return KINDS[self.study.kind].load()
 
 
 def open_session(path: Path | str, out: Path | str | None = None, progress: Progress | None = None) -> Session:
@@ -43,16 +23,23 @@ def open_session(path: Path | str, out: Path | str | None = None, progress: Prog
     text = read_text(path)
     if folder.study.resolve() != path.resolve() and not (folder.study.exists() and read_text(folder.study) == text):
         write_text(folder.study, text)
-    return Session(study, path, folder, progress or Progress())
+    return Session(study, path, folder, progress or Progress(), kind_named(study.kind))
 
 
 def run(session: Session) -> dict[str, Any]:
     """Every stage from corpora (or finished runs) to report and exports. Gives recommendation.json's content."""
-    table = runs_of(session)
-    recommendation = recommend(session, table)
-    report(session)
-    if hasattr(session.stages, "export"):
-        export(session)
+    kind = session.kind
+    if session.study.brings_runs:
+        runs = kind.import_runs(session)
+    else:
+        shards = prepare(session.study, session.path, session.folder, session.progress)
+        plan = kind.plan(session, shards)
+        kind.train(session, plan, shards)
+        runs = kind.collect(session, plan)
+    recommendation = kind.recommend(session, runs)
+    write_report(session)
+    if kind.exports:
+        kind.export(session)
     return recommendation
 
 
@@ -64,60 +51,24 @@ def recommend_for(study: Path | str, *, out: Path | str | None = None) -> dict[s
     return run(open_session(study, out))
 
 
-def runs_of(session: Session) -> "RunTable":
-    """The study's run table: imported, or trained as far as runs are missing."""
-    if session.study.brings_runs:
-        return session.stages.import_runs(session)
-    shards = prepare(session.study, session.path, session.folder, session.progress)
-    plan = session.stages.plan(session, shards)
-    train(session, plan, shards)
-    return collect(session, plan)
-
-
 def planned(session: Session) -> tuple[Any, Any]:
     """The plan on shards that are there already, and the shards."""
     shards = open_shards(session.study, session.folder)
-    return session.stages.plan(session, shards), shards
+    return session.kind.plan(session, shards), shards
 
 
-def train(session: Session, plan: Any, shards: Any) -> None:
-    if hasattr(session.stages, "train"):  # a kind whose runs depend on each other sees to their order itself
-        session.stages.train(session, plan, shards)
-        return
-    train_missing(plan.jobs, plan.recipe, session.study, shards, session.folder, session.folder.runs, session.progress)
-
-
-def collect(session: Session, plan: Any) -> "RunTable":
-    """The plan's finished runs as a table, and runs.parquet and runs.csv with it."""
-    return session.stages.collect(session, plan)
-
-
-def table_of(session: Session) -> "RunTable":
+def finished_runs(session: Session) -> Any:
     """The study's run table without training anything."""
     if session.study.brings_runs:
-        return session.stages.import_runs(session)
-    return collect(session, planned(session)[0])
+        return session.kind.import_runs(session)
+    return session.kind.collect(session, planned(session)[0])
 
 
-def fitted(session: Session, table: "RunTable") -> Any:
-    """What the kind's own fit gives."""
-    return session.stages.fitted(session, table)
-
-
-def recommend(session: Session, table: "RunTable") -> dict[str, Any]:
-    """Fit, search and recommendation.json."""
-    return session.stages.recommend(session, table)
-
-
-def report(session: Session) -> Path:
+def write_report(session: Session) -> Path:
+    """report.html from what is in the study folder."""
     session.progress.stage("report")
-    path = session.stages.write_report(session)
+    path = session.folder.report
+    page = session.kind.report(session)
+    write_text(path, page if isinstance(page, str) else render(page))
     session.progress.finish(str(path))
     return path
-
-
-def export(session: Session) -> list[Path]:
-    """Trainer configs of the recommendation, in export/. Raises MixoptError where the kind recommends no mixture."""
-    if not hasattr(session.stages, "export"):
-        raise MixoptError(f"{session.path}: a study of kind {session.study.kind} recommends no mixture to export")
-    return session.stages.export(session)

@@ -108,7 +108,7 @@ def test_forks_of_a_size_begin_at_one_base_and_general_text_keeps_its_proportion
 
 def test_losses_are_taken_at_the_start_on_the_way_and_at_the_end(finished):
     session, _ = finished
-    table = pipeline.table_of(session)
+    table = pipeline.finished_runs(session)
     assert table.frame.groupby("run_id")["point"].agg(list).map(tuple).unique().tolist() == [
         ("start", "look", "look", "end")
     ]
@@ -122,7 +122,7 @@ def test_losses_are_taken_at_the_start_on_the_way_and_at_the_end(finished):
 
 def test_runs_are_given_to_the_plan_with_their_starts(finished):
     session, _ = finished
-    table = pipeline.table_of(session)
+    table = pipeline.finished_runs(session)
     runs = as_runs(table, session.study)
     assert len(runs.share) == 12
     assert sorted(runs.starts) == sorted(set(runs.params))
@@ -155,7 +155,7 @@ def _planned_anew(session):
     from mixopt.study.prepare import prepare
 
     shards = prepare(session.study, session.path, session.folder, session.progress)
-    return session.stages.plan(session, shards), shards
+    return session.kind.plan(session, shards), shards
 
 
 def test_a_checkpoint_takes_the_place_of_a_base(finished, place):
@@ -176,17 +176,17 @@ def test_a_base_whose_numbers_are_gone_is_trained_again(finished):
     path = Path(plan.bases[0].save_to)
     before = path.read_bytes()
     path.unlink()
-    pipeline.train(session, plan, shards)
+    session.kind.train(session, plan, shards)
     assert path.read_bytes() == before
 
 
 def test_verify_trains_the_recommended_share_on_fresh_seeds(finished):
     session, found = finished
-    verified = session.stages.verify(session)
+    verified = session.kind.verify(session)
     assert verified["share"] == found["answer"]["share"]
     assert len({run["seed"] for run in verified["runs"]}) == 3
     assert verified["domain"]["predicted"] == found["answer"]["domain"]
-    pipeline.report(session)
+    pipeline.write_report(session)
     assert "Measured check" in session.folder.report.read_text()
 
 
@@ -217,13 +217,13 @@ def test_the_report_has_the_front_the_way_and_every_fork(finished):
     html = session.folder.report.read_text()
     for piece in ("The front of both losses", "On the way", "The forks", "general text"):
         assert piece in html
-    for run_id in pipeline.table_of(session).ends["run_id"]:
+    for run_id in pipeline.finished_runs(session).ends["run_id"]:
         assert run_id in html
 
 
 def test_forks_that_diverged_take_no_part(finished):
     session, _ = finished
-    table = pipeline.table_of(session)
+    table = pipeline.finished_runs(session)
     frame = table.frame.copy()
     gone = table.ends["run_id"][0]
     frame.loc[frame["run_id"] == gone, ["diverged", "reason"]] = [True, "loss is not finite on a"]

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mixopt.cli.main import present
 from mixopt.errors import MixoptError
 from mixopt.repetition.config import RepetitionStudy
 from mixopt.repetition.curves import best_epochs
@@ -165,7 +166,7 @@ def test_a_longer_ladder_trains_only_what_is_new(home, done):
     (home / "longer.yaml").write_text(STUDY.replace("sizes: [1, 4]", "sizes: [1]").replace("8]", "8, 16]"))
     session = pipeline.open_session(home / "longer.yaml", home / "out", Told())
     shards = prepare(session.study, session.path, session.folder, session.progress)
-    plan = session.stages.plan(session, shards)
+    plan = session.kind.plan(session, shards)
     there = [job for job in plan.jobs if (session.folder.runs / f"{job.run_id}.json").is_file()]
     assert len(there) == 2 * 3 * 2  # the repeats are of longer cells now
     pipeline.open_session(home / "study.yaml", home / "out")
@@ -174,11 +175,11 @@ def test_a_longer_ladder_trains_only_what_is_new(home, done):
 def test_a_new_question_is_answered_without_another_fit(home, done):
     (home / "other.yaml").write_text(STUDY.replace("compute: 2e9", "params: 20K"))
     session = pipeline.open_session(home / "other.yaml", home / "out", Told())
-    found = pipeline.recommend(session, pipeline.table_of(session))
+    found = session.kind.recommend(session, pipeline.finished_runs(session))
     assert session.progress.finished["fit"] == "as before"
     assert found["arms"][0]["plan"]["answer"]["params"] == pytest.approx(20_000)
     session = pipeline.open_session(home / "study.yaml", home / "out", Told())
-    assert pipeline.recommend(session, pipeline.table_of(session)) == done[1]
+    assert session.kind.recommend(session, pipeline.finished_runs(session)) == done[1]
 
 
 @pytest.mark.slow
@@ -234,8 +235,8 @@ def test_the_terminal_shows_the_answer_and_the_held_out_error_of_every_form(done
 
     session, found = done
     console = Console(record=True, width=110, file=io.StringIO())
-    session.stages.show(console, found)
-    session.stages.show_fit(console, session.stages.fitted(session, pipeline.table_of(session)))
+    present(console, session.kind.document(found))
+    present(console, session.kind.fit_document(session.kind.fit(session, pipeline.finished_runs(session))))
     told = " ".join(console.export_text().split())
     for part in ("Predicted loss", "Measured: ", "R*", "Best number of epochs", "bounded-penalty", "data-decay",
                  *found["warnings"][:1]):  # fmt: skip

@@ -13,7 +13,6 @@ from mixopt.mixture.report.inputs import Study, read_runs
 from mixopt.mixture.report.verification import measured_check
 from mixopt.report.html import Safe, join, page, tag
 from mixopt.report.sections import corpora_section, reproduce_section
-from mixopt.serialization import write_text
 
 if TYPE_CHECKING:
     import pandas
@@ -22,10 +21,8 @@ if TYPE_CHECKING:
 NEEDED = ("recommendation.json", "fits/selection.json", "runs.parquet", "study.yaml")
 
 
-def write(folder: str | os.PathLike[str]) -> Path:
-    """Reads a study folder and writes its report.html, replacing an older one in a single step.
-
-    Returns the report's path. Raises MixoptError when a file it needs is missing or can't be read;
+def read_page(folder: str | os.PathLike[str]) -> str:
+    """The page of a study folder. Raises MixoptError when a file it needs is missing or can't be read;
     shards/corpora.json and verify.json may be absent.
     """
     folder = Path(folder)
@@ -35,7 +32,7 @@ def write(folder: str | os.PathLike[str]) -> Path:
             f"{folder} has no {' and no '.join(missing)}, so there is nothing to report yet: "
             "finish the study with `mixopt run` first"
         )
-    html = render(
+    return render(
         _json(folder / "recommendation.json"),
         _json(folder / "fits/selection.json"),
         _runs(folder / "runs.parquet"),
@@ -43,9 +40,6 @@ def write(folder: str | os.PathLike[str]) -> Path:
         study_text=(folder / "study.yaml").read_text(encoding="utf-8"),
         verified=_json_if_there(folder / "verify.json"),
     )
-    report = folder / "report.html"
-    write_text(report, html)
-    return report
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -136,8 +130,8 @@ def _sections(study: Study) -> tuple[Safe, dict[str, list[Any]]]:
             texts,
             runs,
             provenance.search(study),
-            corpora_section(study),
-            reproduce_section(study),
+            corpora_section(study.corpora),
+            reproduce_section(study.recommendation, study.text),
         )
     )
     drawn = {"held-out": scatter, "by-text": [changes], "runs": [strip]}
