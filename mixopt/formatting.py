@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import floor, isfinite, log10
 from typing import Any, TypeGuard
 
-import numpy as np
-
 SUFFIXES = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 
@@ -213,7 +211,7 @@ def told_values(values: Sequence[object], most: int = 6) -> str:
 def short(value: object) -> str:
     """122000000.0 as 122M and 1998000000 as 1.998B; text, and numbers of many digits, as they are."""
     number = to_float(value)
-    if number is None or not np.isfinite(number):
+    if number is None or not isfinite(number):
         return str(value)
     for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
         if abs(number) >= size:

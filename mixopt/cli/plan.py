@@ -15,7 +15,6 @@ import typer
 from rich.console import Console
 
 from mixopt.cli import options
-from mixopt.continual.summary import show_plan
 from mixopt.errors import MixoptError
 from mixopt.version import __version__
 
@@ -181,6 +180,7 @@ def cpt_provenance(runs: Path) -> dict[str, Any]:
 def tell(console: Console, plan: Mapping[str, Any], html: Path | None, as_json: bool) -> None:
     """On the terminal or as JSON, and as a page."""
     from mixopt.cli.console import show_paths
+    from mixopt.continual.summary import show_plan
 
     if as_json:
         sys.stdout.write(json.dumps(plan, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
