@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def shares(recommendation: Mapping[str, Any]) -> dict[str, float]:
     """The recommended token shares by domain."""
     found = {row["domain"]: row["recommended"] for row in recommendation.get("domains") or []}
     if not found:
-        raise MixoptError("recommendation.json names no domain: run `mixopt search` again")
+        raise MixoptError("recommendation.json names no domain: run `mixopt recommend` again")
     return found
 
 
@@ -110,6 +110,13 @@ def megatron(recommendation: Mapping[str, Any], *, paths: Mapping[str, str | Pat
     return " ".join(blend) + "\n"
 
 
+# File name -> what writes it, and the facts about domains that it takes. A trainer's format is one more line.
+FORMATS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
+    "interleave.py": (interleave, ("tokens_per_document",)),
+    "megatron.txt": (megatron, ("paths",)),
+}
+
+
 def write_exports(
     recommendation: Mapping[str, Any],
     folder: Path,
@@ -117,10 +124,10 @@ def write_exports(
     tokens_per_document: Mapping[str, float] | None = None,
     paths: Mapping[str, str | Path] | None = None,
 ) -> list[Path]:
-    """Writes folder/interleave.py and folder/megatron.txt, each whole or not at all, and gives their paths."""
+    """Writes the recommendation in every format to folder, each file whole or not at all, and gives their paths."""
+    facts = {"tokens_per_document": tokens_per_document, "paths": paths}
     made = {
-        "interleave.py": interleave(recommendation, tokens_per_document=tokens_per_document),
-        "megatron.txt": megatron(recommendation, paths=paths),
+        name: write(recommendation, **{key: facts[key] for key in takes}) for name, (write, takes) in FORMATS.items()
     }
     for name, text in made.items():
         write_text(Path(folder) / name, text)
