@@ -1,9 +1,11 @@
 """Sections that the pages of all kinds of studies share: the corpora, and how to reproduce the study."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mixopt.formatting import UNKNOWN, amount, known, listed, scale, share, size
+from mixopt.report import document
+from mixopt.report.document import Block, Code, Listing, Paragraph, Section
 from mixopt.report.html import Column, Safe, paragraph, section, table, tag
 
 if TYPE_CHECKING:
@@ -22,6 +24,65 @@ PROBLEMS = {
     "left_out": "left out by max_bytes",
     "duplicates": "repeating an earlier one",
 }
+
+
+def corpora(prepared: Mapping[str, Any] | None) -> Section:
+    """What text there is, and what was wrong with it. prepared: the content of shards/corpora.json, if there is one."""
+    if not prepared:
+        told = "This study was given finished runs, so nothing is known about the text they were trained on."
+        return Section("corpora", "Corpora", [Paragraph(told)], "Corpora")
+    names = ("Documents", "Training tokens", "Validation tokens", "Bytes")
+    columns = [document.Column("Domain", numeric=False), *map(document.Column, names)]
+    columns += [document.Column("Problems", numeric=False, wide=True), document.Column("Source", numeric=False)]
+    rows = [
+        (
+            name,
+            f"{row['documents']:,.0f}" if known(row.get("documents")) else UNKNOWN,
+            amount(row.get("train_tokens")),
+            amount(row.get("val_tokens")),
+            size(row.get("bytes")),
+            _problems(row),
+            str(row.get("source") or UNKNOWN),
+        )
+        for name, row in prepared["texts"].items()
+    ]
+    caption = "Text by domain; problems count documents unless they say files"
+    overlaps = prepared.get("duplicates")
+    shared = [_shared(pair) for pair in overlaps] if isinstance(overlaps, list) else []
+    blocks: list[Block] = [document.Table(caption, columns, rows)]
+    if shared:
+        blocks += [Paragraph("Documents that stand word for word in two domains:"), Listing(shared[:LISTED])]
+    else:
+        blocks.append(Paragraph("No two domains share a document."))
+    return Section("corpora", "Corpora", blocks, "Corpora")
+
+
+def reproduce(
+    *,
+    command: str,
+    versions: Mapping[str, Any],
+    seed: int | None = None,
+    proxy: str = "",
+    study: str | None = None,
+    files: Sequence[str] = (),
+) -> Section:
+    """The command, the versions and the inputs that give the same answer again.
+
+    proxy: the size of the proxies in words. study: the study file's text, for a command on one. files: hashes of the
+    tables that were read, a line each.
+    """
+    made_with = listed([f"{name} {version}" for name, version in versions.items() if version])
+    told = f"Made with {made_with or 'an unnamed version'}"
+    told += (f", seed {seed}" if seed is not None else "") + (f", proxies of {proxy}." if proxy else ".")
+    blocks: list[Block] = [Paragraph(told), Code(command)]
+    if study is not None:
+        blocks += [Paragraph("study.yaml:"), Code(study or "(the study file's text is not at hand)")]
+    if files:
+        blocks.append(Listing(files))
+    return Section("reproduce", "Reproduce", blocks, "Reproduce")
+
+
+# HTML by hand, until the pages of all kinds are documents.
 
 
 def corpora_section(found: Mapping[str, Any] | None) -> Safe:
