@@ -1,10 +1,11 @@
 """"""
 
-import difflib
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from mixopt.formatting import did_you_mean
 from mixopt.study.config import (
     AnyStudy,
     Count,
@@ -35,9 +36,17 @@ TRIED = (
 
 def name_of_predictor(value: str) -> str:
     if value not in PREDICTORS:
-        near = difflib.get_close_matches(value, PREDICTORS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(PREDICTORS)}"
-        raise ValueError(f"no predictor is called {value!r}: {hint}")
+        raise ValueError(
+            f"no predictor is called {value!r}: {did_you_mean(value, PREDICTORS, most=len(PREDICTORS))}"
+        )
+    return value
+
+
+def storage_url(value: str) -> str:
+    if not re.match(r"\w[\w+]*://", value):
+        raise ValueError(
+            "is no database URL: write one such as sqlite:////data/search.db or postgresql://user@host/name"
+        )
     return value
 
 
@@ -84,6 +93,11 @@ class Search(Record):
 
     sampler: Literal["cma-es", "gp", "tpe", "random"] = "cma-es"
     trials: WholeCount = 1000
+    storage: Annotated[str, AfterValidator(storage_url)] | None = Field(
+        default=None,
+        description="URL of the database that keeps the Optuna study, such as postgresql://user@host/name; left out: "
+        "search.journal in the study folder. optuna-dashboard opens both; a database takes minutes to fill",
+    )
     max_epochs: Count | dict[str, Count] | None = Field(
         default=None,
         description="a hard cap on passes over a domain, one for all or by domain; left out: the proxies' own "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,8 @@ from mixopt.mixture.predictions import Estimator, HeldOut, Judged, effects
 from mixopt.mixture.warnings import Evidence, cautions
 from mixopt.runs.objective import Target, target_of
 from mixopt.runs.table import RunTable
-from mixopt.search.bounding import certified
-from mixopt.search.optimize import Found, search
+from mixopt.search.certificate import certify
+from mixopt.search.optimize import Found, objective_of, search
 from mixopt.search.shadow_prices import length_gain, shadow_prices
 from mixopt.search.simplex import Feasible, inside_hull, nearest
 from mixopt.serialization import digest, read_json, stamp_of, write_json
@@ -27,7 +27,7 @@ from mixopt.version import __version__
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mixopt.study.pipeline import Session
+    from mixopt.study.kind import Session
 
     Floats = NDArray[np.float64]
 
@@ -51,7 +51,7 @@ def advise(session: Session, fitted: Fitted, runs: RunTable | None = None) -> di
     full = study.full
     about = [settings.model_dump(), full and full.model_dump(), pools, study.name]
     stamp = digest([__version__, TOLD, fitted.selection["stamp"], *about])
-    if stamp_of(folder.recommendation) == stamp and folder.search_db.exists():
+    if stamp_of(folder.recommendation) == stamp and (settings.storage or folder.search_journal.exists()):
         progress.finish("as before")
         return read_json(folder.recommendation, made_by="run")
     allowed = feasible(
@@ -77,7 +77,7 @@ def advise(session: Session, fitted: Fitted, runs: RunTable | None = None) -> di
         full_tokens=full.tokens if full else None,
         sampler=settings.sampler,
         trials=settings.trials,
-        storage=folder.search_db,
+        storage=settings.storage or folder.search_journal,
         noise=fitted.selection["noise"],
         runs=runs,
         seed=study.seed,
@@ -138,7 +138,7 @@ def recommend(
     full_tokens: float | None = None,
     sampler: str = "cma-es",
     trials: int = 1000,
-    storage: Path | None = None,
+    storage: Path | str | None = None,
     level: float = LEVEL,
     noise: Sequence[Mapping[str, Any]] = (),
     runs: RunTable | None = None,
@@ -157,8 +157,7 @@ def recommend(
     """
     assert feasible.domains == table.domains, "one order of domains throughout"
     aim = target_of(target, table)
-    found = _search(table, estimator, feasible, aim, natural, sampler, trials, storage, seed)
-    found, certificate = certified(estimator, aim, feasible, found)
+    found = _search(table, estimator, feasible, aim, natural, sampler, trials, storage, study, seed)
     best = best_measured(table, aim, feasible)
     named: dict[str, Floats | None] = {
         "recommended": found.weights,
@@ -218,7 +217,8 @@ def recommend(
             "by_text": judged.by_text(),
             "interval": {"level": level, "method": judged.method},
             "optimism": judged.optimism,
-            "search": _search_record(found, table) | {"certificate": certificate},
+            "search": _search_record(found, table)
+            | {"certificate": asdict(certify(estimator, aim, feasible, found.weights))},
             "shadow_prices": priced,
             "effects": effects(estimator, aim, feasible, found.weights, fallback=named["natural"]),
             "warnings": cautions(evidence),
@@ -237,24 +237,19 @@ def _search(
     natural: Sequence[float] | Floats | None,
     sampler: str,
     trials: int,
-    storage: Path | None,
+    storage: Path | str | None,
+    study: str,
     seed: int,
 ) -> Found:
-    def objective(mixtures: Floats) -> Floats:
-        return aim.of(estimator.predict(mixtures))
-
-    def slopes(mixtures: Floats) -> Floats:
-        return np.einsum("t,ntd->nd", aim.by_target, estimator.gradient(mixtures))  # pyright: ignore[reportAttributeAccessIssue]
-
     seeds = _seeds(table, aim, feasible, natural, np.random.default_rng([seed, 1]))
     return search(
-        objective,
-        slopes if hasattr(estimator, "gradient") else None,
+        *objective_of(estimator, aim),
         feasible,
         sampler=sampler,
         trials=trials,
         seeds=seeds,
         storage=storage,
+        study_name=f"mixopt/{study}",
         seed=seed,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +25,8 @@ from mixopt.scaling.budget import (
 )
 from mixopt.scaling.rolling_origin import Judged, inputs, judge
 from mixopt.scaling.stored import FORMAT, KIND, StoredScale, restored
-from mixopt.search.bounding import certified
-from mixopt.search.optimize import Found, search
+from mixopt.search.certificate import certify
+from mixopt.search.optimize import Found, objective_of, search
 from mixopt.search.simplex import Feasible, distance_to_hull, searched, total_variation
 from mixopt.serialization import digest
 from mixopt.study.progress import Progress
@@ -215,7 +216,7 @@ def recommended(
     """The mixtures predicted to be best at `scale` and at the largest trained one, beside the best measured there."""
     shares, space, mixtures = inputs(table)[:, :-2], searched(table), _mixtures(table)
     predictor = at(joint, scale, table.domains, budget.pools)
-    first, certificate = certified(predictor, aim, space, best_at(predictor, aim, space, mixtures, seed=seed))
+    first = best_at(predictor, aim, space, mixtures, seed=seed)
     found = {"best": first}
     if scale != trained:
         there = at(joint, trained, table.domains, budget.pools)
@@ -248,7 +249,7 @@ def recommended(
             "trials": TRIALS,
             "agreeing_starts": first.agreeing_starts,
             "starts": first.starts,
-            "certificate": certificate,
+            "certificate": asdict(certify(predictor, aim, space, first.weights)),
         },
     }
 
@@ -260,8 +261,7 @@ def _mixtures(table: RunTable) -> Floats:
 
 def best_at(predictor: AtScale, aim: Target, space: Feasible, mixtures: Floats, *, seed: int) -> Found:
     return search(
-        lambda w: aim.of(predictor.predict(w)),
-        lambda w: np.einsum("ntd,t->nd", predictor.gradient(w), aim.by_target),
+        *objective_of(predictor, aim),
         space,
         trials=TRIALS,
         seeds=list(mixtures),

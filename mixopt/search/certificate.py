@@ -1,14 +1,16 @@
-"""What shows that a mixture is the best one: first-order conditions, and for a convex predictor a lower bound."""
+"""First-order conditions and the duality gap of a mixture: how surely it is its predictor's best one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mixopt.formatting import digits
+from mixopt.formatting import counted, digits
+from mixopt.runs.objective import Target
+from mixopt.search.optimize import objective_of
 from mixopt.search.simplex import Feasible
 
 if TYPE_CHECKING:
@@ -17,12 +19,15 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
-AT = 1e-6  # a share of the tokens; a weight nearer than that to its limit stands at it
+LIMIT_TOLERANCE = 1e-6  # a share of the tokens; a weight nearer than that to its limit stands at it
+MIN_SHOWN = 1e-5  # nats/token, below which no prediction is read
+MAX_NEGLIGIBLE_GAP = 1e-4  # nats/token; a gap that no reader would act on
+MAX_NEGLIGIBLE_RESIDUAL = 1e-2  # nats/token per unit of share: 1e-4 for 1% of the tokens
 
 
 @dataclass(frozen=True, eq=False)
 class Multipliers:
-    """First-order conditions at a mixture (Karush 1939, Kuhn & Tucker 1951), nats/token per unit of share.
+    """Karush-Kuhn-Tucker multipliers of a mixture (Karush 1939; Kuhn & Tucker 1951), nats/token per unit of share.
 
     At the best mixture the slope is the same, `level`, for every weight that can move; at a lower limit it is higher,
     by `floor`, at an upper one lower, by `cap`. floor: what lowering a lower limit would gain, cap: what raising an
@@ -36,50 +41,48 @@ class Multipliers:
     residual: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Certificate:
-    """How well a mixture is known to be the best one.
+    """How surely a mixture is its predictor's best one, as recommendation.json holds it.
 
-    gap: no feasible mixture is better by more, nats/token, if the predictor is convex; else to first order only.
-    convex: whether it provably is, why: because of what, or what stands against it.
+    residual: of the first-order conditions, nats/token per unit of share; None: the predictor has no gradient.
+    gap: no allowed mixture is predicted lower by more, nats/token; None: no such bound is known.
+    scope: "local" where only the first-order conditions speak for the mixture, else None. why: in words.
     """
 
-    multipliers: Multipliers
-    gap: float
-    convex: bool
+    residual: float | None
+    gap: float | None
+    scope: Literal["local"] | None
     why: str
 
-    def told(self) -> dict[str, Any]:
-        """As recommendation.json holds it."""
-        return {
-            "residual": self.multipliers.residual,
-            "gap": self.gap,
-            "scope": "global" if self.convex else "local",
-            "why": self.why,
-        }
 
-
-def certify(
-    gradient: Callable[[Floats], Floats], feasible: Feasible, weights: Floats, *, convex: bool, why: str
-) -> Certificate:
-    """The certificate of a mixture (n_domains,). gradient: slopes (n, n_domains) of the loss, nats/token."""
+def certify(predictor: Any, objective: Target, feasible: Feasible, weights: Floats) -> Certificate:
+    """The certificate of a mixture (n_domains,): Frank-Wolfe's duality gap where the predicted loss is convex."""
+    _, gradient = objective_of(predictor, objective)
+    if gradient is None:
+        return Certificate(None, None, None, "the predictor has no gradient")
     slopes = gradient(weights[None])[0]
-    return Certificate(multipliers(slopes, feasible, weights), duality_gap(slopes, feasible, weights), convex, why)
+    residual = multipliers(slopes, feasible, weights).residual
+    against = nonconvexity(predictor, feasible.high, objective.by_target > 0)
+    if against:
+        return Certificate(residual, None, "local", against)
+    why = "duality gap of a law that is convex at its fitted values"
+    return Certificate(residual, duality_gap(slopes, feasible, weights), None, why)
 
 
 def multipliers(slopes: Floats, feasible: Feasible, weights: Floats) -> Multipliers:
-    """The conditions at weights, from the loss's slopes there; both (n_domains,).
+    """The multipliers at weights, from the loss's slopes there; both (n_domains,).
 
     Where no weight can move both ways, the level has some room, and each limit gets what moving it would gain: more of
     a domain is taken from the domain that misses it least, less of it goes to the one that gains most.
     """
-    gives, takes = weights > feasible.low + AT, weights < feasible.high - AT
+    can_fall, can_rise = weights > feasible.low + LIMIT_TOLERANCE, weights < feasible.high - LIMIT_TOLERANCE
     movable = feasible.high > feasible.low
-    dearest = np.array([_highest(slopes, gives, leaving_out=j) for j in range(len(slopes))])
-    best = np.array([-_highest(-slopes, takes, leaving_out=j) for j in range(len(slopes))])
-    cap = np.where(movable & ~takes & np.isfinite(dearest), dearest - slopes, 0.0)
-    floor = np.where(movable & ~gives & np.isfinite(best), slopes - best, 0.0)
-    ends = _highest(slopes, gives), -_highest(-slopes, takes)
+    highest = np.array([_highest(slopes, can_fall, leaving_out=j) for j in range(len(slopes))])
+    lowest = np.array([-_highest(-slopes, can_rise, leaving_out=j) for j in range(len(slopes))])
+    cap = np.where(movable & ~can_rise & np.isfinite(highest), highest - slopes, 0.0)
+    floor = np.where(movable & ~can_fall & np.isfinite(lowest), slopes - lowest, 0.0)
+    ends = _highest(slopes, can_fall), -_highest(-slopes, can_rise)
     known = [end for end in ends if np.isfinite(end)]
     return Multipliers(
         level=float(np.mean(known)) if known else float(slopes @ weights),
@@ -98,8 +101,8 @@ def duality_gap(slopes: Floats, feasible: Feasible, weights: Floats) -> float:
     """How much lower the loss could be anywhere, nats/token, if it fell along `slopes` (n_domains,) all the way.
 
     A convex loss lies above its tangent plane, so no feasible mixture is better than weights by more (Frank & Wolfe
-    1956; Jaggi 2013, Revisiting Frank-Wolfe). The plane's lowest point fills the domains up to their limits in the
-    order of their slopes.
+    1956; Jaggi 2013, Revisiting Frank-Wolfe, eq. 2). The plane's lowest point fills the domains up to their limits in
+    the order of their slopes.
     """
     lowest = feasible.low.copy()
     left = 1.0 - lowest.sum()
@@ -110,31 +113,89 @@ def duality_gap(slopes: Floats, feasible: Feasible, weights: Floats) -> float:
     return max(float(slopes @ (weights - lowest)), 0.0)
 
 
-READ = 1e-5  # nats/token, below which no prediction is read
+# Law -> its exponent of the shares, and its coefficient of them. An exponential of a linear function is convex, and so
+# is a sum of convex functions. A power with an exponent up to 1 is concave, so is a sum of such, and 1/x and x^-1/2,
+# convex and falling, make a convex function of it; exp(q.w) / data is the exponential of q.w - ln data, also convex.
+# Effective tokens are concave in the share: a convex function of them is convex where it never rises with one that may
+# be repeated; harm by repetition is convex itself. At one size and token count, joint laws are sums of these, or a
+# norm, which is convex and rises.
+CONVEX_LAWS: dict[str, tuple[str | None, str | None]] = {
+    "exponential-mixing": (None, "t"),
+    "log-linear": (None, "t"),
+    "bimix": (None, None),
+    "autoscale": (None, None),
+    "additive-power": ("g", None),
+    "additive-offset": ("g", None),
+    "additive-power-factor": ("g", "q"),
+    "additive-offset-factor": ("g", "q"),
+    "effective-data": ("g", "q"),
+    "effective-data-2": ("g", "q"),
+    "joint-effective-data": ("g", None),
+    "joint-additive": ("g", None),
+    "joint-log-linear": (None, None),
+    "exponential-chinchilla": (None, None),
+    "joint-bimix": (None, None),
+}
 
 
-PROVEN = 1e-4  # nats/token; a gap that no reader would act on
+def nonconvexity(predictor: Any, high: Floats, counts: NDArray[np.bool_]) -> str:
+    """What stands against the predicted losses being convex in the shares up to `high`, in words; empty: nothing.
+
+    high (n_domains,): the largest shares allowed. counts (n_targets,): the losses that count. Only fitted laws can be
+    shown to be convex: laws of shares, of effective tokens, and joint laws at one size and token count.
+    """
+    from regressors.laws.effective_tokens import Repeated
+
+    parts = (predictor, getattr(predictor, "joint", None), getattr(predictor, "law", None))
+    fitted = next((one for one in parts if isinstance(getattr(one, "values_", None), Mapping)), None)
+    if fitted is None:
+        return f"the curvature of {type(predictor).__name__} is not known"
+    law = fitted._law()
+    name = law.formula.law.name if isinstance(law.formula, Repeated) else law.name
+    if name not in CONVEX_LAWS:
+        return f"the curvature of {name} is not known"
+    exponent, coefficient = CONVEX_LAWS[name]
+    if exponent and (fitted.values_[exponent][counts] > 1).any():
+        return f"an exponent above 1 makes {name} non-convex"
+    given = getattr(predictor, "unique", None)
+    unique = np.array([np.inf if u is None else u for u in given]) if given is not None else np.full(len(high), np.inf)
+    own = fitted.order_[fitted.order_ < len(high)]  # a fit keeps its domains in an order of its own
+    repeated = (high > unique * (1 + 1e-9))[own]
+    if coefficient and (fitted.values_[coefficient][counts][..., repeated] > 0).any():
+        return f"repetition makes {name} non-convex"
+    if "tokens" in law.inputs and repeated.any():
+        return f"{name} is not known to be convex where text is repeated"
+    return ""
 
 
 def certificate_text(recommendation: Mapping[str, Any]) -> str:
-    """A sentence on how surely the mixture is the best one of its predictor; empty where nothing is known."""
-    certificate = (recommendation.get("search") or {}).get("certificate") or {}
-    gap, why = certificate.get("gap"), certificate.get("why", "")
-    if gap is None:
-        return f"Not certified: {why}." if why else ""
-    if certificate["scope"] == "global":
-        if gap > PROVEN:
-            return f"Not certified as the best: an allowed mixture may be up to {digits(gap)} nats/token lower ({why})."
-        return (
-            f"Certified: no allowed mixture is predicted more than {digits(max(gap, READ))} nats/token lower ({why})."
+    """How surely the mixture is its predictor's best one, in a sentence or two; empty where nothing is known.
+
+    Records of older versions have scope "global" for a bound, and gaps of scope "local" that are none.
+    """
+    search = recommendation.get("search") or {}
+    certificate = search.get("certificate") or {}
+    gap, residual, why = (certificate.get(key) for key in ("gap", "residual", "why"))
+    agreement = _agreement(search.get("agreeing_starts"), search.get("starts"))
+    if gap is not None and certificate.get("scope") != "local":
+        bound = (
+            f"no allowed mixture is predicted more than {digits(max(gap, MIN_SHOWN))} nats/token lower ({why})"
+            if gap <= MAX_NEGLIGIBLE_GAP
+            else f"an allowed mixture may be predicted up to {digits(gap)} nats/token lower ({why})"
         )
-    rate = certificate["residual"]
-    if rate > 1e-2:
-        return (
-            f"Not certified: moving tokens between two domains would still gain {digits(rate)} nats/token per unit of "
-            "share."
-        )
-    return (
-        f"Certified as the best of its surroundings: first-order conditions hold to {digits(max(rate, READ))} "
-        f"nats/token per unit of share. Not as the best of all: {why}."
-    )
+        sentences = [bound, agreement]
+    else:
+        unknown = f"no bound on other mixtures is known: {why}" if why else ""
+        sentences = ["; ".join(part for part in (agreement, unknown) if part)]
+        if residual is not None and residual > MAX_NEGLIGIBLE_RESIDUAL:
+            gain = f"{digits(residual)} nats/token per unit of share"
+            sentences.append(f"moving tokens between two domains would still gain {gain}")
+    return " ".join(f"{text[0].upper()}{text[1:]}." for text in sentences if text)
+
+
+def _agreement(agreeing: int | None, starts: int | None) -> str:
+    if agreeing is None or not starts:
+        return ""
+    if agreeing > 1 or starts == 1:
+        return f"{agreeing} of {counted(starts, 'start')} agree{'s' * (starts == 1)}"
+    return f"the {counted(starts, 'start')} end at different mixtures, so another search may well end elsewhere"

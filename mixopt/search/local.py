@@ -1,4 +1,4 @@
-"""From a good mixture to the best one nearby."""
+"""Local search on the simplex: sequential quadratic programming, or pairwise moves where there is no gradient."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-FIRST_MOVE = 0.1  # share of tokens that a polish without gradient moves first, halved down to ...
-LAST_MOVE = 1e-4
-LEAST_GAIN = 1e-9  # nats/token; less is a rounding
-MOST_ROUNDS = 300  # of moves; each judges every pair of domains once
+MAX_MOVE = 0.1  # share of tokens that a search without gradient moves first, halved down to ...
+MIN_MOVE = 1e-4
+MIN_GAIN = 1e-9  # nats/token; less is a rounding
+MAX_ROUNDS = 300  # of moves; each judges every pair of domains once
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,14 +84,14 @@ def _slsqp(
 
 def _by_moves(objective: Callable[[Floats], Floats], feasible: Feasible, best: Polished) -> Polished:
     """Moves weight between the pair of domains that gains most, halving the move where none gains."""
-    move = FIRST_MOVE
-    for _ in range(MOST_ROUNDS):
+    move = MAX_MOVE
+    for _ in range(MAX_ROUNDS):
         moved = _moves(feasible, best.weights, move)
         losses = objective(moved)
         i = int(np.argmin(losses))
-        if losses[i] < best.loss - LEAST_GAIN:
+        if losses[i] < best.loss - MIN_GAIN:
             best = Polished(moved[i], float(losses[i]))
-        elif move <= LAST_MOVE:
+        elif move <= MIN_MOVE:
             break
         else:
             move /= 2

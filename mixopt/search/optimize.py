@@ -1,9 +1,9 @@
-"""The search for the mixture of lowest predicted loss: an Optuna study, then a polish.
+"""Global search for the mixture of lowest predicted loss: an Optuna study, then a local search from its best trials.
 
 Optuna's coordinates are the weights themselves: a proposal is moved to the nearest feasible mixture before it is
 judged. So every proposal counts, a feasible mixture stands for itself, and mixtures with zeros are easily reached.
-With a budget of tokens and pools of unique text a weight is also a count of tokens, and of passes over its pool: what
-is searched for are all three. Caps on passes are limits of weights; without, a predictor that sees repetition decides.
+With a budget of tokens and pools of unique text a weight is also a count of tokens, and of epochs of its pool: what is
+searched for are all three. Caps on epochs are limits of weights; without, a predictor that sees repetition decides.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mixopt.errors import MixoptError
+from mixopt.runs.objective import Target
 from mixopt.search.local import Polished, polish
 from mixopt.search.simplex import Feasible, total_variation
 
@@ -32,18 +33,17 @@ if TYPE_CHECKING:
 
 SAMPLERS = ("cma-es", "gp", "tpe", "random")
 UNUSABLE = 1e6  # nats/token; stands for a prediction that is no number, worse than any that is
-STARTS = 8  # polishes begin at this many of the best trials ...
-APART = 0.05  # ... which differ by this share of the tokens or more
-
-DUST = 1e-6  # of the tokens
+N_STARTS = 8  # local searches begin at this many of the best trials ...
+MIN_DISTANCE = 0.05  # ... which differ by this share of the tokens or more
+MIN_WEIGHT = 1e-6  # of the tokens; no trainer could follow less
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a search came to. Losses are predicted, nats/token.
+    """The result of a search. Losses are predicted, nats/token.
 
-    weights: the best mixture, (n_domains,). found: the best trial's loss, polished: after the polish.
-    agreeing_starts: polishes, of `starts`, that ended within APART of weights.
+    weights: the best mixture, (n_domains,). found: the best trial's loss, polished: after the local search.
+    agreeing_starts: local searches, of `starts`, that ended within MIN_DISTANCE of weights.
     """
 
     weights: Floats
@@ -60,6 +60,19 @@ class Found:
         return self.found - self.polished
 
 
+def objective_of(predictor: Any, target: Target) -> tuple[Objective, Gradient | None]:
+    """What is minimised, losses (n,) of mixtures (n, n_domains), and its gradient; None for a predictor without one."""
+    by_target = getattr(predictor, "gradient", None)  # (n, n_targets, n_domains)
+
+    def objective(mixtures: Floats) -> Floats:
+        return target.of(predictor.predict(mixtures))
+
+    def gradient(mixtures: Floats) -> Floats:
+        return np.einsum("t,ntd->nd", target.by_target, by_target(mixtures))  # pyright: ignore[reportOptionalCall]
+
+    return objective, None if by_target is None else gradient
+
+
 def search(
     objective: Objective,
     gradient: Gradient | None,
@@ -68,33 +81,45 @@ def search(
     sampler: str = "cma-es",
     trials: int = 1000,
     seeds: Sequence[Floats] = (),
-    storage: Path | None = None,
+    storage: Path | str | None = None,
+    study_name: str = "mixopt",
     seed: int = 0,
 ) -> Found:
     """The feasible mixture of lowest predicted loss.
 
     objective: losses (n,) of mixtures (n, n_domains). gradient: their exact slopes (n, n_domains), or None for a
-    predictor without, such as trees: then the polish tries moves of weight between two domains.
+    predictor without, such as trees: then the local search tries moves of weight between two domains.
     sampler: one of SAMPLERS ("gp" is slow beyond some hundred trials). trials: of the study, seeds included.
     seeds: mixtures (n_domains,) that are the study's first trials, each moved to the nearest feasible one.
-    storage: where to leave the study as SQLite, replacing what is there. Equal seeds give equal answers.
-    Raises MixoptError when no seed and no feasible mixture has a finite prediction, or sampler is unknown.
+    storage: where to leave the study, replacing one of the same study_name: a journal file's path or a database's URL.
+    Equal seeds give equal answers.
+    Raises MixoptError when no seed and no feasible mixture has a finite prediction, when sampler is unknown, and for a
+    URL that can't be used.
     """
     if sampler not in SAMPLERS:
         raise MixoptError(f"search.sampler is {sampler!r}: choose from {', '.join(SAMPLERS)}")
+    if storage is not None:
+        from mixopt.search.storage import check_storage
+
+        check_storage(storage)
     rng = np.random.default_rng(seed)
     starts = _distinct(feasible.project([*seeds, *feasible.sample(max(4, 16 - len(seeds)), rng=rng)]))[:trials]
     losses = usable(objective(starts))
     if losses.min() >= UNUSABLE:
         raise MixoptError("the predictor gives no finite loss at any feasible mixture: choose another predictor")
-    mixtures, losses = _run_study(objective, feasible, sampler, trials, starts, losses, storage, seed)
+    study, mixtures, losses = _run_study(objective, feasible, sampler, trials, starts, losses, study_name, seed)
+    if storage is not None:
+        from mixopt.search.storage import save_study
+
+        with _quiet():
+            save_study(study, storage)
     polishes = [
         polish(lambda w: usable(objective(w)), gradient, feasible, start=mixtures[i])
-        for i in _apart(mixtures, losses, most=STARTS)
+        for i in _distant(mixtures, losses, most=N_STARTS)
     ]
     best = min(polishes, key=lambda one: one.loss)
     return Found(
-        weights=_without_dust(best.weights, feasible),
+        weights=_without_traces(best.weights, feasible),
         sampler=sampler,
         trials=len(losses),
         seeded=len(starts),
@@ -105,9 +130,9 @@ def search(
     )
 
 
-def _without_dust(w: Floats, feasible: Feasible) -> Floats:
+def _without_traces(w: Floats, feasible: Feasible) -> Floats:
     """w with weights that no trainer could follow set to 0, where 0 is allowed; the largest weight takes them up."""
-    clean = np.where((w < DUST) & (feasible.low <= 0), 0.0, w)
+    clean = np.where((w < MIN_WEIGHT) & (feasible.low <= 0), 0.0, w)
     clean[int(clean.argmax())] += 1.0 - clean.sum()
     return clean
 
@@ -122,11 +147,11 @@ def _distinct(mixtures: Floats) -> Floats:
     return mixtures[np.sort(first)]
 
 
-def _apart(mixtures: Floats, losses: Floats, *, most: int) -> list[int]:
-    """Rows of the best mixtures that are APART from each other, best first."""
+def _distant(mixtures: Floats, losses: Floats, *, most: int) -> list[int]:
+    """Rows of the best mixtures that are MIN_DISTANCE from each other, best first."""
     chosen: list[int] = []
     for i in np.argsort(losses, kind="stable"):
-        if all(total_variation(mixtures[i], mixtures[j]) >= APART for j in chosen):
+        if all(total_variation(mixtures[i], mixtures[j]) >= MIN_DISTANCE for j in chosen):
             chosen.append(int(i))
             if len(chosen) == most:
                 break
@@ -134,7 +159,7 @@ def _apart(mixtures: Floats, losses: Floats, *, most: int) -> list[int]:
 
 
 def _agreeing(polishes: Sequence[Polished], best: Polished) -> int:
-    return sum(bool(total_variation(one.weights, best.weights) < APART) for one in polishes)
+    return sum(bool(total_variation(one.weights, best.weights) < MIN_DISTANCE) for one in polishes)
 
 
 def _run_study(
@@ -144,23 +169,23 @@ def _run_study(
     trials: int,
     starts: Floats,
     losses: Floats,
-    storage: Path | None,
+    study_name: str,
     seed: int,
-) -> tuple[Floats, Floats]:
-    """All mixtures tried, (trials, n_domains), and their losses, (trials,): starts first.
+) -> tuple[optuna.Study, Floats, Floats]:
+    """The study, all mixtures tried, (trials, n_domains), and their losses, (trials,): starts first.
 
-    The study runs in memory: in SQLite each trial would wait for dozens of commits.
+    The study runs in memory: in a file or database each trial would wait for the disk several times.
     """
     import optuna
 
     free = np.flatnonzero(feasible.free)
-    with _quiet(optuna):
+    with _quiet():
         space: Space = {
             f"share of {feasible.domains[i]}": optuna.distributions.FloatDistribution(feasible.low[i], feasible.high[i])
             for i in free
         }
         seeded = [_as_trial(w, loss, feasible, space, free) for w, loss in zip(starts, losses, strict=True)]
-        study = optuna.create_study(study_name="mixopt", sampler=_sampler(sampler, seeded, len(free), seed))
+        study = optuna.create_study(study_name=study_name, sampler=_sampler(sampler, seeded, len(free), seed))
         # Added as finished trials and not enqueued: CMA-ES would take enqueued ones for its own proposals.
         study.add_trials(seeded)
         tried, reached = [starts], [losses]
@@ -176,11 +201,7 @@ def _run_study(
                     trial.set_user_attr(name, float(share))
                 study.tell(trial, float(loss))
             left -= len(asked)
-        if storage is not None:
-            from mixopt.search.storage import save_study
-
-            save_study(study, storage)
-    return np.concatenate(tried), np.concatenate(reached)
+    return study, np.concatenate(tried), np.concatenate(reached)
 
 
 def _at_once(sampler: str, free: int) -> int:
@@ -218,8 +239,10 @@ def _sampler(name: str, seeded: list[optuna.trial.FrozenTrial], free: int, seed:
 
 
 @contextmanager
-def _quiet(optuna) -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """Without Optuna's log lines and its notes that a sampler's option is experimental."""
+    import optuna
+
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:

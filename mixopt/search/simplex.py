@@ -1,4 +1,4 @@
-"""The mixtures one may recommend: weights that sum to 1, each between its limits."""
+"""The feasible set: mixtures on the simplex within bounds; projection, sampling and distance to a convex hull."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixopt.errors import MixoptError
+from mixopt.formatting import comma_list
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -66,8 +67,8 @@ class Feasible:
             return float(bends[0])  # sum(high) is 1, less rounding
         if last == len(bends) - 1 or sums[last] == sums[last + 1]:
             return float(bends[last])
-        along = (sums[last] - 1.0) / (sums[last] - sums[last + 1])
-        return float(bends[last] + along * (bends[last + 1] - bends[last]))
+        fraction = (sums[last] - 1.0) / (sums[last] - sums[last + 1])
+        return float(bends[last] + fraction * (bends[last + 1] - bends[last]))
 
     def sample(self, n: int, *, rng: np.random.Generator, steps: int | None = None) -> Floats:
         """n mixtures spread over the set, (n, n_domains), close to uniformly.
@@ -137,7 +138,7 @@ def feasible(
 
     min_weight, max_weight: shares of training tokens, for all domains or by name.
     fixed: weights that may not move. pools: unique tokens a domain (None: unlimited), tokens: the full run's.
-    max_epochs: most passes over a pool, for all domains or by name: a cap of max_epochs * pool / tokens.
+    max_epochs: most epochs of a pool, for all domains or by name: a cap of max_epochs * pool / tokens.
     Raises MixoptError, naming the limit at fault, when a limit is nonsense or no mixture keeps them all.
     """
     names = tuple(domains)
@@ -201,9 +202,9 @@ def _check_one(name: str, low: float, high: float, why: str) -> None:
     if why == "max_weight" and not 0 <= high <= 1:
         raise MixoptError(f"max_weight of {name} is {high:g}: a weight is a share between 0 and 1")
     if low > high:
-        way_out = "raise max_epochs or the pool" if why == "max_epochs" else "raise max_weight"
+        remedy = "raise max_epochs or the pool" if why == "max_epochs" else "raise max_weight"
         raise MixoptError(
-            f"{name}: min_weight {low:g} is above {high:.4g}, the most that {why} allows: lower min_weight or {way_out}"
+            f"{name}: min_weight {low:g} is above {high:.4g}, the most that {why} allows: lower min_weight or {remedy}"
         )
 
 
@@ -220,20 +221,15 @@ def _check_sums(names: tuple[str, ...], low: Floats, high: Floats, why: list[str
     if low.sum() > 1 + TOLERANCE:
         held = [name for name, weight in zip(names, low, strict=True) if weight > 0]
         raise MixoptError(
-            f"the smallest weights of {_listed(held)} already sum to {low.sum():.4g}, above 1: "
+            f"the smallest weights of {comma_list(held)} already sum to {low.sum():.4g}, above 1: "
             "lower min_weight or the fixed weights"
         )
     if high.sum() < 1 - TOLERANCE:
         capped = [name for name, setting in zip(names, why, strict=True) if setting == "max_epochs"]
-        way_out = "raise max_weight or the fixed weights"
+        remedy = "raise max_weight or the fixed weights"
         if capped:
-            way_out = f"raise max_epochs or the pools (they cap {_listed(capped)}), or lower full.tokens"
-        raise MixoptError(f"the largest weights allowed sum to {high.sum():.4g}, below 1: {way_out}")
-
-
-def _listed(names: Sequence[str], most: int = 4) -> str:
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+            remedy = f"raise max_epochs or the pools (they cap {comma_list(capped)}), or lower full.tokens"
+        raise MixoptError(f"the largest weights allowed sum to {high.sum():.4g}, below 1: {remedy}")
 
 
 def total_variation(a: ArrayLike, b: ArrayLike) -> Floats:

@@ -47,8 +47,8 @@ class Folder:
         return self.root / "recommendation.json"
 
     @property
-    def search_db(self) -> Path:
-        return self.root / "search.db"
+    def search_journal(self) -> Path:
+        return self.root / "search.journal"
 
     @property
     def verification(self) -> Path:
