@@ -1,9 +1,13 @@
-""""""
+"""Parts that all Plotly figures share: colours, axes, layout and names on axes."""
 
 from html import escape
 from typing import Any
 
-OTHERS = ("#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#999999")  # Okabe and Ito, after the two above
+# Okabe and Ito's colours, told apart with any colour vision
+RECOMMENDED = "#0072b2"
+NATURAL = "#8a8f98"
+MEASURED = "#d55e00"
+OTHERS = ("#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#999999")
 
 
 LONGEST = 22  # characters of a name on an axis; the whole name is in the tables and under the pointer

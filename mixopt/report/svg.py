@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from mixopt.report.figures import MEASURED as MEASURED
+from mixopt.report.figures import NATURAL, RECOMMENDED
 from mixopt.report.html import Safe, tag
 
-# Okabe and Ito's colours, told apart with any colour vision
-RECOMMENDED = "#0072b2"
-NATURAL = "#8a8f98"
-MEASURED = "#d55e00"
 UNIFORM = "#1f2328"
 
 
