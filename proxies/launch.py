@@ -42,7 +42,8 @@ class Job:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Job":
-        return cls(**value | {"recipe": value["recipe"] and Recipe(**value["recipe"])})
+        recipe = value.pop("recipe")
+        return cls(**value, recipe=recipe and Recipe(**recipe))
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,11 @@ class Setup:
 
     @classmethod
     def from_json(cls, text: str) -> "Setup":
-        value = json.loads(text)
-        texts = {name: Path(folder) for name, folder in value["texts"].items()}
-        paths = {"texts": texts, "tokenizer": Path(value["tokenizer"]), "out": Path(value["out"])}
-        return cls(**value | paths | {"recipe": Recipe(**value["recipe"])})
+        value: dict[str, Any] = json.loads(text)
+        value["recipe"] = Recipe(**value["recipe"])
+        value["texts"] = {name: Path(folder) for name, folder in value["texts"].items()}
+        value |= {key: Path(value[key]) for key in ("tokenizer", "out")}
+        return cls(**value)
 
 
 Event = dict[str, Any]

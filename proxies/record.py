@@ -83,10 +83,8 @@ class RunRecord:
         }
         try:
             found["eval_history"] = [
-                Evaluation(
-                    int(point["step"]), int(point["tokens"]), {k: _number(x) for k, x in point["losses"].items()}
-                )
-                for point in found.get("eval_history", [])
+                Evaluation(int(at["step"]), int(at["tokens"]), {k: _number(x) for k, x in at["losses"].items()})
+                for at in found.get("eval_history", [])
             ]
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{KEYS['eval_history']} is not whole ({type(error).__name__}: {error})") from None

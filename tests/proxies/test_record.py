@@ -60,5 +60,5 @@ def test_a_file_without_a_required_key_is_refused_by_file_and_key(tmp_path, key)
 
 
 def test_an_evaluation_that_lacks_its_losses_is_refused():
-    with pytest.raises(ValueError, match="along is not whole .*losses"):
+    with pytest.raises(ValueError, match=r"along is not whole .*losses"):
         RunRecord.from_json(RUN.to_json() | {"along": [{"step": 0, "tokens": 0}]})
