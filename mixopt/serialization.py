@@ -1,21 +1,18 @@
-"""Files that appear whole or not at all."""
-
-from __future__ import annotations
+"""JSON artefacts: atomic writes, NaN as null, content hashes, and a cache keyed by what a file was made from."""
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any
 
 from mixopt.errors import MixoptError
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+Json = dict[str, Any]  # a JSON object
+CACHE_KEY = "stamp"  # the key of a JSON artefact that holds its cache key
 
 
 @contextmanager
@@ -41,13 +38,24 @@ def write_text(path: Path, text: str) -> None:
         half.write_text(text, encoding="utf-8")
 
 
+def nan_to_null(value: Any) -> Any:
+    """The value as JSON can hold it: arrays and tuples as lists, and None for a number that isn't finite."""
+    if isinstance(value, Mapping):
+        return {str(key): nan_to_null(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [nan_to_null(one) for one in value]
+    if type(value).__module__ == "numpy":  # arrays and scalars; asked by name, so that numpy isn't imported for it
+        return nan_to_null(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def digest(value: Any) -> str:
     """sha256 of a JSON-able value; key order does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Whole or not at all. NaN has no place in JSON: callers write None."""
+    """Whole or not at all. NaN has no place in JSON: callers write None (see `nan_to_null`)."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -61,6 +69,31 @@ def read_json(path: Path, *, made_by: str) -> Any:
         raise MixoptError(f"{path}: not JSON ({error}): delete it and run `mixopt {made_by}` again") from None
 
 
+def cached(
+    path: Path,
+    key: str,
+    compute: Callable[[], Json],
+    *,
+    needs: Sequence[Path] = (),
+    on_hit: Callable[[], None] = lambda: None,
+) -> Json:
+    """The JSON object in `path` where it was made from the same inputs; else what `compute` gives, written there.
+
+    key: a digest of everything that decides the content. needs: files that were made with it and must be there too.
+    on_hit: called where nothing is computed. A file that is absent, unreadable or of another key is replaced.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        value = None
+    if isinstance(value, dict) and value.get(CACHE_KEY) == key and all(file.exists() for file in needs):
+        on_hit()
+        return value
+    value = compute() | {CACHE_KEY: key}
+    write_json(path, value)
+    return value
+
+
 def stamp_of(path: Path) -> str | None:
     """The stamp in a JSON artefact: a digest of everything that it was made from. None: absent or unreadable."""
     try:
@@ -68,30 +101,3 @@ def stamp_of(path: Path) -> str | None:
     except (FileNotFoundError, ValueError):
         return None
     return value.get("stamp") if isinstance(value, dict) else None
-
-
-class Record:
-    """A result: a frozen dataclass with its JSON's keys as fields, a key that is a Python keyword with a _ after it.
-
-    record["key"] reads a field as JSON has it, so that scripts written for plain dicts go on working.
-    """
-
-    __pydantic_config__: ClassVar = {"alias_generator": lambda name: name.rstrip("_")}
-
-    def to_json(self: DataclassInstance) -> dict[str, Any]:
-        return asdict(self, dict_factory=lambda fields: {name.rstrip("_"): value for name, value in fields})
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Unknown keys are left out, those with a default may be missing. Raises ValueError for other content."""
-        return _reader(cls).validate_python(value)
-
-    def __getitem__(self, key: str) -> Any:
-        return self.to_json()[key]  # pyright: ignore[reportAttributeAccessIssue]
-
-
-@cache
-def _reader(cls: type[Any]) -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(cls)

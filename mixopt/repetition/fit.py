@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from mixopt.repetition.config import RepetitionStudy
 from mixopt.repetition.curves import contours, curves
 from mixopt.repetition.runs import Frame, Measured, enough_to_fit
 from mixopt.repetition.scores import FOLDS, INSIDE, best_of, counts_of, judge, noise_of
-from mixopt.serialization import digest, read_json, write_json
+from mixopt.serialization import cached, digest, nan_to_null
 from mixopt.study.layout import Folder
 from mixopt.study.progress import Progress
 from mixopt.version import __version__
@@ -86,31 +84,26 @@ def fit_cells(measured: Measured, study: RepetitionStudy, folder: Folder, progre
     Raises MixoptError for runs that tell nothing of repetition.
     """
     progress.stage("fit", total=STEPS * len(measured.decays))
-    path = folder.fits / "repetition.json"
-    stamp = digest([STORED, __version__, study.seed, measured.target, measured.frame.to_csv(index=False)])
-    if path.is_file():
-        kept = read_json(path, made_by="fit")
-        if kept.get("stamp") == stamp:
-            progress.finish("as before")
-            return loaded(kept)
-    enough_to_fit(measured, folder.runs)
-    arms = [
-        fit_arm(decay, cells, study, progress, done=STEPS * n) for n, (decay, cells) in enumerate(measured.ladders())
-    ]
-    record = {
-        "stamp": stamp,
-        "mixopt": __version__,
-        "study": study.name,
-        "target": measured.target,
-        "level": LEVEL,
-        "scale": scale_of(measured.cells),
-        "arms": [arm.record for arm in arms],
-        "noise": noise_of(measured.kept),
-        "left_out": measured.left_out,
-    }
-    write_json(path, record)
-    progress.finish(told(arms))
-    return loaded(record)  # what a later call will find: refits are those that were stored
+
+    def compute() -> dict[str, Any]:
+        enough_to_fit(measured, folder.runs)
+        ladders = enumerate(measured.ladders())
+        arms = [fit_arm(decay, cells, study, progress, done=STEPS * n) for n, (decay, cells) in ladders]
+        progress.finish(told(arms))
+        return {
+            "mixopt": __version__,
+            "study": study.name,
+            "target": measured.target,
+            "level": LEVEL,
+            "scale": scale_of(measured.cells),
+            "arms": [arm.record for arm in arms],
+            "noise": noise_of(measured.kept),
+            "left_out": measured.left_out,
+        }
+
+    key = digest([STORED, __version__, study.seed, measured.target, measured.frame.to_csv(index=False)])
+    # what a later call will find: refits are those that were stored
+    return loaded(cached(folder.fits / "repetition.json", key, compute, on_hit=lambda: progress.finish("as before")))
 
 
 def fit_arm(decay: float, cells: Frame, study: RepetitionStudy, progress: Progress, *, done: int) -> Arm:
@@ -137,7 +130,7 @@ def fit_arm(decay: float, cells: Frame, study: RepetitionStudy, progress: Progre
         "contours": contours(estimator, cells),
         "estimator": estimator.to_dict(refits=REFITS),
     }
-    return Arm(decay, estimator, finite(record))
+    return Arm(decay, estimator, nan_to_null(record))
 
 
 def r_stars(estimator: RepetitionRegressor) -> list[dict[str, Any]]:
@@ -184,14 +177,3 @@ def told(arms: list[Arm]) -> str:
         error = "no score" if row["rmse"] is None else f"{row['rmse']:.3f}"
         said.append(f"weight decay {arm.weight_decay:g}: {error} (best form: {best})")
     return f"held-out RMSE, nats/token, of the average of forms at {'; '.join(said)}"
-
-
-def finite(value: Any) -> Any:
-    """The same with None for numbers that aren't finite: JSON has no others."""
-    if isinstance(value, Mapping):
-        return {key: finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(one) for one in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not isfinite(value) else value

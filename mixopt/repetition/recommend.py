@@ -10,9 +10,9 @@ from mixopt.formatting import amount, counted, listed, loss, passes
 from mixopt.plan.epochs import Question, epochs_record
 from mixopt.plan.surface import Surface
 from mixopt.repetition.config import BUDGETS, RepetitionStudy
-from mixopt.repetition.fit import AVERAGE, LEVEL, Arm, RepetitionFit, finite, preset_of
+from mixopt.repetition.fit import AVERAGE, LEVEL, Arm, RepetitionFit, preset_of
 from mixopt.repetition.scores import LARGEST
-from mixopt.serialization import digest, read_json, stamp_of, write_json
+from mixopt.serialization import CACHE_KEY, cached, digest, nan_to_null
 from mixopt.version import __version__
 
 if TYPE_CHECKING:
@@ -28,34 +28,33 @@ def advise_repetition(session: Session, fitted: RepetitionFit) -> dict[str, Any]
     """Answers the study's question from every ladder and writes recommendation.json; as before if nothing changed."""
     study, folder, progress = session.study, session.folder, session.progress
     progress.stage("answer", total=len(fitted.arms))
-    stamp = digest([__version__, fitted.record["stamp"], study.full.model_dump(), study.name])
-    if stamp_of(folder.recommendation) == stamp:
-        progress.finish("as before")
-        return read_json(folder.recommendation, made_by="run")
-    arms = []
-    for n, arm in enumerate(fitted.arms):
-        progress.update(n, f"weight decay {arm.weight_decay:g}")
-        arms.append({"weight_decay": arm.weight_decay, "plan": finite(answer(arm, study, fitted.record["scale"]))})
-    chosen = min(range(len(arms)), key=lambda n: arms[n]["plan"]["answer"]["loss"])
-    record = {
-        "kind": "repetition",
-        "mixopt": __version__,
-        "study": study.name,
-        "stamp": stamp,
-        "target": {"weights": fitted.record["target"], "unit": "nats/token"},
-        "full": {key: value for key, value in study.full.model_dump().items() if value is not None},
-        "scale": fitted.record["scale"],
-        "level": LEVEL,
-        "arms": arms,
-        "chosen": chosen,
-        "best": best_rows(fitted.arms),
-        "r_star": {f"{arm.weight_decay:g}": r_star_row(arm.record["r_star"]) for arm in fitted.arms},
-        "warnings": warnings(fitted, arms[chosen]),
-    }
-    write_json(folder.recommendation, record)
-    run = arms[chosen]["plan"]["answer"]
-    progress.finish(f"{passes(run['epochs'])} epochs, {amount(run['params'])} parameters")
-    return record
+
+    def compute() -> dict[str, Any]:
+        arms = []
+        for n, arm in enumerate(fitted.arms):
+            progress.update(n, f"weight decay {arm.weight_decay:g}")
+            plan = nan_to_null(answer(arm, study, fitted.record["scale"]))
+            arms.append({"weight_decay": arm.weight_decay, "plan": plan})
+        chosen = min(range(len(arms)), key=lambda n: arms[n]["plan"]["answer"]["loss"])
+        run = arms[chosen]["plan"]["answer"]
+        progress.finish(f"{passes(run['epochs'])} epochs, {amount(run['params'])} parameters")
+        return {
+            "kind": "repetition",
+            "mixopt": __version__,
+            "study": study.name,
+            "target": {"weights": fitted.record["target"], "unit": "nats/token"},
+            "full": {key: value for key, value in study.full.model_dump().items() if value is not None},
+            "scale": fitted.record["scale"],
+            "level": LEVEL,
+            "arms": arms,
+            "chosen": chosen,
+            "best": best_rows(fitted.arms),
+            "r_star": {f"{arm.weight_decay:g}": r_star_row(arm.record["r_star"]) for arm in fitted.arms},
+            "warnings": warnings(fitted, arms[chosen]),
+        }
+
+    key = digest([__version__, fitted.record[CACHE_KEY], study.full.model_dump(), study.name])
+    return cached(folder.recommendation, key, compute, on_hit=lambda: progress.finish("as before"))
 
 
 def answer(arm: Arm, study: RepetitionStudy, scale: Mapping[str, Sequence[float]]) -> dict[str, Any]:
