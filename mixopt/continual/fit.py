@@ -12,7 +12,7 @@ from mixopt.continual.design import REPEAT
 from mixopt.continual.runs import END, Continuations
 from mixopt.errors import MixoptError
 from mixopt.runs.continual import ContinualRuns
-from mixopt.serialization import digest, read_json, write_json
+from mixopt.serialization import cached, digest
 from mixopt.version import __version__
 
 if TYPE_CHECKING:
@@ -102,11 +102,11 @@ def fit_continual(
 def predictor(law: str, seed: int) -> Any:
     """An estimator to fit. Raises MixoptError for a law that there is none of."""
     from regressors.estimators.continual import BASELINES, ContinualRegressor
-    from regressors.estimators.continual_ensemble import ContinualBlend
+    from regressors.estimators.continual_ensemble import ContinualEnsembleRegressor
     from regressors.laws.continual import CONTINUAL_LAWS
 
     if law == BLEND:
-        return ContinualBlend(random_state=seed)
+        return ContinualEnsembleRegressor(random_state=seed)
     there = [*(name for name in CONTINUAL_LAWS if not name.startswith("cross")), *BASELINES]
     if law not in there:
         raise MixoptError(f"--law {law}: there is no such law: choose from {', '.join([BLEND, *there])}")
@@ -177,37 +177,31 @@ def fit_forks(session: Session, measured: Continuations) -> ContinualFit:
     study, folder, progress = session.study, session.folder, session.progress
     runs = as_runs(measured, study)
     progress.stage("fit", total=2)
-    path = folder.fits / "continual.json"
-    stamp = digest([STORED, __version__, study.seed, measured.frame.to_csv(index=False)])
-    if path.is_file():
-        kept = read_json(path, made_by="fit")
-        if kept.get("stamp") == stamp:
-            progress.finish("as before")
-            return loaded(kept, runs, study.seed)
-    fit = fit_continual(runs, seed=study.seed, progress=progress)
-    record = {
-        "stamp": stamp,
-        "mixopt": __version__,
-        "study": study.name,
-        "texts": {"domain": measured.domain_loss, "general": measured.general_loss},
-        "losses": {of: evidence(fit, of) for of in ("domain", "general")},
-        "noise": noise_of(measured),
-        "left_out": measured.left_out,
-        "domain": fit.domain.to_dict(),  # pyright: ignore[reportAttributeAccessIssue]
-        "general": fit.general.to_dict(),  # pyright: ignore[reportAttributeAccessIssue]
-    }
-    write_json(path, record)
-    progress.finish(f"both losses, {len(runs.share)} forks")
-    return fit
+
+    def compute() -> dict[str, Any]:
+        fit = fit_continual(runs, seed=study.seed, progress=progress)
+        progress.finish(f"both losses, {len(runs.share)} forks")
+        return {
+            "mixopt": __version__,
+            "study": study.name,
+            "texts": {"domain": measured.domain_loss, "general": measured.general_loss},
+            "losses": {of: evidence(fit, of) for of in ("domain", "general")},
+            "noise": noise_of(measured),
+            "left_out": measured.left_out,
+            "domain": fit.domain.to_dict(),  # pyright: ignore[reportAttributeAccessIssue]
+            "general": fit.general.to_dict(),  # pyright: ignore[reportAttributeAccessIssue]
+        }
+
+    key = digest([STORED, __version__, study.seed, measured.frame.to_csv(index=False)])
+    record = cached(folder.fits / "continual.json", key, compute, on_hit=lambda: progress.finish("as before"))
+    return loaded(record, runs, study.seed)
 
 
 def loaded(record: dict[str, Any], runs: ContinualRuns, seed: int) -> ContinualFit:
     """The fit that a record holds."""
-    from regressors.estimators.continual import ContinualRegressor
-    from regressors.estimators.continual_ensemble import ContinualBlend
+    from regressors import from_dict
 
-    kinds = {kind.__name__: kind for kind in (ContinualRegressor, ContinualBlend)}
-    domain, general = (kinds[record[of]["estimator"]].from_dict(record[of]) for of in ("domain", "general"))
+    domain, general = (from_dict(record[of]) for of in ("domain", "general"))
     return ContinualFit(runs, domain, general, seed)
 
 

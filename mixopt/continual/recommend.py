@@ -26,7 +26,7 @@ from mixopt.continual.pareto import Search, searched
 from mixopt.continual.question import CptQuestion, budget_of
 from mixopt.formatting import amount, share
 from mixopt.runs.continual import ContinualRuns
-from mixopt.serialization import digest, read_json, stamp_of, write_json
+from mixopt.serialization import CACHE_KEY, cached, digest, read_json
 from mixopt.version import __version__
 
 if TYPE_CHECKING:
@@ -297,26 +297,23 @@ def answer(session: Session, fit: ContinualFit) -> dict[str, Any]:
 
     Where no share keeps the tolerance, the record says the least rise there is, and `answer` is None.
     """
-
     study, folder, progress = session.study, session.folder, session.progress
     progress.stage("answer")
     fitted = read_json(folder.fits / "continual.json", made_by="fit")
-    stamp = digest([__version__, fitted["stamp"], study.full.model_dump(), study.name, study.new])
-    if stamp_of(folder.recommendation) == stamp:
-        progress.finish("as before")
-        return read_json(folder.recommendation, made_by="run")
-    plan = plan_cpt(fit, question_of(study))
-    record = plan | {
-        "kind": "continual",
-        "mixopt": __version__,
-        "study": study.name,
-        "stamp": stamp,
-        "new": study.new,
-        "texts": fitted["texts"],
-        "noise": fitted["noise"],
-        "left_out": fitted["left_out"],
-    }
-    write_json(folder.recommendation, record)
-    run = record["answer"]
-    progress.finish(f"{run['general_share']:.0%} general text" if run else "no share keeps the tolerance")
-    return record
+
+    def compute() -> dict[str, Any]:
+        plan = plan_cpt(fit, question_of(study))
+        run = plan["answer"]
+        progress.finish(f"{run['general_share']:.0%} general text" if run else "no share keeps the tolerance")
+        return plan | {
+            "kind": "continual",
+            "mixopt": __version__,
+            "study": study.name,
+            "new": study.new,
+            "texts": fitted["texts"],
+            "noise": fitted["noise"],
+            "left_out": fitted["left_out"],
+        }
+
+    key = digest([__version__, fitted[CACHE_KEY], study.full.model_dump(), study.name, study.new])
+    return cached(folder.recommendation, key, compute, on_hit=lambda: progress.finish("as before"))
