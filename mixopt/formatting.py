@@ -220,15 +220,21 @@ def short(value: object) -> str:
     return f"{number:.12g}"
 
 
-def nearest_names(name: str, names: Sequence[str]) -> str:
-    """The way out of a name that isn't there: those like it, or the first of all."""
+def did_you_mean(name: str, names: Iterable[str], *, otherwise: str = "") -> str:
+    """How to fix a name that isn't there: those like it, or else what to choose from, by default the first names."""
+    names = list(names)
     plain = {one: re.sub(r"[^0-9a-z]", "", one.lower()) for one in names}
     wanted = re.sub(r"[^0-9a-z]", "", name.lower())
     near = [one for one in names if wanted and wanted in plain[one]]
     for alike in difflib.get_close_matches(wanted, plain.values(), n=2):
         near += [one for one in names if plain[one] == alike]
     near = list(dict.fromkeys(near))[:3]
-    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"choose from {comma_list(names)}"
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else otherwise or f"choose from {comma_list(names)}"
+
+
+def comma_separated(text: str) -> list[str]:
+    """a, b and c of 'a, b,c', empty ones left out."""
+    return [part for each in text.split(",") if (part := each.strip())]
 
 
 def is_empty(cell: object) -> bool:

@@ -1,9 +1,13 @@
 """Progress and results in the terminal, drawn by Rich."""
 
+import atexit
+import json
+import shlex
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -26,12 +30,12 @@ class TerminalProgress(Progress):
         self.title = ""
         self.total: float | None = None
         self.started = 0.0
-        self.said = 0.0
+        self.last_line = 0.0
 
     def stage(self, title: str, *, total: float | None = None) -> None:
         self.close()
         self.title, self.total, self.started = title, total, time.monotonic()
-        self.said = self.started
+        self.last_line = self.started
         if self.live:
             self.bar = RichProgress(
                 TextColumn("[bold]{task.description:<9}"),
@@ -48,8 +52,8 @@ class TerminalProgress(Progress):
     def update(self, done: float, text: str = "") -> None:
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, completed=done, where=escape(text))
-        elif time.monotonic() - self.said > QUIET_SECONDS:
-            self.said = time.monotonic()
+        elif time.monotonic() - self.last_line > QUIET_SECONDS:
+            self.last_line = time.monotonic()
             share = f" {done / self.total:4.0%}" if self.total else ""
             self.console.print(f"{self.title:<9}{share} {escape(text)}", highlight=False)
 
@@ -71,6 +75,33 @@ def standard_console(*, error: bool = False) -> Console:
     """For results and progress: standard output (or error), wide enough for a table when it is a file."""
     terminal = (sys.stderr if error else sys.stdout).isatty()
     return Console(width=None if terminal else 110, stderr=error)
+
+
+def open_console(as_json: bool = False) -> tuple[Console, TerminalProgress]:
+    """Where a command talks: standard output, or standard error when it prints JSON."""
+    console = standard_console(error=as_json)
+    progress = TerminalProgress(console)
+    atexit.register(progress.close)  # however it ends, the terminal's cursor comes back
+    return console, progress
+
+
+def present(console: Console, shown: Any) -> None:
+    """A document on the terminal."""
+    from mixopt.report.terminal import show
+
+    if callable(shown):  # until every kind's answer is a document
+        shown(console)
+    else:
+        show(console, shown)
+
+
+def print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+
+
+def command_line() -> str:
+    """The command as it was typed, for records of how they were made."""
+    return shlex.join(["mixopt", *sys.argv[1:]])
 
 
 def show_paths(console: Console, paths: Sequence[tuple[str, Path]]) -> None:

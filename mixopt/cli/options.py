@@ -1,38 +1,39 @@
-"""Options that several commands on tables of runs share."""
+"""Options of the command line that several commands share, each declared once, and their values parsed."""
 
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-TABLES = "Options for a table of runs"
+from mixopt.errors import MixoptError
+from mixopt.formatting import comma_separated, did_you_mean
 
+if TYPE_CHECKING:
+    from mixopt.runs.read import Reading
+
+ALL = "all"  # stands for every loss, or every predictor, of that name there is none
+TABLES = "a .csv, .tsv or .parquet file with a run a row, or two: mixtures, then losses"
+
+Tables = Annotated[list[Path], typer.Argument(metavar="RUNS.csv [METRICS.csv]", help=TABLES)]
+Target = Annotated[
+    str | None, typer.Option("--target", "-t", metavar="LOSS", help="the loss to minimise, a=0.7,b=0.3 or all")
+]
 Predictors = Annotated[
     str | None,
     typer.Option(metavar="A,B", help="predictors to judge, or all (see README); default: those that studies try"),
 ]
 Folds = Annotated[int | None, typer.Option(min=2, help="folds of held-out mixtures (default: as the runs bear)")]
 Seed = Annotated[int, typer.Option(min=0, help="of folds, starts and search")]
-Weights = Annotated[
-    str | None,
-    typer.Option(metavar="COLUMNS", help="weight columns: a prefix, a,b or domain=column,domain=column"),
-]
-Losses = Annotated[
-    str | None,
-    typer.Option(metavar="COLUMNS", help="loss columns: a prefix, a,b or text=column,text=column"),
-]
 Where = Annotated[
     list[str] | None,
     typer.Option(metavar="CONDITION", help="read only rows with e.g. model_size=122M, step>=1000; may be repeated"),
-]
-On = Annotated[str | None, typer.Option(metavar="COLUMN", help="the runs' id, which joins two files")]
-Params = Annotated[str | None, typer.Option(metavar="COLUMN", help="parameters: a column, or a number such as 70M")]
-Tokens = Annotated[
-    str | None, typer.Option(metavar="COLUMN", help="training tokens: a column, or a number such as 20B")
-]
-LastStep = Annotated[bool, typer.Option("--last-step", help="Of a run with several rows keep the last.")]
-Renormalise = Annotated[
-    bool, typer.Option("--renormalise", help="Divide weights that don't sum to 1 by their sum (percents, say).")
 ]
 Html = Annotated[Path | None, typer.Option(metavar="FILE.html", help="write a report as well")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, progress elsewhere.")]
@@ -76,3 +77,148 @@ PlanColumns = Annotated[
     str | None,
     typer.Option("--columns", metavar="MAP", help="of --runs, such as params=size,tokens=seen,unique=U,loss=val"),
 ]
+
+
+# How a table of runs is read
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """Which columns and rows of a table are the runs: options as they are typed."""
+
+    weights: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMNS", help="weight columns: a prefix, a,b or domain=column,domain=column"),
+    ] = None
+    losses: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMNS", help="loss columns: a prefix, a,b or text=column,text=column"),
+    ] = None
+    where: Where = None
+    on: Annotated[str | None, typer.Option(metavar="COLUMN", help="the runs' id, which joins two files")] = None
+    params: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="parameters: a column, or a number such as 70M")
+    ] = None
+    tokens: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="training tokens: a column, or a number such as 20B")
+    ] = None
+    last_step: Annotated[bool, typer.Option("--last-step", help="Of a run with several rows keep the last.")] = False
+    renormalise: Annotated[
+        bool, typer.Option("--renormalise", help="Divide weights that don't sum to 1 by their sum (percents, say).")
+    ] = False
+
+    def of(self, files: Sequence[Path]) -> Reading:
+        """These files, read with these options."""
+        from mixopt.runs.read import Reading
+
+        where = tuple(self.where or ())
+        return Reading(
+            files, self.weights, self.losses, self.on, where, self.params, self.tokens, self.last_step, self.renormalise
+        )
+
+
+def table_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorates a command: its parameter `table` becomes the options of TableOptions, after its own.
+
+    names: of the options that the command takes; all by default.
+    """
+    declared = inspect.signature(TableOptions, eval_str=True).parameters
+    taken = [declared[name] for name in names or declared]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def with_options(**given: Any) -> None:
+            table = TableOptions(**{option.name: given.pop(option.name) for option in taken})
+            command(**given, table=table)
+
+        own = inspect.signature(command, eval_str=True)
+        parameters = [option for name, option in own.parameters.items() if name != "table"] + taken
+        with_options.__signature__ = own.replace(parameters=parameters)  # pyright: ignore[reportAttributeAccessIssue]
+        return with_options
+
+    return decorate
+
+
+# Their values
+
+
+def target_weights(text: str | None, losses: Sequence[str]) -> dict[str, float]:
+    """A target as an option gives it: a loss, several (a,b: equal weights), a=0.7,b=0.3, or all of them.
+
+    losses: those that the runs have. Raises MixoptError for others, and for weights that don't sum to 1.
+    """
+    from mixopt.study.config import SUM_TOLERANCE
+
+    if text is None:
+        if len(losses) == 1:
+            return {losses[0]: 1.0}
+        raise MixoptError(
+            f"--target is missing: name the loss to minimise, a=0.7,b=0.3 or {ALL} (equal weights); "
+            + did_you_mean("", losses)
+        )
+    if text in losses:
+        return {text: 1.0}
+    if text == ALL:
+        return {name: 1 / len(losses) for name in losses}
+    parts = comma_separated(text)
+    weighted = [_weighted(part, losses) for part in parts]
+    names = [name for name, _ in weighted]
+    for name in names:
+        if name not in losses:
+            raise MixoptError(f"--target: the runs have no loss {name!r}: {did_you_mean(name, losses)}")
+    if len(set(names)) < len(names) or not names:
+        raise MixoptError(f"--target {text!r}: name each loss once")
+    shares = [share for _, share in weighted]
+    if all(share is None for share in shares):
+        return {name: 1 / len(names) for name in names}
+    given = [share for share in shares if share is not None]
+    total = math.fsum(given)
+    if len(given) < len(shares) or min(given) < 0 or not abs(total - 1) <= SUM_TOLERANCE:
+        raise MixoptError(
+            f"--target {text!r}: give every loss a weight of 0 or more, and all of them a sum of 1, not {total:g}"
+        )
+    return {name: share for name, share in zip(names, given, strict=True) if share > 0}
+
+
+def _weighted(part: str, losses: Sequence[str]) -> tuple[str, float | None]:
+    """name=weight, or a name alone; names may hold = themselves."""
+    name, equals, weight = part.rpartition("=")
+    if part in losses or not equals:
+        return part, None
+    try:
+        return name.strip(), float(weight)
+    except ValueError:
+        raise MixoptError(f"--target: {weight!r} in {part!r} is not a number: write name=0.7") from None
+
+
+def losses_to_fit(text: str | None, target: Mapping[str, float], losses: Sequence[str]) -> list[str]:
+    """The losses to fit: those of the target, and those that --also names, in the table's order."""
+    names = [] if text is None else comma_separated(text)
+    if names == [ALL] and ALL not in losses:
+        return list(losses)
+    for name in names:
+        if name not in losses:
+            raise MixoptError(f"--also: the runs have no loss {name!r}: {did_you_mean(name, losses)}")
+    return [name for name in losses if name in target or name in names]
+
+
+def names_among(known: Iterable[str], text: str, option: str) -> list[str]:
+    """a,b as names, each once; all: every known one. Raises MixoptError for others."""
+    every = list(known)
+    if text == ALL:
+        return every
+    names = list(dict.fromkeys(comma_separated(text)))
+    for name in names:
+        if name not in every:
+            hint = did_you_mean(name, every, otherwise=f"choose from {', '.join(every)}")
+            raise MixoptError(f"{option}: there is no {name!r}: {hint}")
+    if not names:
+        raise MixoptError(f"{option}: name one or more of {', '.join(every)}, or {ALL}")
+    return names
+
+
+def predictor_names(text: str) -> list[str]:
+    """The predictors to judge, of a,b,c or all."""
+    from regressors import PREDICTORS
+
+    return names_among(PREDICTORS, text, "--predictors")

@@ -1,71 +1,68 @@
-"""What `mixopt scale` does, and how it shows what it found."""
+"""`mixopt scale`: the best mixture for larger models and more tokens, from a table of runs of several sizes."""
 
 from __future__ import annotations
 
-import atexit
-import json
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from mixopt.cli import table_options
-from mixopt.cli.console import TerminalProgress, show_paths, standard_console
+import typer
+
+from mixopt.cli import options
+from mixopt.cli.console import command_line, open_console, print_json, show_paths
 from mixopt.errors import MixoptError
-from mixopt.runs.read import Reading, column_or_count
-from mixopt.scaling.summary import show
 
 SHOWN = ("law", "target", "domains", "texts", "at", "trained", "pools", "made", "evidence")
 
 
+@options.table_options()
 def scale(
-    given: Reading,
-    *,
-    target: str | None,
-    at_params: str | None,
-    at_tokens: str | None,
-    pools: Sequence[str] | None,
-    compute: str | None,
-    laws: str | None,
-    seed: int,
-    out: Path | None,
-    as_json: bool,
+    files: options.Tables,
+    table: options.TableOptions,
+    target: options.Target = None,
+    at_params: options.AtParams = None,
+    at_tokens: options.AtTokens = None,
+    pool: options.Pools = None,
+    compute: options.Budget = None,
+    laws: options.Laws = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="the fit (default: RUNS.scale.json)")] = None,
+    seed: options.Seed = 0,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Reads, judges, fits, searches; writes the fit and shows it."""
+    """Predict the best mixture, and its loss, for larger models or more tokens than a table's runs have."""
     from mixopt.runs.scales import read_scales
     from mixopt.scaling.fit import fit_scale
     from mixopt.scaling.stored import is_scale
+    from mixopt.scaling.summary import show
 
+    given = table.of(files)
     if not given.of_tables:
         raise MixoptError(f"{given.files[0]}: not a table of runs (.csv, .tsv, .parquet)")
-    console = standard_console(error=as_json)
-    progress = TerminalProgress(console)
-    atexit.register(progress.close)  # however it ends, the terminal's cursor comes back
+    console, progress = open_console(as_json)
     path = out or Path(f"{given.name}.scale.json")
     if path.exists() and not is_scale(path):
         raise MixoptError(f"{path} is there already and is no fit over scales: choose another name with --out")
     wanted = {
         "at_params": count("at-params", at_params),
         "at_tokens": count("at-tokens", at_tokens),
-        "pools": pool_counts(pools),
+        "pools": pool_counts(pool),
         "compute": count("compute", compute),
     }
     names = law_names(laws)
-    table = read_scales(given, progress)
+    runs = read_scales(given, progress)
     fitted = fit_scale(
-        table,
-        table_options.target_weights(target, table.targets),
+        runs,
+        options.target_weights(target, runs.targets),
         names,
         **wanted,
         seed=seed,
         source=given.record(),
-        command=shlex.join(["mixopt", *sys.argv[1:]]),
+        command=command_line(),
         progress=progress,
     )
     fitted.save(path)
     if as_json:
-        told = {key: fitted.record[key] for key in SHOWN}
-        sys.stdout.write(json.dumps(told, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+        print_json({key: fitted.record[key] for key in SHOWN})
     else:
         show(console, fitted.record)
     show_paths(console, [("scale fit", path)])
@@ -73,6 +70,8 @@ def scale(
 
 def count(option: str, text: str | None) -> float | None:
     """1B and 1e9 as numbers. Raises MixoptError for anything else."""
+    from mixopt.runs.read import column_or_count
+
     value = column_or_count(text)
     if isinstance(value, str) or not (value is None or 0 < value < float("inf")):
         raise MixoptError(f"--{option} {text}: write a count above 0, such as 1e9, 300M or 20B")
@@ -96,17 +95,4 @@ def law_names(text: str | None) -> list[str] | None:
     """a,b as names of joint laws; None or all: every one. Raises MixoptError for others."""
     from regressors.estimators.joint import JOINT_LAWS
 
-    if text is None or text == table_options.EVERY:
-        return None
-    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    for name in names:
-        if name not in JOINT_LAWS:
-            raise MixoptError(
-                f"--laws: there is no {name!r}: choose from {', '.join(JOINT_LAWS)}, or {table_options.EVERY}"
-            )
-    if not names:
-        raise MixoptError(f"--laws: name one or more of {', '.join(JOINT_LAWS)}, or {table_options.EVERY}")
-    return names
-
-
-# What is shown
+    return None if text in (None, options.ALL) else options.names_among(JOINT_LAWS, text, "--laws")

@@ -1,37 +1,105 @@
-"""What the commands on tables of runs do: `mixopt fit`, `mixopt leaderboard` and `mixopt predict`."""
+"""Commands on tables of runs: `mixopt fit`, `mixopt leaderboard` and `mixopt predict`."""
 
 from __future__ import annotations
 
-import atexit
-import json
-import shlex
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
+import typer
 
-from mixopt.cli import table_options
-from mixopt.cli.console import TerminalProgress, show_paths, standard_console
+from mixopt.cli import options
+from mixopt.cli.console import command_line, open_console, present, print_json, show_paths
+from mixopt.cli.study import start
 from mixopt.errors import MixoptError
-from mixopt.mixture import summary
-from mixopt.runs.read import Reading, choice
-from mixopt.serialization import replacing, write_text
-from mixopt.version import versions
+from mixopt.serialization import write_text
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from mixopt.mixture.stored import StoredFit
-    from mixopt.runs.mixtures import Mixtures
-
-INSIDE = 1e-3  # a share of tokens: the rounding of printed weights is not outside the trained mixtures
-FEW = 3  # measured mixtures, below which there's nothing to score
-MANY_MIXTURES = 1000  # beyond, the way to the hull of the runs isn't measured: a linear program each
+    from mixopt.runs.read import Reading
 
 
-def only_a_study(given: Reading, settings: Mapping[str, Any]) -> Path:
+@options.table_options()
+def fit(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUNS.csv | STUDY.yaml", help=f"{options.TABLES}; or a study file"),
+    ],
+    table: options.TableOptions,
+    target: options.Target = None,
+    also: Annotated[
+        str | None, typer.Option(metavar="A,B", help="losses to fit beside the target's own, or all")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="the fit (default: RUNS.fit.json); of a study its folder"),
+    ] = None,
+    predictors: options.Predictors = None,
+    folds: options.Folds = None,
+    seed: options.Seed = 0,
+    html: options.Html = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Judge every predictor on held-out mixtures and fit the best: of a study, or of a table of runs."""
+    given = table.of(files)
+    if not given.of_tables:
+        settings = {"target": target, "also": also, "predictors": predictors, "folds": folds, "seed": seed}
+        _fit_study(_only_a_study(given, settings | {"html": html, "json": as_json}), out)
+        return
+    from mixopt.mixture.table import fit_table, kept_fit, stamp_of
+
+    console, progress = open_console(as_json)
+    names = _predictors(predictors)
+    path = out or Path(f"{given.name}.fit.json")
+    runs = given.table(progress)
+    objective = options.target_weights(target, runs.targets)
+    extra = options.losses_to_fit(also, objective, runs.targets)
+    stamp = stamp_of(given.record(), objective, extra, predictors=names, folds=folds, seed=seed)
+    record = kept_fit(path, stamp)
+    if record is None:
+        replaces = path.exists()
+        fitted = fit_table(
+            runs,
+            objective,
+            names,
+            name=given.name,
+            also=extra,
+            folds=folds,
+            seed=seed,
+            source=given.record() | {"stamp": stamp},
+            command=command_line(),
+            progress=progress,
+        )
+        fitted.save(path)
+        record = fitted.record
+        if replaces:
+            progress.note(f"{path} held another fit, which this one has replaced.")
+    else:
+        progress.stage("fit")
+        progress.finish(f"{record['predictor']}, as before")
+    paths = [("fit", path)]
+    if html:
+        from mixopt.mixture.report.tables import render_fit
+
+        write_text(html, render_fit(record, runs.frame))
+        paths.append(("report", html))
+    if as_json:
+        print_json({key: record[key] for key in ("predictor", "target", "domains", "texts", "made", "evidence")})
+    else:
+        from mixopt.mixture import summary
+
+        summary.show_fit(console, record)
+    show_paths(console, paths)
+
+
+def _fit_study(study: Path, out: Path | None) -> None:
+    from mixopt.study import pipeline
+
+    session, console = start(study, out)
+    fitted = session.kind.fit(session, pipeline.finished_runs(session))
+    present(console, session.kind.fit_document(fitted))
+
+
+def _only_a_study(given: Reading, settings: Mapping[str, object]) -> Path:
     """The study file that a command was given in place of tables. Raises MixoptError for options that tables have."""
     first = given.files[0]
     for path in given.files:
@@ -48,87 +116,41 @@ def only_a_study(given: Reading, settings: Mapping[str, Any]) -> Path:
     return first
 
 
-def fit(
-    given: Reading,
-    *,
-    target: str | None,
-    also: str | None,
-    predictors: str | None,
-    folds: int | None,
-    seed: int,
-    out: Path | None,
-    html: Path | None,
-    as_json: bool,
-) -> None:
-    """Reads, judges, fits, searches; writes the fit and shows it. The same again is not done again."""
-    from mixopt.mixture.table import fit_table, kept_fit, stamp_of
+def _predictors(text: str | None) -> list[str]:
+    """The predictors to judge: those named, or by default those that studies try."""
+    from mixopt.mixture.config import TRIED
 
-    console, progress = _console(as_json)
-    names = table_options.predictor_names(predictors)
-    path = out or Path(f"{given.name}.fit.json")
-    table = given.table(progress)
-    aim = table_options.target_weights(target, table.targets)
-    extra = table_options.extra_texts(also, aim, table.targets)
-    stamp = stamp_of(given.record(), aim, extra, predictors=names, folds=folds, seed=seed)
-    record = kept_fit(path, stamp)
-    if record is None:
-        replaces = path.exists()
-        fitted = fit_table(
-            table,
-            aim,
-            names,
-            name=given.name,
-            also=extra,
-            folds=folds,
-            seed=seed,
-            source=given.record() | {"stamp": stamp},
-            command=_typed(),
-            progress=progress,
-        )
-        fitted.save(path)
-        record = fitted.record
-        if replaces:
-            progress.note(f"{path} held another fit, which this one has replaced.")
-    else:
-        progress.stage("fit")
-        progress.finish(f"{record['predictor']}, as before")
-    paths = [("fit", path)]
-    if html:
-        from mixopt.mixture.report.tables import render_fit
-
-        write_text(html, render_fit(record, table.frame))
-        paths.append(("report", html))
-    if as_json:
-        _print_json({key: record[key] for key in ("predictor", "target", "domains", "texts", "made", "evidence")})
-    else:
-        summary.show_fit(console, record)
-    show_paths(console, paths)
+    return list(TRIED) if text is None else options.predictor_names(text)
 
 
+@options.table_options()
 def leaderboard(
-    given: Reading,
-    *,
-    target: str | None,
-    predictors: str | None,
-    folds: int | None,
-    seed: int,
-    html: Path | None,
-    as_json: bool,
+    files: options.Tables,
+    table: options.TableOptions,
+    target: Annotated[
+        str | None, typer.Option("--target", "-t", metavar="LOSS", help="also score a loss, a=0.7,b=0.3 or all alone")
+    ] = None,
+    predictors: options.Predictors = None,
+    folds: options.Folds = None,
+    seed: options.Seed = 0,
+    html: options.Html = None,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Reads the runs, judges every predictor on every loss and shows it."""
+    """Judge every predictor on every loss of a table of runs."""
     from mixopt.mixture.leaderboard import leaderboard as judged
+    from mixopt.version import versions
 
-    console, progress = _console(as_json)
-    names = table_options.predictor_names(predictors, table_options.predictor_names(table_options.EVERY))
-    table = given.table(progress)
-    aim = table_options.target_weights(target, table.targets) if target else None
+    console, progress = open_console(as_json)
+    names = options.predictor_names(options.ALL if predictors is None else predictors)
+    given = table.of(files)
+    runs = given.table(progress)
     record = judged(
-        table,
+        runs,
         names,
-        target=aim,
+        target=options.target_weights(target, runs.targets) if target else None,
         folds=folds,
         seed=seed,
-        source=given.record() | {"name": given.name, "command": _typed(), "versions": versions()},
+        source=given.record() | {"name": given.name, "command": command_line(), "versions": versions()},
         progress=progress,
     )
     if html:
@@ -136,138 +158,59 @@ def leaderboard(
 
         write_text(html, render_leaderboard(record))
     if as_json:
-        _print_json(record)
+        print_json(record)
     else:
+        from mixopt.mixture import summary
+
         summary.show_board(console, record)
     if html:
         show_paths(console, [("report", html)])
 
 
+@options.table_options("weights", "where", "renormalise")
 def predict(
-    fitted: Path,
-    mixtures: Path,
-    *,
-    level: float,
-    out: Path | None,
-    weights: str | None,
-    where: Sequence[str],
-    renormalise: bool,
-    as_json: bool,
+    fitted: Annotated[Path, typer.Argument(metavar="FIT.json", help="what `mixopt fit RUNS.csv` wrote")],
+    mixtures: Annotated[Path, typer.Argument(metavar="MIXTURES.csv", help="a mixture a row, a column a domain")],
+    table: options.TableOptions,
+    level: Annotated[float, typer.Option(min=0.01, max=0.99, help="of the intervals")] = 0.8,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE.csv", help="write the predictions")] = None,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Reads a fit and mixtures, and shows their predicted losses."""
+    """Predict the target loss of mixtures from a fit, with intervals."""
     from mixopt.mixture.stored import load_fit
+    from mixopt.mixture.table import predictions, write_predictions
     from mixopt.runs.mixtures import read_mixtures
+    from mixopt.runs.read import choice
+    from mixopt.scaling.stored import is_scale
 
-    console, progress = _console(as_json)
+    if is_scale(fitted):
+        raise MixoptError(
+            f"{fitted}: a fit over scales: in Python, mixopt.load_scale(...).predict(mixtures, params=...)"
+        )
+    console, progress = open_console(as_json)
     stored = load_fit(fitted)
-    options = stored.record["made"].get("options", {})
+    recorded = stored.record["made"].get("options", {})
     read = read_mixtures(
         mixtures,
         stored.domains,
         texts=list(stored.target),
-        weights=choice(weights or options.get("weights")),
-        losses=choice(options.get("losses")),
-        where=where,
-        strict=weights is not None,
-        renormalise=renormalise,
+        weights=choice(table.weights or recorded.get("weights")),
+        losses=choice(recorded.get("losses")),
+        where=table.where or (),
+        strict=table.weights is not None,
+        renormalise=table.renormalise,
         door="command",
     )
     for note in read.notes:
         progress.note(note)
-    told = predictions(stored, read, level=level)
+    predicted = predictions(stored, read, level=level)
     if out:
-        _write_predictions(out, told["mixtures"])
+        write_predictions(out, predicted["mixtures"])
     if as_json:
-        _print_json(told)
+        print_json(predicted)
     else:
-        summary.show_predictions(console, told)
+        from mixopt.mixture import summary
+
+        summary.show_predictions(console, predicted)
     if out:
         show_paths(console, [("predictions", out)])
-
-
-def predictions(stored: StoredFit, given: Mixtures, *, level: float) -> dict[str, Any]:
-    """A row a mixture: predicted target loss and its interval, nearest run, and how far outside of all runs it is.
-
-    Where the file has the target's losses, also what was measured, and how good the predictions of unseen mixtures are.
-    """
-    shares = given.shares
-    loss, (low, high) = stored.predict(shares), stored.interval(shares, level=level)
-    texts = stored.losses(shares)
-    runs, distance = stored.nearest_run(shares)
-    outside = stored.outside(shares) if len(shares) <= MANY_MIXTURES else np.full(len(shares), np.nan)
-    weights = np.array(list(stored.target.values()))
-    measured = np.full(len(shares), np.nan) if given.losses is None else given.losses @ weights
-    rows = [
-        {
-            "mixture": name,
-            "loss": _number(loss[i]),
-            "low": _number(low[i]),
-            "high": _number(high[i]),
-            "measured": _number(measured[i]),
-            "nearest_run": runs[i],
-            "distance": _number(distance[i]),
-            "outside": _number(outside[i]),
-            "losses": {text: _number(texts[i, j]) for j, text in enumerate(stored.texts)},
-        }
-        for i, name in enumerate(given.names)
-    ]
-    return {
-        "predictor": stored.predictor,
-        "target": stored.target,
-        "unit": "nats/token",
-        "level": level,
-        "inside": INSIDE,
-        "mixtures": rows,
-        "score": _score(loss, low, high, measured, distance),
-    }
-
-
-def _score(loss: Any, low: Any, high: Any, measured: Any, distance: Any) -> dict[str, Any] | None:
-    """How well measured losses were predicted: of mixtures new to the fit, or else of all; None without any."""
-    from regressors import rmse, spearman
-
-    known = np.isfinite(measured)
-    new = known & (distance > INSIDE)
-    asked = new if new.sum() >= FEW else known
-    if asked.sum() < FEW:
-        return None
-    held = (low <= measured) & (measured <= high)
-    return {
-        "mixtures": int(asked.sum()),
-        "new": bool(asked is new),
-        "spearman": _number(spearman(loss[asked], measured[asked])),
-        "rmse": rmse(loss[asked], measured[asked]),
-        "covered": float(held[asked].mean()),
-    }
-
-
-def _write_predictions(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    import pandas as pd
-
-    flat = [
-        {key: value for key, value in row.items() if key != "losses"}
-        | {f"loss/{text}": value for text, value in row["losses"].items()}
-        for row in rows
-    ]
-    with replacing(path) as half:
-        pd.DataFrame(flat).to_csv(half, index=False)
-
-
-def _console(as_json: bool) -> tuple[Console, TerminalProgress]:
-    """Where a command talks: standard output, or with --json standard error."""
-    console = standard_console(error=as_json)
-    progress = TerminalProgress(console)
-    atexit.register(progress.close)  # however it ends, the terminal's cursor comes back
-    return console, progress
-
-
-def _typed() -> str:
-    return shlex.join(["mixopt", *sys.argv[1:]])
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None

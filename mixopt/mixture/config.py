@@ -36,9 +36,8 @@ TRIED = (
 
 def name_of_predictor(value: str) -> str:
     if value not in PREDICTORS:
-        raise ValueError(
-            f"no predictor is called {value!r}: {did_you_mean(value, PREDICTORS, most=len(PREDICTORS))}"
-        )
+        hint = did_you_mean(value, PREDICTORS, otherwise=f"choose from {', '.join(PREDICTORS)}")
+        raise ValueError(f"no predictor is called {value!r}: {hint}")
     return value
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mixopt.errors import MixoptError
 from mixopt.mixture.config import TRIED
 from mixopt.mixture.fit import fit_runs
@@ -14,13 +16,17 @@ from mixopt.mixture.stored import StoredFit, is_fit, read_record, record_of, sto
 from mixopt.runs.objective import narrowed, target_of
 from mixopt.runs.stored import table_digest
 from mixopt.search.simplex import searched
-from mixopt.serialization import digest
+from mixopt.serialization import digest, replacing
 from mixopt.study.progress import Progress
 from mixopt.version import versions
 
 if TYPE_CHECKING:
+    from mixopt.runs.mixtures import Mixtures
     from mixopt.runs.table import RunTable
 
+ROUNDING = 1e-3  # a share of tokens: the rounding of printed weights is not outside the trained mixtures
+MIN_SCORED = 3  # measured mixtures, below which there's nothing to score
+MAX_HULL_DISTANCES = 1000  # mixtures, beyond which the distance to the runs' hull isn't measured: a linear program each
 TRIALS = 1000  # mixtures that the search tries, as many as a study's
 
 
@@ -103,3 +109,76 @@ def kept_fit(path: Path, stamp: str) -> dict[str, Any] | None:
     except MixoptError:
         return None  # half a fit, or an older mixopt's
     return record if record["made"].get("stamp") == stamp else None
+
+
+def predictions(stored: StoredFit, given: Mixtures, *, level: float) -> dict[str, Any]:
+    """A row a mixture: predicted target loss and its interval, nearest run, and how far outside of all runs it is.
+
+    Where the file has the target's losses, also what was measured, and how good the predictions of unseen mixtures are.
+    """
+    shares = given.shares
+    loss, (low, high) = stored.predict(shares), stored.interval(shares, level=level)
+    texts = stored.losses(shares)
+    runs, distance = stored.nearest_run(shares)
+    outside = stored.outside(shares) if len(shares) <= MAX_HULL_DISTANCES else np.full(len(shares), np.nan)
+    weights = np.array(list(stored.target.values()))
+    measured = np.full(len(shares), np.nan) if given.losses is None else given.losses @ weights
+    rows = [
+        {
+            "mixture": name,
+            "loss": _number(loss[i]),
+            "low": _number(low[i]),
+            "high": _number(high[i]),
+            "measured": _number(measured[i]),
+            "nearest_run": runs[i],
+            "distance": _number(distance[i]),
+            "outside": _number(outside[i]),
+            "losses": {text: _number(texts[i, j]) for j, text in enumerate(stored.texts)},
+        }
+        for i, name in enumerate(given.names)
+    ]
+    return {
+        "predictor": stored.predictor,
+        "target": stored.target,
+        "unit": "nats/token",
+        "level": level,
+        "inside": ROUNDING,
+        "mixtures": rows,
+        "score": _score(loss, low, high, measured, distance),
+    }
+
+
+def _score(loss: Any, low: Any, high: Any, measured: Any, distance: Any) -> dict[str, Any] | None:
+    """How well measured losses were predicted: of mixtures new to the fit, or else of all; None without any."""
+    from regressors import rmse, spearman
+
+    known = np.isfinite(measured)
+    new = known & (distance > ROUNDING)
+    scored = new if new.sum() >= MIN_SCORED else known
+    if scored.sum() < MIN_SCORED:
+        return None
+    held = (low <= measured) & (measured <= high)
+    return {
+        "mixtures": int(scored.sum()),
+        "new": bool(scored is new),
+        "spearman": _number(spearman(loss[scored], measured[scored])),
+        "rmse": rmse(loss[scored], measured[scored]),
+        "covered": float(held[scored].mean()),
+    }
+
+
+def write_predictions(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A CSV with a row a mixture, and a column loss/<name> for every loss."""
+    import pandas as pd
+
+    flat = [
+        {key: value for key, value in row.items() if key != "losses"}
+        | {f"loss/{text}": value for text, value in row["losses"].items()}
+        for row in rows
+    ]
+    with replacing(path) as half:
+        pd.DataFrame(flat).to_csv(half, index=False)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import as_number, comma_list, counted, is_empty, nearest_names
+from mixopt.formatting import as_number, comma_list, counted, did_you_mean, is_empty
 from mixopt.runs.columns import ABOUT
 from mixopt.runs.filters import keeping
 from mixopt.runs.source import Table, read_table
@@ -133,7 +133,7 @@ def _column(table: Table, key: str, given: str | None) -> str | None:
     if given is not None:
         if given not in table.columns:
             raise MixoptError(
-                f"{table.path}: no column {given!r} (--{key.replace('_', '-')}): {nearest_names(given, table.columns)}"
+                f"{table.path}: no column {given!r} (--{key.replace('_', '-')}): {did_you_mean(given, table.columns)}"
             )
         return given
     lower = {column.lower(): column for column in reversed(table.columns)}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import as_number, comma_list, is_empty, nearest_names, told_values
+from mixopt.formatting import as_number, comma_list, did_you_mean, is_empty, told_values
 from mixopt.runs.columns import about
 from mixopt.runs.source import Door, Table, read_table, setting
 
@@ -117,7 +117,7 @@ def keeping(tables: list[Table], where: str | Sequence[str] | None) -> list[Tabl
             columns = list(dict.fromkeys(column for table in tables for column in table.columns))
             raise MixoptError(
                 f"{tables[0].path}: no column {condition.column!r} ({tables[0].setting('where')}): "
-                + nearest_names(condition.column, columns)
+                + did_you_mean(condition.column, columns)
             )
         tables = [_matching(table, condition) if table in having else table for table in tables]
     return tables

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import as_number, is_empty, nearest_names
+from mixopt.formatting import as_number, did_you_mean, is_empty
 from mixopt.runs.columns import ONE_LOSS
 from mixopt.runs.filters import keeping
 from mixopt.runs.source import Table, read_table
@@ -68,7 +68,7 @@ def read_plan_runs(path: Path, *, columns: Mapping[str, str] | None = None, wher
         if found[key] is None:
             raise MixoptError(
                 f"{path}: no column for {key} (one of {', '.join(NAMES[key])}): name it with "
-                f"`--columns {key}=...`; {nearest_names(key, table.columns)}"
+                f"`--columns {key}=...`; {did_you_mean(key, table.columns)}"
             )
     used = {key: column for key, column in found.items() if column is not None}
     kept = [row for row, cell in enumerate(table.cells(used["loss"])) if not is_empty(cell)]
@@ -95,7 +95,7 @@ def column_of(table: Table, key: str, chosen: str | None) -> str | None:
     if chosen is not None:
         if chosen not in table.columns:
             raise MixoptError(
-                f"{table.path}: no column {chosen!r} (`--columns {key}=`): {nearest_names(chosen, table.columns)}"
+                f"{table.path}: no column {chosen!r} (`--columns {key}=`): {did_you_mean(chosen, table.columns)}"
             )
         return chosen
     lower = {column.lower(): column for column in reversed(table.columns)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib import import_module
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from mixopt.errors import MixoptError
+from mixopt.formatting import did_you_mean
 from mixopt.study.config import AnyStudy, Problems
 from mixopt.study.progress import Progress
 
@@ -133,6 +133,5 @@ def kind_named(name: object) -> StudyKind[Any, Any, Any]:
     if isinstance(name, str) and name in KINDS:
         module, _, cls = KINDS[name].partition(":")
         return getattr(import_module(module), cls)()
-    near = difflib.get_close_matches(str(name), KINDS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(KINDS)}"
+    hint = did_you_mean(str(name), KINDS, otherwise=f"choose from {', '.join(KINDS)}")
     raise MixoptError(f"no kind of study is called {name!r}: {hint}")

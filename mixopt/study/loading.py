@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from mixopt.errors import MixoptError
+from mixopt.formatting import did_you_mean
 from mixopt.study.config import AnyStudy
 from mixopt.study.kind import DEFAULT, StudyKind, kind_named
 
@@ -92,12 +93,9 @@ def explain(
     where = known_part(error["loc"], data)
     what = error["type"]
     if what == "extra_forbidden":
-        import difflib
-
         key = str(error["loc"][-1])
         allowed = allowed_keys(error["loc"][:-1], kind.record)
-        near = difflib.get_close_matches(key, allowed, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"allowed here: {', '.join(allowed)}"
+        hint = did_you_mean(key, allowed, otherwise=f"allowed here: {', '.join(allowed)}")
         return f"{place(path, lines, where)}: unknown key; {hint}"
     if what == "missing":
         full = [str(part) for part in error["loc"]]

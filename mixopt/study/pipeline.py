@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from mixopt.report.html import render
+from mixopt.report.markdown import render as render_markdown
 from mixopt.serialization import write_text
 from mixopt.study.kind import Session, kind_named
 from mixopt.study.layout import Folder
@@ -64,11 +65,13 @@ def finished_runs(session: Session) -> Any:
     return session.kind.collect(session, planned(session)[0])
 
 
-def write_report(session: Session) -> Path:
-    """report.html from what is in the study folder."""
+def write_report(session: Session, *, markdown: Path | None = None) -> Path:
+    """report.html from what is in the study folder, and where one is asked for a Markdown file of the same."""
     session.progress.stage("report")
     path = session.folder.report
     page = session.kind.report(session)
+    if markdown is not None:
+        write_text(markdown, render_markdown(page))
     write_text(path, page if isinstance(page, str) else render(page))
     session.progress.finish(str(path))
     return path

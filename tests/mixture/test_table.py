@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import mixopt
 from mixopt.cli.main import main
-from mixopt.cli.table_options import target_weights
+from mixopt.cli.options import target_weights
 from mixopt.errors import MixoptError
 from mixopt.mixture.table import fit_table
 from mixopt.runs.mixtures import as_shares

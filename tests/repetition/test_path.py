@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mixopt.cli.main import present
+from mixopt.cli.console import present
 from mixopt.errors import MixoptError
 from mixopt.repetition.config import RepetitionStudy
 from mixopt.repetition.curves import best_epochs

@@ -1,0 +1,131 @@
+"""Commands on studies: `mixopt run` and its stages one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mixopt.cli.console import open_console, present, show_paths
+from mixopt.errors import MixoptError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mixopt.study.kind import Session
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="the study file")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="study folder (default: studies/<name>)")]
+Markdown = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.md", help="write it as Markdown as well; no file is overwritten"),
+]
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="where to write it")],
+    example: Annotated[str, typer.Option(help="which example: see --list")] = "quickstart",
+    list_examples: Annotated[bool, typer.Option("--list", help="List the examples and stop.")] = False,
+) -> None:
+    """Write a commented study file to start from."""
+    from mixopt.study import examples
+
+    if list_examples:
+        print("\n".join(examples.names()))
+        return
+    for path in examples.copy(example, folder):
+        print(path)
+
+
+def schema(kind: Annotated[str, typer.Option(help="of studies: mixture, repetition or continual")] = "mixture") -> None:
+    """Print the JSON Schema of study files."""
+    import json
+
+    from mixopt.study.kind import kind_named
+
+    print(json.dumps(kind_named(kind).record.model_json_schema(), indent=2))
+
+
+def run(study: StudyFile, out: Out = None) -> None:
+    """Do everything: prepare, design, train, fit, search, report, export. Skips what is done."""
+    from mixopt.study import pipeline
+
+    session, console = start(study, out)
+    present(console, session.kind.document(pipeline.run(session)))
+    show_paths(console, session.kind.outputs(session))
+
+
+def prepare(study: StudyFile, out: Out = None) -> None:
+    """Turn each domain's documents into token shards."""
+    from mixopt.study.prepare import prepare as do
+
+    session, _ = start(study, out, needs_corpora="prepare")
+    do(session.study, session.path, session.folder, session.progress)
+
+
+def design(study: StudyFile, out: Out = None) -> None:
+    """Plan the proxy runs: design.csv."""
+    from mixopt.study import pipeline
+
+    session, _ = start(study, out, needs_corpora="design")
+    pipeline.planned(session)
+
+
+def train(study: StudyFile, out: Out = None) -> None:
+    """Train the planned proxies that aren't trained yet."""
+    from mixopt.study import pipeline
+
+    session, _ = start(study, out, needs_corpora="train")
+    plan, shards = pipeline.planned(session)
+    session.kind.train(session, plan, shards)
+    session.kind.collect(session, plan)
+
+
+def recommend(study: StudyFile, out: Out = None) -> None:
+    """Answer the study's question from the runs that are there: the best mixture, or the best number of epochs."""
+    from mixopt.study import pipeline
+
+    session, console = start(study, out)
+    recommendation = session.kind.recommend(session, pipeline.finished_runs(session))
+    present(console, session.kind.document(recommendation))
+
+
+def report(study: StudyFile, out: Out = None, markdown: Markdown = None) -> None:
+    """Write report.html from what is in the study folder."""
+    from mixopt.study import pipeline
+
+    if markdown is not None and markdown.exists():
+        raise MixoptError(f"{markdown} is there already: choose another name for --markdown, or remove it")
+    session, _ = start(study, out)
+    pipeline.write_report(session, markdown=markdown)
+
+
+def export(study: StudyFile, out: Out = None) -> None:
+    """Write the recommendation as trainer configs: interleave_datasets probabilities and a Megatron blend."""
+    session, _ = start(study, out)
+    for path in session.kind.export(session):
+        print(path)
+
+
+def verify(study: StudyFile, out: Out = None) -> None:
+    """Really train what is recommended: a mixture beside the natural and the uniform one, or a continued run."""
+    from mixopt.study import pipeline
+
+    session, console = start(study, out, needs_corpora="verify")
+    verified = session.kind.verify(session)
+    pipeline.write_report(session)
+    present(console, session.kind.verification_document(verified))
+
+
+def start(study: Path, out: Path | None, *, needs_corpora: str | None = None) -> tuple[Session, Console]:
+    """The session and console of a command. Raises MixoptError when a command on corpora gets a study on runs."""
+    from mixopt.study.pipeline import open_session
+
+    console, progress = open_console()
+    session = open_session(study, out, progress)
+    if needs_corpora and session.study.brings_runs:
+        raise MixoptError(
+            f"{study}: runs: is given, so there is no text to {needs_corpora}; `mixopt run` goes on from the runs"
+        )
+    return session, console
