@@ -1,15 +1,22 @@
 """JSON artefacts: atomic writes, NaN as null, content hashes, and a cache keyed by what a file was made from."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from mixopt.errors import MixoptError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Json = dict[str, Any]  # a JSON object
 CACHE_KEY = "stamp"  # the key of a JSON artefact that holds its cache key
@@ -101,3 +108,30 @@ def stamp_of(path: Path) -> str | None:
     except (FileNotFoundError, ValueError):
         return None
     return value.get("stamp") if isinstance(value, dict) else None
+
+
+class Record:
+    """A result: a frozen dataclass with its JSON's keys as fields, a key that is a Python keyword with a _ after it.
+
+    record["key"] reads a field as JSON has it, so that scripts written for plain dicts go on working.
+    """
+
+    __pydantic_config__: ClassVar = {"alias_generator": lambda name: name.rstrip("_")}
+
+    def to_json(self: DataclassInstance) -> dict[str, Any]:
+        return asdict(self, dict_factory=lambda fields: {name.rstrip("_"): value for name, value in fields})
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Unknown keys are left out, those with a default may be missing. Raises ValueError for other content."""
+        return _reader(cls).validate_python(value)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.to_json()[key]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@cache
+def _reader(cls: type[Any]) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
