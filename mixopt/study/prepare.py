@@ -1,11 +1,11 @@
-"""Stage prepare: documents of each domain to token shards, made again only where something changed."""
+"""Corpus preparation: tokenizer training and token shards, redone only where their inputs changed."""
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mixopt.errors import MixoptError
-from mixopt.serialization import digest, read_json, stamp_of, write_json
+from mixopt.serialization import Json, cached, digest, read_json, write_json
 from mixopt.study.config import AnyStudy, Text
 from mixopt.study.layout import Folder
 from mixopt.study.loading import resolve
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from proxies.tokenizer import Tokenizer
 
 READERS = 1  # raise when proxies/ reads the same source as other documents: shards are then made again
-SAMPLE_BYTES = 4 << 20  # of text that the tokenizer is trained on, over all domains, at least ...
+MIN_SAMPLE_BYTES = 4 << 20  # of text that the tokenizer is trained on, over all domains, at least ...
 BYTES_PER_TOKEN = 2048  # ... and so much for each token of its vocabulary: less can't fill a large one
-MUCH_SHARED = 0.01  # of a domain's documents also in another: worth a sentence
+MIN_SHARED = 0.01  # of a domain's documents that must also stand in another for a note
 
 
 def prepare(study: AnyStudy, study_path: Path, folder: Folder, progress: Progress) -> dict[str, "Shard"]:
@@ -30,15 +30,15 @@ def prepare(study: AnyStudy, study_path: Path, folder: Folder, progress: Progres
     texts: dict[str, Text] = {**study.domains, **study.held_out}
     progress.stage("prepare", total=len(texts) + 1)
     documents = {name: open_documents(study, study_path, name, text) for name, text in texts.items()}
-    marks = {name: fingerprint(study, docs) for name, docs in documents.items()}
-    tokenizer = get_tokenizer(study, study_path, folder, documents, marks, progress)
+    fingerprints = {name: fingerprint(study, docs) for name, docs in documents.items()}
+    tokenizer = get_tokenizer(study, study_path, folder, documents, fingerprints, progress)
     shards = {}
     for i, (name, docs) in enumerate(documents.items()):
         progress.update(i + 1, name)
-        shards[name] = get_shard(study, folder, name, docs, marks[name], tokenizer)
+        shards[name] = get_shard(study, folder, name, docs, fingerprints[name], tokenizer)
     report = describe(shards, tokenizer)
     write_json(folder.corpora, report)
-    for message in remarks(report):
+    for message in corpus_notes(report):
         progress.note(message)
     tokens = sum(shard.meta.tokens for shard in shards.values())
     progress.finish(f"{len(shards)} texts, {tokens / 1e6:.1f}M tokens, vocabulary {tokenizer.size}")
@@ -90,48 +90,57 @@ def get_tokenizer(
     study_path: Path,
     folder: Folder,
     documents: dict[str, "Documents"],
-    marks: dict[str, str],
+    fingerprints: dict[str, str],
     progress: Progress,
 ) -> "Tokenizer":
     """The user's tokenizer, the one trained before on the same text, or one trained now."""
     from proxies.tokenizer import END, load, train
 
     wish = study.tokenizer
-    made_from = folder.shards / "tokenizer.stamp.json"
+    cache = folder.shards / "tokenizer.stamp.json"
     try:
         if wish.path or wish.hub:
-            tokenizer = load(resolve(study_path, wish.path) if wish.path else str(wish.hub))
-            stamp = digest(["given", tokenizer.hash])
-        else:
-            stamp = digest(["trained", wish.vocab, {name: marks[name] for name in study.domains}])
-            if stamp_of(made_from) == stamp and folder.tokenizer.exists():
-                return load(folder.tokenizer, end_token=END)
+            given = load(resolve(study_path, wish.path) if wish.path else str(wish.hub))
+
+            def keep() -> Json:
+                given.save(folder.tokenizer)
+                return {"end": given.end}
+
+            cached(cache, digest(["given", given.hash]), keep, needs=[folder.tokenizer])
+            return given
+
+        def compute() -> Json:
             progress.update(0, "training the tokenizer")
-            tokenizer = train(
+            trained = train(
                 {name: documents[name] for name in study.domains},
                 vocab_size=wish.vocab,
-                sample_bytes=max(SAMPLE_BYTES, wish.vocab * BYTES_PER_TOKEN),
+                sample_bytes=max(MIN_SAMPLE_BYTES, wish.vocab * BYTES_PER_TOKEN),
             )
+            trained.save(folder.tokenizer)
+            return {"end": trained.end}
+
+        key = digest(["trained", wish.vocab, {name: fingerprints[name] for name in study.domains}])
+        cached(cache, key, compute, needs=[folder.tokenizer])
+        return load(folder.tokenizer, end_token=END)
     except ValueError as error:
         raise MixoptError(f"{study_path}: {error}") from None
-    tokenizer.save(folder.tokenizer)
-    write_json(made_from, {"stamp": stamp, "end": tokenizer.end})
-    return tokenizer
 
 
 def get_shard(
-    study: AnyStudy, folder: Folder, name: str, documents: "Documents", mark: str, tokenizer: "Tokenizer"
+    study: AnyStudy, folder: Folder, name: str, documents: "Documents", fingerprint: str, tokenizer: "Tokenizer"
 ) -> "Shard":
     from proxies.shards import open_shard, write
 
     where = folder.shards / name
-    stamp = digest([mark, tokenizer.hash])
-    made_from = where / "stamp.json"
+    cache = where / "stamp.json"
+
+    def compute() -> Json:
+        cache.unlink(missing_ok=True)  # or a shard that is half written would pass for the one before
+        write(where, documents, tokenizer, val_fraction=study.prepare.val_fraction)
+        return {}
+
     try:
-        if stamp_of(made_from) != stamp:
-            made_from.unlink(missing_ok=True)
-            write(where, documents, tokenizer, val_fraction=study.prepare.val_fraction)
-            write_json(made_from, {"stamp": stamp})
+        cached(cache, digest([fingerprint, tokenizer.hash]), compute)
         return open_shard(where)
     except ValueError as error:
         raise MixoptError(f"domain {name!r}: {error}") from None
@@ -148,8 +157,8 @@ def open_shards(study: AnyStudy, folder: Folder) -> dict[str, "Shard"]:
         raise MixoptError(str(error)) from None
 
 
-def describe(shards: dict[str, "Shard"], tokenizer: "Tokenizer") -> dict[str, Any]:
-    """shards/corpora.json: what was read, what was wrong with it, what stands twice."""
+def describe(shards: dict[str, "Shard"], tokenizer: "Tokenizer") -> Json:
+    """shards/corpora.json: sizes of all corpora, problems met in reading them, and duplicates across them."""
     from proxies.shards import duplicates_across
 
     texts = {}
@@ -172,20 +181,20 @@ def describe(shards: dict[str, "Shard"], tokenizer: "Tokenizer") -> dict[str, An
     return {"texts": texts, "duplicates": overlaps, "vocab": tokenizer.size}
 
 
-def remarks(report: dict[str, Any]) -> list[str]:
-    """Sentences on what a user would want to know of the corpora."""
-    said = []
+def corpus_notes(report: Json) -> list[str]:
+    """Sentences on problems and duplicates of the corpora."""
+    notes = []
     words = {"empty": "empty", "no_text": "without text", "not_text": "not text", "bad_json": "broken JSON",
              "bad_utf8": "broken UTF-8", "unread_files": "files of another kind"}  # fmt: skip
     for name, text in report["texts"].items():
         met = [f"{text['problems'][key]} {word}" for key, word in words.items() if text["problems"].get(key)]
         if met:
             places = [place for found in text["problems"].get("places", {}).values() for place in found][:1]
-            said.append(f"{name}: left out {', '.join(met)}" + (f" (first: {places[0]})" if places else ""))
+            notes.append(f"{name}: left out {', '.join(met)}" + (f" (first: {places[0]})" if places else ""))
     for overlap in report["duplicates"]:
-        if max(overlap["first_share"], overlap["second_share"]) >= MUCH_SHARED:
-            said.append(
+        if max(overlap["first_share"], overlap["second_share"]) >= MIN_SHARED:
+            notes.append(
                 f"{overlap['first']} and {overlap['second']} share {overlap['texts']} documents word for word "
                 f"({overlap['first_share']:.0%} and {overlap['second_share']:.0%} of them)"
             )
-    return said
+    return notes
