@@ -98,7 +98,7 @@ def test_a_preset_knows_where_it_is_from_and_takes_counts_of_any_common_shape(na
 
 def test_presets_need_numpy_alone():
     heavy = ("scipy", "sklearn", "pandas", "torch")
-    code = f"import sys, regressors.presets; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, regressors.laws.presets; print([name for name in {heavy} if name in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 
