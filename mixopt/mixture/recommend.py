@@ -14,13 +14,13 @@ from mixopt.errors import MixoptError
 from mixopt.mixture.fit import Fitted
 from mixopt.mixture.predictions import Estimator, HeldOut, Judged, effects
 from mixopt.mixture.warnings import Evidence, cautions
-from mixopt.runs.objective import Target, target_of
+from mixopt.runs.objective import TARGET, Target, target_of
 from mixopt.runs.table import RunTable
 from mixopt.search.certificate import certify
 from mixopt.search.optimize import Found, objective_of, search
 from mixopt.search.shadow_prices import length_gain, shadow_prices
 from mixopt.search.simplex import Feasible, inside_hull, nearest
-from mixopt.serialization import digest, read_json, stamp_of, write_json
+from mixopt.serialization import CACHE_KEY, cached, digest, nan_to_null
 from mixopt.study.jobs import natural_mixture
 from mixopt.version import __version__
 
@@ -45,50 +45,48 @@ def advise(session: Session, fitted: Fitted, runs: RunTable | None = None) -> di
 
     study, folder, progress = session.study, session.folder, session.progress
     progress.stage("search")
-    table = fitted.table
+    table, settings, full = fitted.table, study.search, study.full
     pools = known_pools(session, table)
-    settings = study.search
-    full = study.full
+
+    def compute() -> dict[str, Any]:
+        allowed = feasible(
+            table.domains,
+            min_weight=settings.min_weight,
+            max_weight=settings.max_weight,
+            fixed=settings.fixed,
+            pools=pools,
+            tokens=full.tokens if full else None,
+            max_epochs=settings.max_epochs,
+        )
+        recommendation = recommend(
+            table,
+            fitted.estimator,
+            fitted.held_out,
+            allowed,
+            study=study.name,
+            predictor=fitted.name,
+            target=study.target_weights,
+            natural=natural(pools),
+            pools=pools,
+            full_params=full.params if full else None,
+            full_tokens=full.tokens if full else None,
+            sampler=settings.sampler,
+            trials=settings.trials,
+            storage=settings.storage or folder.search_journal,
+            noise=fitted.selection["noise"],
+            runs=runs,
+            seed=study.seed,
+        )
+        found = recommendation["search"]
+        progress.finish(
+            f"{found['trials']} trials with {found['sampler']}, polish gained {found['polish_gain']:.4f} nats/token"
+        )
+        return recommendation
+
     about = [settings.model_dump(), full and full.model_dump(), pools, study.name]
-    stamp = digest([__version__, TOLD, fitted.selection["stamp"], *about])
-    if stamp_of(folder.recommendation) == stamp and (settings.storage or folder.search_journal.exists()):
-        progress.finish("as before")
-        return read_json(folder.recommendation, made_by="run")
-    allowed = feasible(
-        table.domains,
-        min_weight=settings.min_weight,
-        max_weight=settings.max_weight,
-        fixed=settings.fixed,
-        pools=pools,
-        tokens=full.tokens if full else None,
-        max_epochs=settings.max_epochs,
-    )
-    recommendation = recommend(
-        table,
-        fitted.estimator,
-        fitted.held_out,
-        allowed,
-        study=study.name,
-        predictor=fitted.name,
-        target=study.target_weights,
-        natural=natural(pools),
-        pools=pools,
-        full_params=full.params if full else None,
-        full_tokens=full.tokens if full else None,
-        sampler=settings.sampler,
-        trials=settings.trials,
-        storage=settings.storage or folder.search_journal,
-        noise=fitted.selection["noise"],
-        runs=runs,
-        seed=study.seed,
-    )
-    recommendation["stamp"] = stamp
-    write_json(folder.recommendation, recommendation)
-    found = recommendation["search"]
-    progress.finish(
-        f"{found['trials']} trials with {found['sampler']}, polish gained {found['polish_gain']:.4f} nats/token"
-    )
-    return recommendation
+    key = digest([__version__, TOLD, fitted.selection[CACHE_KEY], *about])
+    needs = [] if settings.storage else [folder.search_journal]
+    return cached(folder.recommendation, key, compute, needs=needs, on_hit=lambda: progress.finish("as before"))
 
 
 def known_pools(session: Session, table: RunTable) -> dict[str, float | None]:
@@ -185,9 +183,10 @@ def recommend(
         proxy_params=_usual(table, "params"),
         level=level,
         optimism=judged.optimism,
-        sees_repetition=hasattr(estimator, "unique_gradient"),
+        sees_repetition=getattr(estimator, "unique_gradient", None) is not None,
         runs=runs,
     )
+    target_noise = next((row.get("sd") for row in noise if row.get("target") == TARGET), None)
     priced = shadow_prices(
         estimator,
         held_out.estimators,
@@ -196,12 +195,12 @@ def recommend(
         found.weights,
         pools=pools,
         tokens=full_tokens,
-        longer=length_gain(runs or table, aim, noise),
+        longer=length_gain(runs or table, aim, target_noise),
         level=level,
         seed=seed,
     )
     baseline = "uniform" if natural is None else "natural"
-    return _plain(
+    return nan_to_null(
         {
             "mixopt": __version__,
             "study": study,
@@ -219,7 +218,7 @@ def recommend(
             "optimism": judged.optimism,
             "search": _search_record(found, table)
             | {"certificate": asdict(certify(estimator, aim, feasible, found.weights))},
-            "shadow_prices": priced,
+            "shadow_prices": asdict(priced),
             "effects": effects(estimator, aim, feasible, found.weights, fallback=named["natural"]),
             "warnings": cautions(evidence),
         }
@@ -367,16 +366,3 @@ def domain_rows(
             }
         )
     return rows
-
-
-def _plain(value: Any) -> Any:
-    """value as JSON can hold it: numbers that aren't finite become null."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
