@@ -20,10 +20,10 @@ from mixopt.mixture.pool_ablation import (
     task_of,
     without_other_pools,
 )
-from mixopt.mixture.scores import plain, select
+from mixopt.mixture.scores import select
 from mixopt.runs.objective import TARGET, target_of
 from mixopt.runs.pools import common_unique, pool_shares
-from mixopt.serialization import digest, read_json, stamp_of, write_json
+from mixopt.serialization import CACHE_KEY, cached, digest, nan_to_null, read_json, write_json
 from mixopt.study.layout import Folder
 from mixopt.study.progress import Progress
 
@@ -89,19 +89,23 @@ def fit(
     unique: as in `fit_runs`. Raises MixoptError when too few mixtures are left to judge by.
     """
     fitted_on = runs_of(table)
-    stamp = stamp_for(fitted_on, table, study, unique)
-    if stamp_of(folder.selection) == stamp:
-        kept = load(folder, fitted_on)
+    key = cache_key(fitted_on, table, study, unique)
+
+    def compute() -> dict[str, Any]:
+        found = fit_runs(
+            table, study.target_weights, study.predictors, seed=study.seed, progress=progress, unique=unique
+        )
+        write_json(folder.fits / f"{found.name}.json", to_json(found, study) | {CACHE_KEY: key})
+        best = next(s for s in found.selection["scores"] if s["predictor"] == found.name and s["target"] == TARGET)
+        scores = (f"{best[score]:.3f}" if best[score] is not None else "unknown" for score in ("spearman", "rmse"))
+        progress.finish("{}: held-out Spearman {}, RMSE {} nats/token".format(found.name, *scores))
+        return found.selection
+
+    def reuse() -> None:
         progress.stage("fit")
-        progress.finish(f"{kept.name}, as before")
-        return kept
-    found = fit_runs(table, study.target_weights, study.predictors, seed=study.seed, progress=progress, unique=unique)
-    found = replace(found, selection=found.selection | {"stamp": stamp})
-    save(found, folder, study)
-    best = next(s for s in found.selection["scores"] if s["predictor"] == found.name and s["target"] == TARGET)
-    told = (f"{best[key]:.3f}" if best[key] is not None else "unknown" for key in ("spearman", "rmse"))
-    progress.finish("{}: held-out Spearman {}, RMSE {} nats/token".format(found.name, *told))
-    return found
+        progress.finish("as before")
+
+    return load(cached(folder.selection, key, compute, on_hit=reuse), folder, fitted_on)
 
 
 def fit_runs(
@@ -120,7 +124,7 @@ def fit_runs(
     runs have them, if all have the same. Without, what sees repetition has no place to predict at and is passed over.
     Other arguments and what is raised as there. Writes nothing; the caller ends the progress.
     """
-    from regressors.evaluation.cross_validation import rehearse
+    from regressors.evaluation.cross_validation import repeated_holdout
 
     progress = progress or Progress()
     unique = common_unique(runs_of(table)) if unique is None else unique
@@ -132,14 +136,14 @@ def fit_runs(
     rehearsals = REHEARSALS_OF_MANY if all_of_it.selection["mixtures"] > MANY else REHEARSALS
     try:
         estimator = task.fit(Y)
-        rehearsal = rehearse(
-            task.make, task.X, Y, all_of_it.groups, rehearsals=rehearsals, seed=seed, beside=task.beside
+        rehearsal = repeated_holdout(
+            task.make, task.X, Y, all_of_it.groups, repeats=rehearsals, seed=seed, auxiliary=task.beside
         )
     except ValueError as error:
         raise MixoptError(f"{chosen}: {error}") from None
     held_out = all_of_it.judged[chosen]
     models = [task.at(one, unique) for one in held_out.estimators]
-    held_out = replace(held_out, estimators=models, rehearsal=rehearsal)
+    held_out = replace(held_out, estimators=models, repeated_holdout=rehearsal)
     selection = with_r_star(all_of_it, chosen, estimator, target)
     return Fitted(chosen, task.at(estimator, unique), held_out, fitted_on, selection)
 
@@ -247,12 +251,12 @@ def judge(name: str, task: Task, Y: "Floats", groups: Any, *, folds: int, seed: 
     from regressors import cross_validate
 
     try:
-        return cross_validate(task.make, task.X, Y, groups, folds=folds, seed=seed, beside=task.beside)
+        return cross_validate(task.make, task.X, Y, groups, folds=folds, seed=seed, auxiliary=task.beside)
     except ValueError as error:
         raise MixoptError(f"{name}: {error}") from None
 
 
-def stamp_for(fitted_on: "RunTable", table: "RunTable", study: Study, unique: "Floats | None") -> str:
+def cache_key(fitted_on: "RunTable", table: "RunTable", study: Study, unique: "Floats | None") -> str:
     """Of everything that the fit depends on."""
     from mixopt.version import __version__
 
@@ -267,49 +271,43 @@ def stamp_for(fitted_on: "RunTable", table: "RunTable", study: Study, unique: "F
             np.where(np.isnan(table.losses), -1.0, table.losses).tolist(),
             list(map(str, table.kept["run_id"])),
             study.predictors,
-            None if shares is None else [plain(row) for row in shares],
+            nan_to_null(shares),
             list(map(str, table.kept["role"])) if "role" in table.kept else None,
-            None if unique is None else plain(unique),
+            nan_to_null(unique),
             study.seed,
             study.target_weights,
         ]
     )
 
 
-def save(found: Fitted, folder: Folder, study: Study) -> None:
-    """fits/<predictor>.json, then fits/selection.json, whose stamp makes the fit valid."""
+def to_json(found: Fitted, study: Study) -> dict[str, Any]:
+    """Content of fits/<predictor>.json."""
     import scipy
     import sklearn
 
     from mixopt.version import __version__
 
-    rehearsal = found.held_out.rehearsal
-    write_json(
-        folder.fits / f"{found.name}.json",
-        {
-            "stamp": found.selection["stamp"],
-            "predictor": found.name,
-            "domains": list(found.table.domains),
-            "texts": list(found.table.targets),
-            "seed": study.seed,
-            "versions": {"mixopt": __version__, "numpy": np.__version__, "scipy": scipy.__version__,
-                         "scikit-learn": sklearn.__version__},
-            "model": found.estimator.to_dict(),
-            "fold": found.held_out.fold.tolist(),
-            "fold_models": [estimator.to_dict() for estimator in found.held_out.estimators],
-            "held_out": [plain(row) for row in found.held_out.predicted],
-            "rehearsal": rehearsal.to_dict() if rehearsal else None,
-        },
-    )  # fmt: skip
-    write_json(folder.selection, found.selection)
+    rehearsal = found.held_out.repeated_holdout
+    return {
+        "predictor": found.name,
+        "domains": list(found.table.domains),
+        "texts": list(found.table.targets),
+        "seed": study.seed,
+        "versions": {"mixopt": __version__, "numpy": np.__version__, "scipy": scipy.__version__,
+                     "scikit-learn": sklearn.__version__},
+        "model": found.estimator.to_dict(),
+        "fold": found.held_out.fold.tolist(),
+        "fold_models": [estimator.to_dict() for estimator in found.held_out.estimators],
+        "held_out": nan_to_null(found.held_out.predicted),
+        "rehearsal": rehearsal.to_dict() if rehearsal else None,
+    }  # fmt: skip
 
 
-def load(folder: Folder, fitted_on: "RunTable") -> Fitted:
-    """What `save` wrote. Raises MixoptError when it is absent, or of other domains than the runs."""
+def load(selection: dict[str, Any], folder: Folder, fitted_on: "RunTable") -> Fitted:
+    """The chosen fit. Raises MixoptError when it is absent, or of other domains than the runs."""
     from regressors import HeldOut, from_dict
-    from regressors.evaluation.cross_validation import Rehearsal
+    from regressors.evaluation.cross_validation import RepeatedHoldout
 
-    selection = read_json(folder.selection, made_by="fit")
     path = folder.fits / f"{selection['chosen']}.json"
     kept = read_json(path, made_by="fit")
     if kept["domains"] != list(fitted_on.domains):
@@ -318,6 +316,6 @@ def load(folder: Folder, fitted_on: "RunTable") -> Fitted:
         predicted=np.array([[np.nan if x is None else x for x in row] for row in kept["held_out"]]),
         fold=np.array(kept["fold"]),
         estimators=[from_dict(model) for model in kept["fold_models"]],
-        rehearsal=Rehearsal.from_dict(kept["rehearsal"]) if kept["rehearsal"] else None,
+        repeated_holdout=RepeatedHoldout.from_dict(kept["rehearsal"]) if kept["rehearsal"] else None,
     )
     return Fitted(kept["predictor"], from_dict(kept["model"]), held_out, fitted_on, selection)
