@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 CHOSEN = "recommended"  # the mixture that was searched for, and is predicted too low for that
 PAIRED = 1000  # runs of which all pairs are looked at; more would tell nothing more
+MIN_STEP = 1e-9  # of a share: nearer points of a curve are one
 EFFECT_POINTS = 41  # of a domain's curve: steps of 2.5% of the tokens where it may move freely
 
 
@@ -33,7 +34,7 @@ class Estimator(Protocol):
 class HeldOut(Protocol):
     """Predictions of runs by estimators that never saw their mixtures: `regressors.HeldOut`.
 
-    It may have a `rehearsal` too, a `regressors.judge.Rehearsal`: without one, optimism stays unknown.
+    It may have a `repeated_holdout` too, as `regressors` makes it: without one, optimism stays unknown.
     """
 
     @property
@@ -147,7 +148,7 @@ def _expected_optimism(table: RunTable, held_out: HeldOut, aim: Target, residual
     """From the rehearsed choices, the target's own beside those for every text; None where there are none."""
     from regressors.evaluation.optimism import expected_optimism
 
-    rehearsal = getattr(held_out, "rehearsal", None)
+    rehearsal = getattr(held_out, "repeated_holdout", None)
     if rehearsal is None:
         return None
     guesses = [np.column_stack([aim.of(half), half]) for half in rehearsal.predicted]
@@ -165,7 +166,9 @@ def effects(
     """
     curves = {}
     for i, name in enumerate(feasible.domains):
-        shares = np.unique(np.append(np.linspace(feasible.low[i], feasible.high[i], EFFECT_POINTS), weights[i]))
+        grid = np.linspace(feasible.low[i], feasible.high[i], EFFECT_POINTS)
+        # At a limit the recommended share may differ from the grid's end by a rounding: then it is the same point.
+        shares = np.sort(np.append(grid[np.abs(grid - weights[i]) > MIN_STEP], weights[i]))
         others = weights.copy() if 1 - weights[i] > 1e-9 or fallback is None else fallback.copy()
         others[i] = 0.0
         if others.sum() <= 1e-9:

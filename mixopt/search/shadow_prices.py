@@ -1,13 +1,14 @@
-"""Shadow prices: what more unique text of a domain, a higher cap, or a longer run would take off the loss.
+"""Shadow prices of unique text, of caps and of training length at the best mixture.
 
 At the best mixture the loss moves with a limit as if the mixture stayed where it is (the envelope theorem; Milgrom &
-Segal 2002): with a domain's unique text it falls by what repetition costs less, and by what a cap on epochs lets in.
+Segal 2002, theorem 5): with a domain's unique text it falls by what repetition costs less, and by what a cap on epochs
+lets in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from mixopt.runs.pools import full_unique
 from mixopt.runs.table import RunTable
 from mixopt.search.certificate import multipliers
 from mixopt.search.local import polish
+from mixopt.search.optimize import objective_of
 from mixopt.search.simplex import Feasible
 from mixopt.study.jobs import SHORTER
 
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 
 EXPONENT = (0.2, 0.5)  # of the loss's fall with tokens, B D^-b: published laws lie within
 USUAL_EXPONENT = 0.35
-SAME_UNIQUE = 0.05  # share by which the unique text of a pair of runs may differ, over their tokens: whole documents
+MAX_UNIQUE_DIFFERENCE = 0.05  # relative, of a pair of runs' unique text over their tokens: whole documents
+MIN_LENGTH_RATIO = 1.2  # of a pair of runs that tell what length gains
 DRAWS = 4000  # for intervals; their ends move by a few percent of the width from seed to seed
 METHOD = (
     "the law fitted without each fold in turn, its best mixture polished again from the recommended one, and how far "
@@ -36,7 +39,7 @@ METHOD = (
 
 
 @dataclass(frozen=True, eq=False)
-class Prices:
+class MarginalValues:
     """What the loss falls by, nats/token, as a limit is loosened at the best mixture, (n_domains,) each.
 
     unique: for one unit more of unique share (unique tokens over the run's tokens), as it is repeated less and as its
@@ -50,7 +53,7 @@ class Prices:
 @dataclass(frozen=True)
 class LengthGain:
     """What longer runs of the same mixture and epochs gained. loss: nats/token a unit of ln tokens, and its standard
-    error, None: unknown; low and high: the same at the ends of EXPONENT. runs: how many shorter ones told it."""
+    error, None: unknown; low and high: the same at the ends of EXPONENT. runs: how many shorter ones it comes from."""
 
     loss: float
     standard_error: float | None
@@ -59,41 +62,106 @@ class LengthGain:
     runs: int
 
 
-def prices(predictor: Any, aim: Target, feasible: Feasible, unique: Floats, weights: Floats) -> Prices:
-    """The prices at a mixture (n_domains,) that is the predictor's best one. unique (n_domains,): unique shares, inf
-    where unlimited. A predictor without `unique_gradient` sees no repetition, so caps alone have a price."""
-    found = multipliers(_mean(aim, predictor.gradient(weights[None])), feasible, weights)
+@dataclass(frozen=True)
+class Price:
+    """What one unit more takes off the loss, nats/token, and its interval; None without folds to take it from."""
+
+    gain: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class LengthPrice(Price):
+    """Of one more training token at the same pools; at_same_epochs: at pools that grow with the run."""
+
+    at_same_epochs: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class CapPrice(Price):
+    """Of a cap one epoch, or one unit of share, higher than `at`. setting: the key that caps."""
+
+    setting: str
+    at: float
+
+
+@dataclass(frozen=True)
+class DomainPrices:
+    """A domain's prices; None for what is unlimited, not known or not met.
+
+    pool: unique tokens, read `epochs` times. unique: of one more unique token, nats/token; worth: the same in training
+    tokens, inf where no number of them gains as much.
+    """
+
+    domain: str
+    pool: float | None
+    epochs: float | None
+    unique: Price | None
+    worth: Price | None
+    cap: CapPrice | None
+
+
+@dataclass(frozen=True)
+class ShadowPrices:
+    """The shadow prices as recommendation.json holds them. why: what they can't be had for, None where they are."""
+
+    level: float
+    sees_repetition: bool
+    why: str | None = None
+    folds: int | None = None
+    tokens: LengthPrice | None = None
+    domains: tuple[DomainPrices, ...] = ()
+    method: str = METHOD
+
+
+def marginal_values(
+    predictor: Any, objective: Target, feasible: Feasible, unique: Floats, weights: Floats
+) -> MarginalValues:
+    """At a mixture (n_domains,) that is the predictor's best one. unique (n_domains,): unique shares, inf where
+    unlimited. A predictor without `unique_gradient` sees no repetition, so caps alone have a price."""
+    found = multipliers(_mean(objective, predictor.gradient(weights[None])), feasible, weights)
     repeated = np.zeros(len(weights))
-    if hasattr(predictor, "unique_gradient"):
-        repeated = -_mean(aim, predictor.unique_gradient(weights[None]))
+    if _sees_repetition(predictor):
+        repeated = -_mean(objective, predictor.unique_gradient(weights[None]))
     repeated = np.where(np.isfinite(unique), repeated, 0.0)
     capped = np.array([why == "max_epochs" for why in feasible.why_high])
     with np.errstate(invalid="ignore"):
         epochs = np.where(capped & np.isfinite(unique), feasible.high / unique, 0.0)
-    return Prices(unique=repeated + found.cap * epochs, cap=found.cap)
+    return MarginalValues(unique=repeated + found.cap * epochs, cap=found.cap)
 
 
-def _mean(aim: Target, slopes: Any) -> Floats:
-    """The target's slopes (n_domains,) of those of every text, (1, n_targets, n_domains)."""
-    return np.einsum("t,ntd->nd", aim.by_target, np.asarray(slopes, dtype=float))[0]
+def _sees_repetition(predictor: Any) -> bool:
+    return getattr(predictor, "unique_gradient", None) is not None
 
 
-def length_gain(runs: RunTable, aim: Target, noise: Sequence[Mapping[str, Any]] = ()) -> LengthGain | None:
+def _mean(objective: Target, slopes: Any) -> Floats:
+    """The objective's slopes (n_domains,) of those of every validation set, (1, n_targets, n_domains)."""
+    return np.einsum("t,ntd->nd", objective.by_target, np.asarray(slopes, dtype=float))[0]
+
+
+def length_gain(runs: RunTable, objective: Target, noise_sd: float | None = None) -> LengthGain | None:
     """From runs of role "shorter" and their partners, of the same mixture and epochs; None: there are none.
 
-    Where loss falls as B D^-b, two lengths a factor r apart tell d loss / d ln D = -difference * b / (r^b - 1), which
-    hardly depends on b. noise: selection.json's rows.
+    Where loss falls as B D^-b, two lengths a factor r apart give d loss / d ln D = -difference * b / (r^b - 1), which
+    hardly depends on b. noise_sd: of the objective between runs that differ by their seed alone, nats/token.
     """
     if "role" not in runs.kept:
         return None
-    losses, tokens, params = aim.of(runs.losses), runs.numbers("tokens"), runs.numbers("params")
+    losses, tokens, params = objective.of(runs.losses), runs.numbers("tokens"), runs.numbers("params")
     roles, seeds = runs.kept["role"].to_numpy(), runs.numbers("seed")
     unique = np.stack([runs.numbers(f"pool/{name}") for name in runs.domains], axis=1) / tokens[:, None]
     rises, factors = [], []
     for i in np.flatnonzero((roles == SHORTER) & np.isfinite(losses)):
-        there = (runs.groups == runs.groups[i]) & (tokens > 1.2 * tokens[i]) & np.isfinite(losses) & (roles != SHORTER)
+        there = (
+            (runs.groups == runs.groups[i])
+            & (tokens > MIN_LENGTH_RATIO * tokens[i])
+            & np.isfinite(losses)
+            & (roles != SHORTER)
+        )
         there &= np.isnan(params) & np.isnan(params[i]) | (params == params[i])
-        alike = np.isclose(unique, unique[i], rtol=SAME_UNIQUE, equal_nan=True) | (runs.weights[i] == 0)
+        alike = np.isclose(unique, unique[i], rtol=MAX_UNIQUE_DIFFERENCE, equal_nan=True) | (runs.weights[i] == 0)
         there &= alike.all(axis=1)
         same_seed = there & (seeds == seeds[i])  # shares initialisation and order, so its noise cancels
         partners = np.flatnonzero(same_seed if same_seed.any() else there)
@@ -105,7 +173,7 @@ def length_gain(runs: RunTable, aim: Target, noise: Sequence[Mapping[str, Any]] 
     usual, *ends = (_per_ln(rises, factors, b) for b in (USUAL_EXPONENT, *EXPONENT))
     return LengthGain(
         loss=float(np.mean(usual)),
-        standard_error=_error(rises, usual, noise),
+        standard_error=_standard_error(rises, usual, noise_sd),
         low=float(min(map(np.mean, ends))),
         high=float(max(map(np.mean, ends))),
         runs=len(rises),
@@ -116,19 +184,18 @@ def _per_ln(rises: Sequence[float], factors: Sequence[float], b: float) -> Float
     return np.array(rises) * b / (np.array(factors) ** b - 1)
 
 
-def _error(rises: Sequence[float], gains: Floats, noise: Sequence[Mapping[str, Any]]) -> float | None:
+def _standard_error(rises: Sequence[float], gains: Floats, noise_sd: float | None) -> float | None:
     """Of the mean of gains: from the noise between repeats if it was measured, else from their own scatter."""
-    sd = next((row.get("sd") for row in noise if row.get("target") == "target"), None)
     n = len(rises)
-    if sd is not None:
-        return float(sd * np.sqrt(2 / n) * abs(gains.sum() / (np.sum(rises) or 1.0)))
+    if noise_sd is not None:
+        return float(noise_sd * np.sqrt(2 / n) * abs(gains.sum() / (np.sum(rises) or 1.0)))
     return float(gains.std(ddof=1) / np.sqrt(n)) if n >= 3 else None
 
 
 def shadow_prices(
     predictor: Any,
     fold_predictors: Sequence[Any],
-    aim: Target,
+    objective: Target,
     feasible: Feasible,
     weights: Floats,
     *,
@@ -137,135 +204,129 @@ def shadow_prices(
     longer: LengthGain | None = None,
     level: float,
     seed: int = 0,
-) -> dict[str, Any]:
-    """What recommendation.json says of shadow prices, as JSON-able numbers and text.
+) -> ShadowPrices:
+    """The shadow prices at the recommended mixture, weights (n_domains,), at the proxies' scale.
 
-    predictor: of all texts, with `gradient`, at the full run's unique shares; fold_predictors: alike, fitted without
-    one fold each. weights: the recommended mixture. pools, tokens: of the full run. longer: what longer runs gained.
-    Every loss is at the proxies' scale.
+    predictor: of all validation sets, with `gradient`, at the full run's unique shares; fold_predictors: alike, fitted
+    without one fold each. pools, tokens: of the full run. longer: what longer runs gained. level: of the intervals.
     """
-    told = {"level": level, "method": METHOD, "sees_repetition": hasattr(predictor, "unique_gradient")}
-    empty: dict[str, Any] = {"domains": [], "tokens": None}
-    if not hasattr(predictor, "gradient"):
-        return told | empty | {"why": "the predictor has no slopes, so prices can't be read from it"}
+    known = ShadowPrices(level, _sees_repetition(predictor))
+    if objective_of(predictor, objective)[1] is None:
+        return replace(known, why="the predictor has no gradient, so prices can't be read from it")
     unique = None if tokens is None else full_unique(feasible.domains, pools or {}, tokens)
     if tokens is None or unique is None:
-        return told | empty | {"why": "the full run's tokens or its pools of unique text are not known"}
-    here = prices(predictor, aim, feasible, unique, weights)
-    others = [
-        prices(one, aim, feasible, unique, _best_again(one, aim, feasible, weights))
-        for one in fold_predictors
-        if hasattr(one, "gradient")
-    ]
-    drawn = _draws(here, others, np.random.default_rng([seed, 7]))
-    spread = Spread(here, drawn, level, unique, longer, np.random.default_rng([seed, 8]))
-    rows = [spread.row(j, feasible, weights, tokens, pools or {}) for j in range(len(weights))]
-    return told | {"folds": len(others), "tokens": spread.longer_run(tokens), "domains": rows, "why": None}
+        return replace(known, why="the full run's tokens or its pools of unique text are not known")
+    here = marginal_values(predictor, objective, feasible, unique, weights)
+    others = []
+    for one in fold_predictors:
+        losses, gradient = objective_of(one, objective)
+        if gradient is not None:
+            best = polish(losses, gradient, feasible, start=weights).weights
+            others.append(marginal_values(one, objective, feasible, unique, best))
+    draws = _jackknife_draws(here, others, np.random.default_rng([seed, 7]))
+    spread = PriceIntervals(here, draws, level, unique, longer, np.random.default_rng([seed, 8]))
+    rows = (spread.row(j, feasible, weights, tokens, pools or {}) for j in range(len(weights)))
+    return replace(known, folds=len(others), tokens=spread.longer_run(tokens), domains=tuple(rows))
 
 
-def _best_again(predictor: Any, aim: Target, feasible: Feasible, weights: Floats) -> Floats:
-    """The mixture that another predictor likes best, near the recommended one."""
-    return polish(
-        lambda w: aim.of(predictor.predict(w)),
-        lambda w: np.einsum("t,ntd->nd", aim.by_target, predictor.gradient(w)),
-        feasible,
-        start=weights,
-    ).weights
-
-
-def _draws(here: Prices, others: Sequence[Prices], rng: np.random.Generator) -> Prices:
-    """Prices as they might have come out, (DRAWS, n_domains): Student's t, with the jackknife's covariance.
+def _jackknife_draws(
+    here: MarginalValues, others: Sequence[MarginalValues], rng: np.random.Generator
+) -> MarginalValues:
+    """Draws of the marginal values, (DRAWS, n_domains): Student's t, with the delete-a-group jackknife's covariance.
 
     What no fold has below 0 isn't drawn below 0.
     """
 
-    def drawn(name: str, noise: Floats) -> Floats:
+    def draws(name: str, noise: Floats) -> Floats:
         centre, folds = getattr(here, name), np.array([getattr(one, name) for one in others])
         values = centre + noise @ (folds - folds.mean(axis=0))
         return np.where((folds >= 0).all(axis=0) & (centre >= 0), np.maximum(values, 0.0), values)
 
     if len(others) < 2:
-        return Prices(here.unique[None], here.cap[None])
+        return MarginalValues(here.unique[None], here.cap[None])
     freedom = len(others) - 1
     noise = rng.standard_normal((DRAWS, len(others))) * np.sqrt(freedom / len(others))
     noise *= np.sqrt(
         freedom / rng.chisquare(freedom, (DRAWS, 1))
     )  # a spread over few folds is known roughly: Student's t
-    return Prices(drawn("unique", noise), drawn("cap", noise))
+    return MarginalValues(draws("unique", noise), draws("cap", noise))
 
 
-class Spread:
-    """Prices with their intervals, in the units that recommendation.json has."""
+class PriceIntervals:
+    """Prices with their intervals, in the units of recommendation.json."""
 
     def __init__(
         self,
-        here: Prices,
-        drawn: Prices,
+        here: MarginalValues,
+        draws: MarginalValues,
         level: float,
         unique: Floats,
         longer: LengthGain | None,
         rng: np.random.Generator,
     ) -> None:
-        self._here, self._drawn, self._unique = here, drawn, unique
+        self._here, self._draws, self._unique = here, draws, unique
         self._ends = (1 - level) / 2, (1 + level) / 2
-        self._known = len(drawn.unique) > 1
+        self._known = len(draws.unique) > 1
         limited = np.where(np.isfinite(unique), unique, 0.0)
         self._longer = longer
-        self._gain, self._gains = np.nan, np.full(len(drawn.unique), np.nan)
+        self._gain, self._gains = np.nan, np.full(len(draws.unique), np.nan)
         if longer is not None:
             # Longer on the same pools: longer at the same epochs, less what smaller unique shares and tighter caps cost
             error = longer.standard_error or 0.0
-            same_epochs = rng.uniform(longer.low, longer.high, len(drawn.unique))
-            same_epochs = same_epochs + error * rng.standard_normal(len(drawn.unique))
+            same_epochs = rng.uniform(longer.low, longer.high, len(draws.unique))
+            same_epochs = same_epochs + error * rng.standard_normal(len(draws.unique))
             self._gain = longer.loss - float(here.unique @ limited)
-            self._gains = same_epochs - drawn.unique @ limited
+            self._gains = same_epochs - draws.unique @ limited
 
-    def longer_run(self, tokens: float) -> dict[str, Any] | None:
+    def longer_run(self, tokens: float) -> LengthPrice | None:
         """What one more training token takes off the loss, at the same pools."""
         if self._longer is None:
             return None
-        told = self._told(self._gain / tokens, self._gains / tokens)
-        return told | {"at_same_epochs": self._longer.loss / tokens, "runs": self._longer.runs}
+        ends = self._ends_of(self._gains / tokens)
+        return LengthPrice(
+            self._gain / tokens, *ends, at_same_epochs=self._longer.loss / tokens, runs=self._longer.runs
+        )
 
     def row(
         self, j: int, feasible: Feasible, weights: Floats, tokens: float, pools: Mapping[str, float | None]
-    ) -> dict[str, Any]:
-        name, limited = feasible.domains[j], bool(np.isfinite(self._unique[j]))
-        unique = self._told(self._here.unique[j] / tokens, self._drawn.unique[:, j] / tokens) if limited else None
-        return {
-            "domain": name,
-            "pool": pools.get(name) if limited else None,
-            "epochs": float(weights[j] / self._unique[j]) if limited else None,
-            "unique": unique,
-            "worth": self._worth(j) if limited else None,
-            "cap": self._cap(j, feasible, weights),
-        }
+    ) -> DomainPrices:
+        name, cap = feasible.domains[j], self._cap(j, feasible, weights)
+        if not np.isfinite(self._unique[j]):
+            return DomainPrices(name, pool=None, epochs=None, unique=None, worth=None, cap=cap)
+        return DomainPrices(
+            name,
+            pool=pools.get(name),
+            epochs=float(weights[j] / self._unique[j]),
+            unique=self._price(self._here.unique[j] / tokens, self._draws.unique[:, j] / tokens),
+            worth=self._in_training_tokens(j),
+            cap=cap,
+        )
 
-    def _worth(self, j: int) -> dict[str, Any] | None:
-        """How many more training tokens one more unique token is worth; inf: no number of them."""
+    def _in_training_tokens(self, j: int) -> Price | None:
+        """How many more training tokens take as much off the loss as one more unique token; inf: no number of them."""
         if self._longer is None:
             return None
-        if self._here.unique[j] == 0 and not self._drawn.unique[:, j].any():
-            return self._told(0.0, self._drawn.unique[:, j])
+        if self._here.unique[j] == 0 and not self._draws.unique[:, j].any():
+            return self._price(0.0, self._draws.unique[:, j])
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = np.where(self._gains > 0, self._drawn.unique[:, j] / self._gains, np.inf)
+            ratios = np.where(self._gains > 0, self._draws.unique[:, j] / self._gains, np.inf)
             ratio = self._here.unique[j] / self._gain if self._gain > 0 else np.inf
-        return self._told(ratio, ratios)
+        return self._price(ratio, ratios)
 
-    def _cap(self, j: int, feasible: Feasible, weights: Floats) -> dict[str, Any] | None:
+    def _cap(self, j: int, feasible: Feasible, weights: Floats) -> CapPrice | None:
         """What a higher cap takes off the loss: per epoch more, or per unit of share; None where none is met."""
         setting, high, low = feasible.why_high[j], feasible.high[j], feasible.low[j]
         if setting == "fixed" or high >= 1 or high <= low or weights[j] < high - 1e-4:
             return None
         unit = self._unique[j] if setting == "max_epochs" else 1.0
-        told = self._told(self._here.cap[j] * unit, self._drawn.cap[:, j] * unit)
-        return {"setting": setting, "at": float(high / unit)} | told
+        ends = self._ends_of(self._draws.cap[:, j] * unit)
+        return CapPrice(float(self._here.cap[j] * unit), *ends, setting=setting, at=float(high / unit))
 
-    def _told(self, value: float, drawn: Floats) -> dict[str, Any]:
-        """{"gain", "low", "high"}, with an interval only where folds tell one."""
-        low, high = self._quantiles(drawn) if self._known else (None, None)
-        return {"gain": float(value), "low": low, "high": high}
+    def _price(self, value: float, draws: Floats) -> Price:
+        return Price(float(value), *self._ends_of(draws))
 
-    def _quantiles(self, drawn: Floats) -> tuple[float, float]:
-        low, high = (float(np.quantile(drawn, end, method="inverted_cdf")) for end in self._ends)
+    def _ends_of(self, draws: Floats) -> tuple[float, float] | tuple[None, None]:
+        if not self._known:
+            return None, None
+        low, high = (float(np.quantile(draws, end, method="inverted_cdf")) for end in self._ends)
         return low, high

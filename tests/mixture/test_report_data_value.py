@@ -93,6 +93,10 @@ def test_a_repetition_term_that_was_not_judged_is_not_mentioned(term):
     assert repetition_term(term) == ""
 
 
-def test_the_search_section_says_how_surely_the_mixture_is_the_best():
-    certificate = {"residual": 1e-7, "gap": 2e-7, "scope": "global", "why": "bimix is convex"}
-    assert "Certified: no allowed mixture is predicted more than 0.00001" in render(**study(certificate=certificate))
+@pytest.mark.parametrize("scope", [None, "global"], ids=["today", "of an older version"])
+def test_the_search_section_says_how_surely_the_mixture_is_the_best(scope):
+    certificate = {"residual": 1e-7, "gap": 2e-7, "scope": scope, "why": "bimix is convex"}
+    page = render(**study(certificate=certificate))
+    assert "No allowed mixture is predicted more than 0.00001 nats/token lower (bimix is convex)." in page
+    assert "5 of 6 starts agree." in page
+    assert "Certified" not in page

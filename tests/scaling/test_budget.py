@@ -172,10 +172,10 @@ def test_the_command_tells_size_epochs_and_where_r_star_is_from(tmp_path, monkey
     assert "come within 0.1% of its loss." in said
     assert "published R* = 15.4 epochs" in said
     assert "no limit" in said
-    assert "Certified as the best of its surroundings" in said
+    assert "starts agree; no bound on other mixtures is known: " in said
 
 
-def test_a_joint_law_without_repetition_is_certified_over_all_mixtures(table):
+def test_a_joint_law_without_repetition_has_a_duality_gap_for_all_mixtures(table):
     found = best(fit_scale(table, HALF, [LAW], at_tokens=6e10))["search"]["certificate"]
-    assert found["scope"] == "global"
-    assert found["gap"] < 1e-5
+    assert found["scope"] is None
+    assert 0 <= found["gap"] < 1e-5

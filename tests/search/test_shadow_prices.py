@@ -1,7 +1,7 @@
 """Shadow prices against what a looser limit changes once the mixture is searched again."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -10,16 +10,15 @@ import pytest
 from mixopt.mixture.summary import told_most, told_worth
 from mixopt.runs.objective import Target
 from mixopt.runs.table import RunTable
-from mixopt.search.certificate import certificate_text
 from mixopt.search.local import polish
-from mixopt.search.shadow_prices import LengthGain, length_gain, prices, shadow_prices
+from mixopt.search.shadow_prices import LengthGain, length_gain, marginal_values, shadow_prices
 from mixopt.search.simplex import feasible
 from regressors.laws.effective_tokens import effective_shares
 
 DOMAINS = ("math", "code", "web", "junk")
 TOKENS = 20e9
 POOLS = {"math": 1e9, "code": 3e9, "web": 40e9, "junk": 2e9}
-AIM = Target({"quotes": 1.0}, np.array([1.0]))
+OBJECTIVE = Target({"quotes": 1.0}, np.array([1.0]))
 
 
 @dataclass(frozen=True)
@@ -74,25 +73,27 @@ LIMITS = {
     "a fixed share": {"fixed": {"code": 0.5}},
 }
 # A polish ends within 1e-7 of the lowest loss; over a step of 2e-3 in a unique share of .05 that is 1e-3.
-CLOSE = 1e-3
+TOLERANCE = 1e-3
 
 
 @pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS)
 @pytest.mark.parametrize("name", DOMAINS)
 def test_more_unique_text_changes_the_best_loss_by_what_its_price_says(name, limits):
     law, space, best = solved(POOLS, **limits)
-    found = prices(law, AIM, space, law.unique, best.weights)
+    found = marginal_values(law, OBJECTIVE, space, law.unique, best.weights)
     j, step = DOMAINS.index(name), 1e-3
     more = solved(POOLS | {name: POOLS[name] * (1 + step)}, **limits)[2]
     fewer = solved(POOLS | {name: POOLS[name] * (1 - step)}, **limits)[2]
-    assert found.unique[j] == pytest.approx((fewer.loss - more.loss) / (2 * step * law.unique[j]), rel=CLOSE, abs=CLOSE)
+    assert found.unique[j] == pytest.approx(
+        (fewer.loss - more.loss) / (2 * step * law.unique[j]), rel=TOLERANCE, abs=TOLERANCE
+    )
 
 
 @pytest.mark.parametrize("name", ["math", "code"])
 def test_a_higher_cap_changes_the_best_loss_by_what_its_price_says(name):
     caps = {"math": 3.0, "code": 1.5}
     law, space, best = solved(POOLS, max_epochs=caps)
-    rows = told(law, space, best)["domains"]
+    rows = priced(law, space, best)["domains"]
     cap = rows[DOMAINS.index(name)]["cap"]
     ends = [solved(POOLS, max_epochs=caps | {name: caps[name] + d})[2].loss for d in (-1e-3, 1e-3)]
     assert (cap["setting"], cap["at"]) == ("max_epochs", pytest.approx(caps[name]))
@@ -103,7 +104,7 @@ def test_a_higher_cap_changes_the_best_loss_by_what_its_price_says(name):
 def test_a_longer_run_on_the_same_text_gains_what_its_price_says(limits):
     """A run 1% longer falls by what length brings at the same epochs, and pays for more epochs."""
     law, space, best = solved(POOLS, **limits)
-    found = told(law, space, best, longer=LengthGain(0.5, 0.0, 0.5, 0.5, 1))
+    found = priced(law, space, best, longer=LengthGain(0.5, 0.0, 0.5, 0.5, 1))
     step = 1e-3
     longer, shorter = (solved(POOLS, TOKENS * (1 + d), **limits)[2].loss for d in (step, -step))
     measured = 0.5 - (longer - shorter) / np.log((1 + step) / (1 - step))
@@ -111,9 +112,9 @@ def test_a_longer_run_on_the_same_text_gains_what_its_price_says(limits):
     assert found["tokens"]["at_same_epochs"] * TOKENS == pytest.approx(0.5)
 
 
-def told(law, space, best, *, folds=(), longer=None, **given):
+def priced(law, space, best, *, folds=(), longer=None, **given):
     given = {"pools": POOLS, "tokens": TOKENS, "level": 0.8} | given
-    return shadow_prices(law, folds, AIM, space, best.weights, longer=longer, **given)
+    return asdict(shadow_prices(law, folds, OBJECTIVE, space, best.weights, longer=longer, **given))
 
 
 def folds_of(law, n=10, spread=0.05):
@@ -123,7 +124,7 @@ def folds_of(law, n=10, spread=0.05):
 
 def test_a_unique_token_is_worth_so_many_training_tokens():
     law, space, best = solved(POOLS)
-    found = told(law, space, best, folds=folds_of(law), longer=LengthGain(0.5, 0.01, 0.49, 0.51, 2))
+    found = priced(law, space, best, folds=folds_of(law), longer=LengthGain(0.5, 0.01, 0.49, 0.51, 2))
     row = found["domains"][0]
     assert row["worth"]["gain"] == pytest.approx(row["unique"]["gain"] / found["tokens"]["gain"])
     for price in (row["unique"], row["worth"], found["tokens"]):
@@ -132,28 +133,29 @@ def test_a_unique_token_is_worth_so_many_training_tokens():
 
 def test_text_that_is_not_repeated_has_a_price_of_0_and_unlimited_text_none():
     law, space, best = solved(POOLS)
-    rows = {row["domain"]: row for row in told(law, space, best, folds=folds_of(law))["domains"]}
+    rows = {row["domain"]: row for row in priced(law, space, best, folds=folds_of(law))["domains"]}
     assert rows["math"]["epochs"] > 1 and rows["math"]["unique"]["gain"] > 0
     for name in ("web", "junk"):
         assert rows[name]["epochs"] < 1
         assert rows[name]["unique"] == {"gain": 0.0, "low": 0.0, "high": 0.0}
-    unlimited = told(law, space, best, pools=POOLS | {"web": None})["domains"][2]
+    unlimited = priced(law, space, best, pools=POOLS | {"web": None})["domains"][2]
     assert (unlimited["unique"], unlimited["epochs"], unlimited["pool"]) == (None, None, None)
 
 
 def test_intervals_widen_with_the_folds_and_are_absent_without():
     law, space, best = solved(POOLS)
-    narrow, wide = (told(law, space, best, folds=folds_of(law, spread=s))["domains"][0]["unique"] for s in (0.01, 0.1))
+    narrow, wide = (
+        priced(law, space, best, folds=folds_of(law, spread=s))["domains"][0]["unique"] for s in (0.01, 0.1)
+    )
     assert wide["high"] - wide["low"] > 3 * (narrow["high"] - narrow["low"])
-    assert told(law, space, best)["domains"][0]["unique"]["low"] is None
+    assert priced(law, space, best)["domains"][0]["unique"]["low"] is None
 
 
 def test_prices_are_equal_for_equal_seeds():
     law, space, best = solved(POOLS)
     longer = LengthGain(0.5, 0.01, 0.49, 0.51, 2)
-    assert told(law, space, best, folds=folds_of(law), longer=longer) == told(
-        law, space, best, folds=folds_of(law), longer=longer
-    )
+    one, again = (priced(law, space, best, folds=folds_of(law), longer=longer) for _ in range(2))
+    assert one == again
 
 
 class Blind:
@@ -165,7 +167,7 @@ class Blind:
 
 def test_a_predictor_that_sees_shares_alone_prices_caps_alone():
     law, space, best = solved(POOLS, max_epochs={"math": 3.0})
-    found = told(Blind(law), space, best)
+    found = priced(Blind(law), space, best)
     assert not found["sees_repetition"]
     assert found["domains"][0]["unique"]["gain"] > 0
     assert found["domains"][1]["unique"]["gain"] == 0.0
@@ -178,8 +180,8 @@ def test_a_predictor_that_sees_shares_alone_prices_caps_alone():
 )
 def test_without_pools_or_tokens_it_says_why_there_are_no_prices(given, why):
     law, space, best = solved(POOLS)
-    found = told(law, space, best, **given)
-    assert found["domains"] == []
+    found = priced(law, space, best, **given)
+    assert found["domains"] == ()
     assert why in found["why"]
     assert why in told_worth({"shadow_prices": found})[0]
 
@@ -204,7 +206,7 @@ def test_prices_of_a_fitted_law_are_what_searching_again_with_more_text_gains():
         )
 
     here = made_by.unique
-    found = prices(law.at(here), AIM, space, here, best_at(here).weights)
+    found = marginal_values(law.at(here), OBJECTIVE, space, here, best_at(here).weights)
     step = 1e-3 * here * np.array([1.0, 0.0, 0.0, 0.0])  # math's: code's would move its cap too
     fall = best_at(here - step).loss - best_at(here + step).loss
     assert found.unique[0] == pytest.approx(fall / (2 * step[0]), rel=0.01)
@@ -229,7 +231,7 @@ def runs_with_shorter(*, rise=0.07, pool=1e6, shorter_pool=5e5):
 
 
 def test_runs_of_half_the_tokens_tell_what_length_gains():
-    found = length_gain(runs_with_shorter(), AIM, [{"target": "target", "sd": 0.01}])
+    found = length_gain(runs_with_shorter(), OBJECTIVE, 0.01)
     assert found is not None
     # 0.07 between 1e6 and 2e6 tokens is B 1e6^-b (1 - 2^-b) of a loss B D^-b, whose slope in ln D at 2e6 is this.
     assert found.loss == pytest.approx(0.07 * 0.35 / (2**0.35 - 1))
@@ -241,15 +243,15 @@ def test_runs_of_half_the_tokens_tell_what_length_gains():
 def test_a_power_law_of_tokens_is_recovered_from_two_lengths():
     b, amplitude = 0.35, 40.0
     rise = amplitude * (1e6**-b - 2e6**-b)
-    found = length_gain(runs_with_shorter(rise=rise), AIM)
+    found = length_gain(runs_with_shorter(rise=rise), OBJECTIVE)
     assert found is not None
     assert found.loss == pytest.approx(b * amplitude * 2e6**-b)
 
 
 def test_a_shorter_run_at_other_epochs_tells_nothing():
-    assert length_gain(runs_with_shorter(shorter_pool=1e6), AIM) is None
+    assert length_gain(runs_with_shorter(shorter_pool=1e6), OBJECTIVE) is None
     frame = runs_with_shorter().frame.query("role != 'shorter'")
-    assert length_gain(RunTable(frame, ("x", "y"), ("quotes",)), AIM) is None
+    assert length_gain(RunTable(frame, ("x", "y"), ("quotes",)), OBJECTIVE) is None
 
 
 # In words
@@ -257,7 +259,7 @@ def test_a_shorter_run_at_other_epochs_tells_nothing():
 
 def sentences(limits=(), **given):
     law, space, best = solved(POOLS, **dict(limits))
-    found = told(law, space, best, folds=folds_of(law), **given)
+    found = priced(law, space, best, folds=folds_of(law), **given)
     return [*told_worth({"shadow_prices": plain(found)})]
 
 
@@ -298,28 +300,10 @@ def test_a_cap_that_costs_is_named_with_what_a_higher_one_brings():
 def test_without_repetition_more_text_is_said_to_change_nothing():
     plenty = {name: 100e9 for name in DOMAINS}
     law, space, best = solved(plenty)
-    found = {"shadow_prices": told(law, space, best, folds=folds_of(law), pools=plenty)}
+    found = {"shadow_prices": priced(law, space, best, folds=folds_of(law), pools=plenty)}
     expected = ["No domain is repeated: more unique text would change nothing at this budget."]
     assert told_worth(found) == told_most(found) == expected
 
 
 def test_older_recommendations_say_nothing():
     assert told_worth({}) == told_most({}) == []
-    assert certificate_text({}) == certificate_text({"search": {"trials": 3}}) == ""
-
-
-@pytest.mark.parametrize(
-    ("certificate", "said"),
-    [
-        ({"gap": 3e-7, "residual": 1e-6, "scope": "global", "why": "x is convex"},
-         "Certified: no allowed mixture is predicted more than 0.00001 nats/token lower (x is convex)."),
-        ({"gap": 3e-3, "residual": 1e-6, "scope": "global", "why": "x is convex"},
-         "Not certified as the best: an allowed mixture may be up to 0.003 nats/token lower"),
-        ({"gap": 3e-7, "residual": 1e-6, "scope": "local", "why": "x bends"},
-         "first-order conditions hold to 0.00001 nats/token per unit of share. Not as the best of all: x bends."),
-        ({"gap": 0.3, "residual": 0.2, "scope": "local", "why": "x bends"}, "Not certified: moving tokens between two"),
-        ({"gap": None, "residual": None, "scope": None, "why": "no slopes"}, "Not certified: no slopes."),
-    ],
-)  # fmt: skip
-def test_the_certificate_is_told_in_a_sentence(certificate, said):
-    assert said in certificate_text({"search": {"certificate": certificate}})

@@ -113,11 +113,11 @@ def test_a_fixed_weight_stays_where_it_is():
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"max_epochs": 2, "pools": {"a": 30, "b": 20}, "tokens": 120}, r"sum to 0\.8333.*raise max_epochs"),
         ({"max_weight": 0.3}, r"sum to 0\.6.*raise max_weight"),
-        ({"min_weight": 0.6}, r"a, b already sum to 1\.2"),
+        ({"min_weight": 0.6}, r"'a', 'b' already sum to 1\.2"),
         (
             {"min_weight": {"a": 0.3}, "max_epochs": 1, "pools": {"a": 2}, "tokens": 10},
             r"a: min_weight 0\.3 is above 0\.2.*max_epochs",
@@ -134,8 +134,8 @@ def test_a_fixed_weight_stays_where_it_is():
         ({"max_epochs": 0, "pools": {"a": 30}, "tokens": 120}, "above 0"),
     ],
 )
-def test_limits_that_cannot_be_kept_are_refused_by_name(settings, said):
-    with pytest.raises(MixoptError, match=said):
+def test_limits_that_cannot_be_kept_are_refused_by_name(settings, message):
+    with pytest.raises(MixoptError, match=message):
         feasible(["a", "b"], **settings)
 
 

@@ -136,7 +136,7 @@ def test_more_of_the_target_s_own_domain_is_recommended_than_is_natural(done):
 def test_every_artefact_of_the_path_is_there(done):
     root = done[0].folder.root
     for name in ("study.yaml", "shards/tokenizer.json", "shards/corpora.json", "shards/עברית/train.bin", "design.csv",
-                 "runs.parquet", "runs.csv", "fits/selection.json", "search.db", "recommendation.json", "report.html",
+                 "runs.parquet", "runs.csv", "fits/selection.json", "search.journal", "recommendation.json", "report.html",
                  "export/interleave.py", "export/megatron.txt"):  # fmt: skip
         assert (root / name).stat().st_size > 0, name
     assert len(list((root / "runs").glob("r*.json"))) == 13

@@ -80,7 +80,7 @@ def search(study: Study) -> Safe:
     found = study.part("search")
     if not found:
         return section("search", "The search", paragraph("The recommendation does not say how it was found."))
-    told = [_trials(found), _polish(found), _agreement(found), certificate_text(study.recommendation), _nearness(found)]
+    told = [_trials(found), _polish(found), certificate_text(study.recommendation), _nearness(found)]
     return section("search", "The search", *(paragraph(text) for text in told if text))
 
 
@@ -102,13 +102,6 @@ def _polish(found: Mapping[str, Any]) -> str:
         return ""
     gain = f", a gain of {found['polish_gain']:.2g}" if known(found.get("polish_gain")) else ""
     return f"A local search from the best mixtures ended at {loss(found['polished'], 4)} nats/token{gain}."
-
-
-def _agreement(found: Mapping[str, Any]) -> str:
-    if not (known(found.get("starts")) and known(found.get("agreeing_starts"))):
-        return ""
-    text = f"{found['agreeing_starts']} of {counted(found['starts'], 'start')} ended at the same mixture"
-    return text + ("." if found["agreeing_starts"] > 1 else ", so another search may well end elsewhere.")
 
 
 def _nearness(found: Mapping[str, Any]) -> str:
