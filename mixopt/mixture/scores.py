@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.runs.objective import TARGET, Target
+from mixopt.serialization import nan_to_null
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,7 +60,7 @@ def select(
             "predictor": name,
             "target": text,
             **score(predicted[name][text], measured[text], groups, fold),
-            "seconds": number(seconds[name]),
+            "seconds": seconds[name],
         }
         for name in judged
         for text in measured
@@ -78,10 +79,8 @@ def select(
         "held_out": {
             "run_id": fitted_on.run_ids,
             "role": list(map(str, roles)),
-            "measured": {text: plain(values) for text, values in measured.items()},
-            "predicted": {
-                name: {text: plain(values) for text, values in by_text.items()} for name, by_text in predicted.items()
-            },
+            "measured": nan_to_null(measured),
+            "predicted": nan_to_null(predicted),
         },
         "noise": noises,
         "left_out": table.left_out,
@@ -118,15 +117,16 @@ def score(predicted: Floats, measured: Floats, groups: Any, fold: Any) -> dict[s
     squares = (p - m) ** 2
     low, high = held_out_bounds(np.where(known, measured - predicted, np.nan), predicted, fold, LEVEL)
     bounded = known & np.isfinite(high)
-    return {
-        "spearman": number(spearman(p, m)),
-        "rmse": number(error),
+    scores = {
+        "spearman": spearman(p, m),
+        "rmse": error,
         # by the delta method from the mean square
-        "rmse_se": number(squares.std(ddof=1) / len(p) ** 0.5 / (2 * error)) if error > 0 else 0.0,
-        "regret": number(regret(p, m)),
-        "regret5": number(regret(p, m, tried=FAVOURITES)) if len(p) > FAVOURITES else None,
-        "coverage80": number(coverage(measured[bounded], low[bounded], high[bounded])),
+        "rmse_se": squares.std(ddof=1) / len(p) ** 0.5 / (2 * error) if error > 0 else 0.0,
+        "regret": regret(p, m),
+        "regret5": regret(p, m, tried=FAVOURITES) if len(p) > FAVOURITES else None,
+        "coverage80": coverage(measured[bounded], low[bounded], high[bounded]),
     }
+    return nan_to_null(scores)
 
 
 def noise(table: RunTable, aim: Target) -> list[dict[str, Any]]:
@@ -154,11 +154,3 @@ def noise(table: RunTable, aim: Target) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def plain(values: Floats) -> list[float | None]:
-    return [number(value) for value in values]

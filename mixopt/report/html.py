@@ -4,11 +4,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
-from math import isfinite
 from string import Template
 from typing import Any, NamedTuple
 
 from mixopt.report.document import Bars, Document
+from mixopt.serialization import nan_to_null
 
 VOID = frozenset({"br", "circle", "line", "polyline", "rect"})
 
@@ -145,16 +145,8 @@ def _top(block: Bars) -> float:
 
 def script_json(value: Any) -> str:
     """JSON that can't end the script element it stands in; what is not finite becomes null."""
-    text = json.dumps(_finite(value), ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(nan_to_null(value), ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _text(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.runs.objective import Target
-from mixopt.serialization import digest, write_text
+from mixopt.serialization import digest, nan_to_null, write_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,13 +65,8 @@ def numbers(rows: Any) -> Floats:
     return np.array([[np.nan if value is None else value for value in row] for row in rows], dtype=float)
 
 
-def plain(rows: Any) -> list[list[float | None]]:
-    """An array (n, m) as JSON can hold it, NaN as null."""
-    return [[float(value) if np.isfinite(value) else None for value in row] for row in rows]
-
-
 def table_digest(table: RunTable) -> str:
     """sha256 of what a fit sees of a table: ids, domains, weights, texts and losses, in order."""
     return digest(
-        [table.run_ids, list(table.domains), table.weights.tolist(), list(table.targets), plain(table.losses)]
+        [table.run_ids, list(table.domains), table.weights.tolist(), list(table.targets), nan_to_null(table.losses)]
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from mixopt.errors import MixoptError
 from mixopt.runs.objective import Target, narrowed, target_of
-from mixopt.runs.stored import PROBES, plain, table_digest
+from mixopt.runs.stored import PROBES, table_digest
 from mixopt.scaling.budget import (
     TRAINING,
     Budget,
@@ -28,7 +28,7 @@ from mixopt.scaling.stored import FORMAT, KIND, StoredScale, restored
 from mixopt.search.certificate import certify
 from mixopt.search.optimize import Found, objective_of, search
 from mixopt.search.simplex import Feasible, distance_to_hull, searched, total_variation
-from mixopt.serialization import digest
+from mixopt.serialization import digest, nan_to_null
 from mixopt.study.progress import Progress
 from mixopt.version import versions
 
@@ -143,9 +143,9 @@ def record_of(
             "weights": table.weights.tolist(),
             "params": table.numbers("params").tolist(),
             "tokens": table.numbers("tokens").tolist(),
-            "losses": plain(table.losses),
+            "losses": nan_to_null(table.losses),
         },
-        "probes": {"inputs": probes.tolist(), "losses": plain(joint.predict(probes))},
+        "probes": {"inputs": probes.tolist(), "losses": nan_to_null(joint.predict(probes))},
     }
 
 
