@@ -1,4 +1,4 @@
-"""Studies of repetition as frozen records: what one more epoch over the same text is worth."""
+"""Configuration of a repetition study: the ladder of runs, and the run whose number of epochs is asked for."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class RepetitionQuestion(Record):
 
 
 class Ladder(Record):
-    """Which cells are trained: every size with every amount of unique text, epochs and weight decay.
+    """Which runs are trained: every size with every number of unique tokens, epochs and weight decay.
 
     Unique tokens are nested: a smaller subset of the text is the beginning of every larger one.
     """
@@ -50,23 +50,23 @@ class Ladder(Record):
         description="in times the proxy's parameters; the width grows by whole heads, the learning rate falls with it",
     )
     unique: list[WholeCount] | None = Field(
-        default=None, min_length=1, description="unique tokens; each cell trains on unique x epochs tokens"
+        default=None, min_length=1, description="unique tokens; each run trains on unique x epochs tokens"
     )
     tokens: list[WholeCount] | None = Field(
         default=None,
         min_length=1,
-        description="matched tokens instead: every cell trains on so many, tokens / epochs of them unique",
+        description="matched tokens instead: every run trains on so many, tokens / epochs of them unique",
     )
     flops: list[Count] | None = Field(
         default=None,
         min_length=1,
-        description="matched compute instead: every cell takes so many FLOPs, counted from the architecture, so that "
+        description="matched compute instead: every run takes so many FLOPs, counted from the architecture, so that "
         "a larger model trains on fewer tokens",
     )
     epochs: list[Epochs] = Field(
         default=[1.0, 2.0, 4.0, 8.0, 16.0, 32.0], min_length=2, description="passes over the unique tokens"
     )
-    max_tokens: WholeCount | None = Field(default=None, description="leave out cells that would train on more")
+    max_tokens: WholeCount | None = Field(default=None, description="leave out runs that would train on more")
     weight_decay: list[Decay] = Field(
         default=[0.1, 1.0],
         min_length=1,
@@ -76,8 +76,8 @@ class Ladder(Record):
         default=2,
         ge=0,
         le=1000,
-        description="more seeds, on other text of the same size, of the middle size's longest cell of every amount of "
-        "unique text: the noise floor",
+        description="more seeds, on other text of the same size, of the middle size's longest run at every number of "
+        "unique tokens: the noise floor",
     )
 
     @property
@@ -93,11 +93,11 @@ class RepetitionStudy(AnyStudy):
     kind: Literal["repetition"] = Field(description="what is asked: what one more epoch over the same text is worth")
     weights: dict[DomainName, Share] | None = Field(
         default=None,
-        description="shares of several domains, the same in every cell; left out: as much of each as there is",
+        description="shares of several domains, the same in every run; left out: as much of each as there is",
     )
     target: str | dict[str, Share] | None = Field(
         default=None,
-        description="a validation text, or weights over several that sum to 1; left out: the text that is trained on",
+        description="a validation set, or weights over several that sum to 1; left out: that of the domains trained on",
     )
     full: RepetitionQuestion = Field(
         description="the run to plan: its unique tokens, and its compute, params or tokens"
@@ -107,7 +107,7 @@ class RepetitionStudy(AnyStudy):
 
     @property
     def target_weights(self) -> dict[str, float]:
-        """Text -> weight in the target, zero weights left out; empty where the domains' own shares are meant."""
+        """Validation set -> weight in the target, zero weights left out; empty where the domains' shares are meant."""
         if self.target is not None:
             return weights_of(self.target)
         if len(self.domains) == 1:
@@ -116,7 +116,7 @@ class RepetitionStudy(AnyStudy):
 
 
 def repetition_problems(study: RepetitionStudy) -> Problems:
-    """What the parts of a study say against each other, empty when all is well."""
+    """Contradictions between the parts of a study file; empty when there are none."""
     found: Problems = []
     if not study.domains:
         found.append((("domains",), "is missing: name the text to repeat"))
@@ -137,15 +137,16 @@ def repetition_problems(study: RepetitionStudy) -> Problems:
         found += sum_problems(("weights",), weights_of(study.weights))
     given = [key for key in BUDGETS if getattr(study.full, key) is not None]
     if len(given) != 1:
-        found.append((("full",), f"{told(given, BUDGETS)}: the others follow from it and the unique tokens"))
+        found.append((("full",), f"{choose_one(given, BUDGETS)}: the others follow from it and the unique tokens"))
     return found + ladder_problems(study)
 
 
 def ladder_problems(study: RepetitionStudy) -> Problems:
+    """What is wrong with the design."""
     design, found = study.design, []
     given = [key for key in LEVELS if getattr(design, key) is not None]
     if len(given) != 1:
-        return [(("design",), f"{told(given, LEVELS)}: the tokens of each cell follow from it and the epochs")]
+        return [(("design",), f"{choose_one(given, LEVELS)}: the tokens of each run follow from it and the epochs")]
     for key in ("sizes", "epochs", "weight_decay", given[0]):
         twice = [value for value, times in Counter(getattr(design, key)).items() if times > 1]
         found += [(("design", key), f"{value:g} stands there twice") for value in twice[:1]]
@@ -165,12 +166,12 @@ def ladder_problems(study: RepetitionStudy) -> Problems:
                       "proxy.context)"))  # fmt: skip
     shortest = values[0] * min(design.epochs) if key == "unique" else values[0] if key == "tokens" else 0
     if design.max_tokens is not None and shortest > design.max_tokens:
-        found.append((("design", "max_tokens"), f"leaves no cell: the shortest takes {shortest:,.0f} tokens"))
+        found.append((("design", "max_tokens"), f"leaves no run: the shortest takes {shortest:,.0f} tokens"))
     return found
 
 
-def told(given: Sequence[str], choices: Sequence[str]) -> str:
-    """What to do where one of several keys has to be given and none, or more than one, is."""
+def choose_one(given: Sequence[str], choices: Sequence[str]) -> str:
+    """How to fix that none of several keys is given, or more than one."""
     return (
         f"has {' and '.join(given)}: keep one" if given else f"give one of {', '.join(choices[:-1])} and {choices[-1]}"
     )

@@ -1,56 +1,105 @@
-"""What a fitted ladder says at the sizes that were trained: return curves, the best epochs, isoloss contours."""
+"""Return curves of a fitted ladder: loss against epochs, the best number of epochs, isoloss contours."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mixopt.repetition.runs import Frame
+from mixopt.serialization import Record
 
 if TYPE_CHECKING:
     from regressors.estimators.repetition import RepetitionRegressor
 
-POINTS = 61  # of a return curve
-BEYOND = 2.0  # a curve goes on to so many times the most epochs that were trained
-ACROSS, UP = 33, 41  # of a contour's grid: epochs and parameters
+N_POINTS = 61  # of a return curve
+MARGIN = 2.0  # a curve goes on to so many times the most epochs that were trained
+N_EPOCHS, N_SIZES = 33, 41  # of a contour's grid
 
 
-def curves(estimator: RepetitionRegressor, cells: Frame, *, level: float, refits: int) -> list[dict[str, Any]]:
-    """Loss against epochs for every size and amount of unique text, with the best epochs, each with intervals.
+@dataclass(frozen=True)
+class BestEpochs(Record):
+    """Where the loss of one size on so many unique tokens is least: fitted, and among the trained runs.
 
-    best is None where the loss falls up to the curve's end, which lies at BEYOND times the most epochs trained.
+    best is None where the loss falls up to the curve's end, which lies at MARGIN times the most epochs trained.
     """
-    told = []
-    last = float(cells["epochs"].max()) * BEYOND
+
+    best: float | None
+    best_low: float | None  # the interval over refits
+    best_high: float | None
+    least: float | None  # fitted loss there, nats/token
+    longest: float  # the most epochs trained
+    measured_best: float
+    measured_least: float
+    measured_last: float  # loss of the longest run
+
+    @property
+    def rise(self) -> float:
+        """How far the measured loss rises from its minimum to the longest run, nats/token."""
+        return self.measured_last - self.measured_least
+
+
+@dataclass(frozen=True)
+class Curve(BestEpochs):
+    """Fitted loss against epochs of one size on so many unique tokens, with intervals."""
+
+    params: float
+    unique: float
+    epochs: list[float]
+    loss: list[float | None]
+    low: list[float | None]
+    high: list[float | None]
+
+
+@dataclass(frozen=True)
+class Contour(Record):
+    """Fitted loss on so many unique tokens: a row a size, a column a number of epochs.
+
+    best: the best number of epochs of every size; None where the loss falls to the grid's end.
+    """
+
+    unique: float
+    params: list[float]
+    epochs: list[float]
+    loss: list[list[float]]
+    best: list[float | None]
+
+
+def return_curves(estimator: RepetitionRegressor, runs: Frame, *, level: float, refits: int) -> list[Curve]:
+    """A curve for every size and number of unique tokens."""
+    curves = []
+    last = float(runs["epochs"].max()) * MARGIN
     tails = [(1 - level) / 2, (1 + level) / 2]
-    for (params, unique), mine in cells.groupby(["params", "unique"]):
-        epochs = np.geomspace(1.0, last, POINTS)
-        X = np.column_stack([np.full(POINTS, float(params)), epochs * float(unique), np.full(POINTS, float(unique))])
-        fitted, drawn = estimator.predict(X), estimator.draws(X, refits)
-        low, high = np.quantile(drawn, tails, axis=0)
-        places = [best_epochs(epochs, draw) or np.inf for draw in drawn]
-        ends = np.quantile(places, tails, method="nearest")
-        top = mine.loc[mine["target"].idxmin()]
-        told.append(
-            {
-                "params": float(params),
-                "unique": float(unique),
-                "epochs": epochs.tolist(),
-                "loss": fitted.tolist(),
-                "low": low.tolist(),
-                "high": high.tolist(),
-                "longest": float(mine["epochs"].max()),
-                "best": best_epochs(epochs, fitted),
-                "best_low": float(ends[0]),
-                "best_high": float(ends[1]),
-                "least": float(fitted.min()),
-                "measured_best": float(top["epochs"]),
-                "measured_least": float(top["target"]),
-                "measured_last": float(mine.loc[mine["epochs"].idxmax(), "target"]),
-            }
+    for (params, unique), trained in runs.groupby(["params", "unique"]):
+        epochs = np.geomspace(1.0, last, N_POINTS)
+        X = np.column_stack(
+            [np.full(N_POINTS, float(params)), epochs * float(unique), np.full(N_POINTS, float(unique))]
         )
-    return told
+        fitted, draws = estimator.predict(X), estimator.draws(X, refits)
+        low, high = np.quantile(draws, tails, axis=0)
+        best = [best_epochs(epochs, draw) or np.inf for draw in draws]
+        ends = np.quantile(best, tails, method="nearest")
+        top = trained.loc[trained["target"].idxmin()]
+        curves.append(
+            Curve(
+                params=float(params),
+                unique=float(unique),
+                epochs=epochs.tolist(),
+                loss=fitted.tolist(),
+                low=low.tolist(),
+                high=high.tolist(),
+                best=best_epochs(epochs, fitted),
+                best_low=float(ends[0]),
+                best_high=float(ends[1]),
+                least=float(fitted.min()),
+                longest=float(trained["epochs"].max()),
+                measured_best=float(top["epochs"]),
+                measured_least=float(top["target"]),
+                measured_last=float(trained.loc[trained["epochs"].idxmax(), "target"]),
+            )
+        )
+    return curves
 
 
 def best_epochs(epochs: Any, losses: Any) -> float | None:
@@ -66,26 +115,17 @@ def best_epochs(epochs: Any, losses: Any) -> float | None:
     return float(epochs[k] * (epochs[k + 1] / epochs[k]) ** shift)
 
 
-def contours(estimator: RepetitionRegressor, cells: Frame) -> list[dict[str, Any]]:
-    """Loss over epochs and parameters for every amount of unique text: rows are sizes, columns epochs.
-
-    best: the best number of epochs of every size; None where the loss falls to the grid's end.
-    """
-    told = []
-    for unique, mine in cells.groupby("unique"):
-        sizes = cells["params"]
-        params = np.geomspace(float(sizes.min()) / 1.5, float(sizes.max()) * 1.5, UP)
-        epochs = np.geomspace(1.0, float(mine["epochs"].max()) * 1.2, ACROSS)
+def contours(estimator: RepetitionRegressor, runs: Frame) -> list[Contour]:
+    """A grid of losses for every number of unique tokens."""
+    grids = []
+    for unique, trained in runs.groupby("unique"):
+        sizes = runs["params"]
+        params = np.geomspace(float(sizes.min()) / 1.5, float(sizes.max()) * 1.5, N_SIZES)
+        epochs = np.geomspace(1.0, float(trained["epochs"].max()) * 1.2, N_EPOCHS)
         N, E = (grid.ravel() for grid in np.meshgrid(params, epochs, indexing="ij"))
         X = np.column_stack([N, E * float(unique), np.full(len(N), float(unique))])
-        fitted = estimator.predict(X).reshape(UP, ACROSS)
-        told.append(
-            {
-                "unique": float(unique),
-                "params": params.tolist(),
-                "epochs": epochs.tolist(),
-                "loss": np.round(fitted, 4).tolist(),
-                "best": [best_epochs(epochs, row) for row in fitted],
-            }
-        )
-    return told
+        fitted = estimator.predict(X).reshape(N_SIZES, N_EPOCHS)
+        best = [best_epochs(epochs, row) for row in fitted]
+        loss = np.round(fitted, 4).tolist()
+        grids.append(Contour(float(unique), params.tolist(), epochs.tolist(), loss, best))
+    return grids

@@ -1,4 +1,4 @@
-"""Stage design of a study of repetition: a ladder of sizes, unique tokens, epochs and weight decays."""
+"""Experimental design of a repetition study: a grid of sizes, unique tokens, epochs and weight decays."""
 
 import csv
 import io
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixopt.errors import MixoptError
+from mixopt.formatting import counted
 from mixopt.repetition.config import RepetitionStudy
 from mixopt.serialization import write_text
 from mixopt.study.jobs import FEW_SEQUENCES, PlannedRun, make_job, natural_mixture, scaled
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
     from proxies.shards import Shard
     from proxies.train import Recipe
 
-CELL, REPEAT = "cell", "repeat"
+LADDER, REPEAT = "cell", "repeat"  # roles, as files hold them
 
 
 @dataclass(frozen=True)
-class Cell:
+class LadderRun:
     """One planned run: a model of so many times the proxy's parameters, epochs x unique tokens long."""
 
     size: float
@@ -32,7 +33,7 @@ class Cell:
     tokens: int
     weight_decay: float
     seed: int
-    role: str = CELL
+    role: str = LADDER
 
     @property
     def epochs(self) -> float:
@@ -43,23 +44,23 @@ class Cell:
 class LadderPlan:
     """Everything that the training of a study of repetition needs beside its shards."""
 
-    cells: list[Cell]
-    jobs: list["Job"]  # in the order of cells, each with its own recipe
+    runs: list[LadderRun]
+    jobs: list["Job"]  # in the order of runs, each with its own recipe
     recipe: "Recipe"  # any of theirs: they have one context and vocabulary
     weights: dict[str, float]  # share of training tokens by domain
     notes: list[str]
 
 
-def cells_of(study: RepetitionStudy, *, vocab: int) -> list[Cell]:
-    """Every cell of the ladder, and the repeats, smallest first.
+def ladder_runs(study: RepetitionStudy, *, vocab: int) -> list[LadderRun]:
+    """Every run of the ladder, and the repeats, smallest first.
 
-    Unique tokens come in whole steps, so that every cell passes over its text a whole number of times where the epochs
+    Unique tokens come in whole steps, so that every run passes over its text a whole number of times where the epochs
     are whole; matched tokens and compute come in whole steps too, and their unique tokens in whole sequences.
     """
     design, proxy = study.design, study.proxy
     step = proxy.batch * proxy.context
     key, levels = design.levels
-    cells = []
+    runs = []
     for decay in sorted(design.weight_decay):
         for size in sorted(design.sizes):
             shape = scaled(proxy, vocab=vocab, params_scale=size, tokens=step, weight_decay=decay).shape
@@ -73,41 +74,41 @@ def cells_of(study: RepetitionStudy, *, vocab: int) -> list[Cell]:
                         tokens = max(1, round(wanted / step)) * step
                         unique = max(1, round(tokens / epochs / proxy.context)) * proxy.context
                     if design.max_tokens is None or tokens <= design.max_tokens:
-                        cells.append(Cell(size, unique, tokens, decay, study.seed))
-    return cells + list(repeats_of(cells, study))
+                        runs.append(LadderRun(size, unique, tokens, decay, study.seed))
+    return runs + list(repeat_runs(runs, study))
 
 
-def repeats_of(cells: Sequence[Cell], study: RepetitionStudy) -> Iterator[Cell]:
-    """The longest cell of every amount of unique text again: of the middle size, and the weakest weight decay."""
-    sizes = sorted({cell.size for cell in cells})
-    middle, weakest = sizes[(len(sizes) - 1) // 2], min(cell.weight_decay for cell in cells)
-    longest: dict[int, Cell] = {}
-    for cell in cells:
-        if cell.size == middle and cell.weight_decay == weakest:
-            longest[cell.unique] = max(longest.get(cell.unique, cell), cell, key=lambda c: c.tokens)
-    for cell in longest.values():
+def repeat_runs(runs: Sequence[LadderRun], study: RepetitionStudy) -> Iterator[LadderRun]:
+    """The longest run at every number of unique tokens again: of the middle size, and the weakest weight decay."""
+    sizes = sorted({run.size for run in runs})
+    middle, weakest = sizes[(len(sizes) - 1) // 2], min(run.weight_decay for run in runs)
+    longest: dict[int, LadderRun] = {}
+    for run in runs:
+        if run.size == middle and run.weight_decay == weakest:
+            longest[run.unique] = max(longest.get(run.unique, run), run, key=lambda one: one.tokens)
+    for run in longest.values():
         for n in range(study.design.repeats):
-            yield replace(cell, seed=study.seed + 1 + n, role=REPEAT)
+            yield replace(run, seed=study.seed + 1 + n, role=REPEAT)
 
 
 def make_ladder(study: RepetitionStudy, shards: Mapping[str, "Shard"], study_path: Path) -> LadderPlan:
-    """The ladder on a study's shards. Raises MixoptError when a cell needs more text than there is."""
+    """The ladder on a study's shards. Raises MixoptError when a run needs more text than there is."""
     vocab = next(iter(shards.values())).meta.vocab_size
     weights = shares_of(study, shards)
-    cells = cells_of(study, vocab=vocab)
-    if not cells:
-        raise MixoptError(f"{study_path}: design.max_tokens: leaves no cell: raise it, or lower the ladder")
-    if len(set(cells)) < len(cells):
+    runs = ladder_runs(study, vocab=vocab)
+    if not runs:
+        raise MixoptError(f"{study_path}: design.max_tokens: leaves no run: raise it, or lower the ladder")
+    if len(set(runs)) < len(runs):
         step = study.proxy.batch * study.proxy.context
         raise MixoptError(
-            f"{study_path}: design: some cells are the same in whole steps of {step:,} tokens: set them further apart"
+            f"{study_path}: design: some runs are the same in whole steps of {step:,} tokens: set them further apart"
         )
-    enough(cells, weights, study, shards, study_path)
-    widest = pools_of(max(cell.unique for cell in cells), weights, study.proxy.context)
-    jobs = [job_of(cell, study, shards, weights, vocab=vocab, widest=widest) for cell in cells]
+    check_text(runs, weights, study, shards, study_path)
+    widest = pools_of(max(run.unique for run in runs), weights, study.proxy.context)
+    jobs = [ladder_job(run, study, shards, weights, vocab=vocab, widest=widest) for run in runs]
     recipe = jobs[0].recipe
     assert recipe is not None
-    return LadderPlan(cells, jobs, recipe, weights, notes_on(cells, jobs, study))
+    return LadderPlan(runs, jobs, recipe, weights, design_notes(runs, jobs, study))
 
 
 def shares_of(study: RepetitionStudy, shards: Mapping[str, "Shard"]) -> dict[str, float]:
@@ -123,27 +124,27 @@ def pools_of(unique: int, weights: Mapping[str, float], context: int) -> dict[st
     return {name: max(1, round(unique * w / context)) * context + 1 for name, w in weights.items()}
 
 
-def enough(
-    cells: Sequence[Cell],
+def check_text(
+    runs: Sequence[LadderRun],
     weights: Mapping[str, float],
     study: RepetitionStudy,
     shards: Mapping[str, "Shard"],
     study_path: Path,
 ) -> None:
-    """Raises MixoptError when the cells with the most unique tokens need more text than a domain has."""
-    most = max(cell.unique for cell in cells)
+    """Raises MixoptError when the runs with the most unique tokens need more text than a domain has."""
+    most = max(run.unique for run in runs)
     for name, pool in pools_of(most, weights, study.proxy.context).items():
         there = shards[name].meta.train_tokens
         if pool > there:
             raise MixoptError(
-                f"{study_path}: design.{study.design.levels[0]}: cells of {most:,} unique tokens need {pool:,} of "
+                f"{study_path}: design.{study.design.levels[0]}: runs of {most:,} unique tokens need {pool:,} of "
                 f"{name!r}, which has {there:,} to train on: give more text, raise prepare.max_bytes if it kept some "
-                f"out, or leave out the most unique cells (up to {floor(there * most / pool):,} would do)"
+                f"out, or leave out the most unique runs (up to {floor(there * most / pool):,} would do)"
             )
 
 
-def job_of(
-    cell: Cell,
+def ladder_job(
+    run: LadderRun,
     study: RepetitionStudy,
     shards: Mapping[str, "Shard"],
     weights: Mapping[str, float],
@@ -151,42 +152,42 @@ def job_of(
     vocab: int,
     widest: Mapping[str, int],
 ) -> "Job":
-    """A cell under its id. Repeats read other text, where there is enough: which text is chance as well."""
-    recipe = scaled(
-        study.proxy, vocab=vocab, params_scale=cell.size, tokens=cell.tokens, weight_decay=cell.weight_decay
-    )
-    pools = pools_of(cell.unique, weights, study.proxy.context)
+    """A run under its id. Repeats read other text, where there is enough: which text is chance as well."""
+    recipe = scaled(study.proxy, vocab=vocab, params_scale=run.size, tokens=run.tokens, weight_decay=run.weight_decay)
+    pools = pools_of(run.unique, weights, study.proxy.context)
     starts = {}
-    if cell.role == REPEAT:
-        ahead = cell.seed - study.seed
-        starts = {name: start_of(ahead, pools[name], widest[name], shards[name].meta.train_tokens) for name in pools}
-    run = PlannedRun(cell.role, dict(weights), dict(pools), cell.seed)
-    job = make_job(run, study, shards, recipe, starts=starts or None)
+    if run.role == REPEAT:
+        ahead = run.seed - study.seed
+        starts = {
+            name: repeat_start(ahead, pools[name], widest[name], shards[name].meta.train_tokens) for name in pools
+        }
+    planned = PlannedRun(run.role, dict(weights), dict(pools), run.seed)
+    job = make_job(planned, study, shards, recipe, starts=starts or None)
     return replace(job, recipe=recipe, starts=starts or None)
 
 
-def start_of(ahead: int, pool: int, widest: int, there: int) -> int:
-    """Where the text of a repeat begins: behind that of all cells and of earlier repeats; at 0, if there is none."""
+def repeat_start(ahead: int, pool: int, widest: int, there: int) -> int:
+    """The token at which a repeat's text begins: after that of all runs and earlier repeats; 0 where there is none."""
     after = widest + (ahead - 1) * pool
     return after if after + pool <= there else 0
 
 
-def notes_on(cells: Sequence[Cell], jobs: Sequence["Job"], study: RepetitionStudy) -> list[str]:
+def design_notes(runs: Sequence[LadderRun], jobs: Sequence["Job"], study: RepetitionStudy) -> list[str]:
     notes = []
-    few = min(cell.unique for cell in cells)
-    if few < FEW_SEQUENCES * study.proxy.context:
-        notes.append(f"cells of {few:,} unique tokens see {few // study.proxy.context} sequences: chance matters there")
-    if not any(cell.epochs < 1.01 for cell in cells):
-        notes.append("no cell passes over its text once: what fresh tokens are worth is then told by the laws alone")
+    fewest = min(run.unique for run in runs)
+    if fewest < FEW_SEQUENCES * study.proxy.context:
+        notes.append(
+            f"runs of {fewest:,} unique tokens see {fewest // study.proxy.context} sequences: their noise is large"
+        )
+    if not any(run.epochs < 1.01 for run in runs):
+        notes.append("no run sees its text only once: the value of new tokens then rests on the fitted laws alone")
     same = [
-        job
-        for cell, job in zip(cells, jobs, strict=True)
-        if cell.role == REPEAT and not all((job.starts or {}).values())
+        job for run, job in zip(runs, jobs, strict=True) if run.role == REPEAT and not all((job.starts or {}).values())
     ]
     if same:
         notes.append(
-            f"{len(same)} repeats read the same text as the cells, since there is no other: noise is understated; "
-            "more text would help"
+            f"{counted(len(same), 'repeat')} had to read the same text as the other runs, since there is no more: the "
+            "noise is underestimated; give more text"
         )
     return notes
 
@@ -198,10 +199,10 @@ def write_ladder(plan: LadderPlan, folder: Folder) -> None:
     table = csv.writer(out, lineterminator="\n")
     columns = ["run_id", "role", "seed", "params", "tokens", "unique", "epochs", "weight_decay"]
     table.writerow([*columns, *(f"w/{n}" for n in names), *(f"pool/{n}" for n in names)])
-    for cell, job in zip(plan.cells, plan.jobs, strict=True):
+    for run, job in zip(plan.runs, plan.jobs, strict=True):
         assert job.recipe is not None
-        row = [job.run_id, cell.role, cell.seed, job.recipe.shape.params, cell.tokens, cell.unique]
-        row += [f"{cell.epochs:.6g}", f"{cell.weight_decay:g}"]
+        row = [job.run_id, run.role, run.seed, job.recipe.shape.params, run.tokens, run.unique]
+        row += [f"{run.epochs:.6g}", f"{run.weight_decay:g}"]
         table.writerow(row + [plan.weights[n] for n in names] + [job.pools[n] for n in names])
     write_text(folder.design, out.getvalue())
 
@@ -209,7 +210,7 @@ def write_ladder(plan: LadderPlan, folder: Folder) -> None:
 def design_ladder(
     study: RepetitionStudy, shards: Mapping[str, "Shard"], study_path: Path, folder: Folder, progress: Progress
 ) -> LadderPlan:
-    """Plans the cells and writes design.csv."""
+    """Plans the runs and writes design.csv."""
     progress.stage("design")
     try:
         plan = make_ladder(study, shards, study_path)
@@ -218,11 +219,11 @@ def design_ladder(
     write_ladder(plan, folder)
     for note in plan.notes:
         progress.note(note)
-    repeats = sum(cell.role == REPEAT for cell in plan.cells)
-    total = sum(cell.tokens for cell in plan.cells)
+    repeats = sum(run.role == REPEAT for run in plan.runs)
+    total = sum(run.tokens for run in plan.runs)
     progress.finish(
-        f"{len(plan.cells) - repeats} cells and {repeats} repeats; {len({c.size for c in plan.cells})} sizes, "
-        f"{len({c.unique for c in plan.cells})} amounts of unique text, up to "
-        f"{max(c.epochs for c in plan.cells):g} epochs; {total / 1e6:.1f}M tokens to train on"
+        f"{len(plan.runs) - repeats} runs and {repeats} repeats; {len({run.size for run in plan.runs})} sizes, "
+        f"{len({run.unique for run in plan.runs})} numbers of unique tokens, up to "
+        f"{max(run.epochs for run in plan.runs):g} epochs; {total / 1e6:.1f}M tokens to train on"
     )
     return plan

@@ -1,8 +1,9 @@
-"""Stage fit of a study of repetition: the law's forms judged and fitted, one ladder a weight decay."""
+"""Fitted laws of repetition: held-out scores of every form, and their average, fitted to each weight decay's runs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,20 @@ import numpy as np
 
 from mixopt.errors import MixoptError
 from mixopt.repetition.config import RepetitionStudy
-from mixopt.repetition.curves import contours, curves
-from mixopt.repetition.runs import Frame, Measured, enough_to_fit
-from mixopt.repetition.scores import FOLDS, INSIDE, best_of, counts_of, judge, noise_of
-from mixopt.serialization import cached, digest, nan_to_null
+from mixopt.repetition.curves import Contour, Curve, contours, return_curves
+from mixopt.repetition.runs import Frame, LadderRuns, enough_to_fit
+from mixopt.repetition.scores import (
+    FOLDS,
+    INSIDE,
+    HeldOut,
+    Noise,
+    Score,
+    best_form,
+    counts_of,
+    cross_validate,
+    noise_floor,
+)
+from mixopt.serialization import Json, Record, cached, digest, nan_to_null
 from mixopt.study.layout import Folder
 from mixopt.study.progress import Progress
 from mixopt.version import __version__
@@ -23,29 +34,84 @@ if TYPE_CHECKING:
     from regressors.estimators.repetition import RepetitionRegressor
     from regressors.laws.presets import Preset
 
-AVERAGE = "average"  # of all forms, by what they predict of runs left out: the one that answers
+AVERAGE = "average"  # of all forms, weighted by what they predict of runs left out: the one that answers
 LEVEL = 0.8  # of all intervals
-REFITS = 60  # to configurations drawn again: how they differ is the interval
-STEPS = FOLDS + 3  # of work a ladder: its folds, both ends held out, and all of it
-STORED = 1  # of what fits/ holds; rises when older files no longer do
-MOST_POINTS = 60  # of a profile that is kept
+N_REFITS = 60  # to configurations drawn again: how they differ is the interval
+N_STEPS = FOLDS + 3  # of work a ladder: its folds, both ends held out, and all of it
+FORMAT = 1  # of fits/repetition.json; rises when older files no longer do
+MAX_PROFILE_POINTS = 60  # that are kept
 
 
 @dataclass(frozen=True)
-class Arm:
-    """The ladder of one weight decay, fitted."""
+class FormFit(Record):
+    """One form of the law: its weight in the average, and its parameters, amplitudes in nats/token at inputs of 1."""
+
+    weight: float
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class RStar(Record):
+    """R*, the repeats until text is worth 1/e, of one form, with its profile interval; None: no end on that side."""
+
+    form: str
+    weight: float
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Profile(Record):
+    """rise: twice the objective above its minimum, all other parameters fitted again at every value."""
+
+    value: list[float]
+    rise: list[float]
+
+
+@dataclass(frozen=True)
+class ProfiledRStar(RStar):
+    profile: Profile
+
+
+@dataclass(frozen=True)
+class GroupFit(Record):
+    """The runs of one weight decay: held-out scores, the fit to all of them, and what follows from it."""
 
     weight_decay: float
-    estimator: RepetitionRegressor
-    record: dict[str, Any]
+    runs: int
+    scores: list[Score]
+    held_out: HeldOut
+    forms: dict[str, FormFit]
+    r_star: list[ProfiledRStar]  # of the forms that have one, heaviest first
+    curves: list[Curve]
+    contours: list[Contour]
+    estimator: Json  # the average, as its to_dict gives it
+
+    @cached_property
+    def regressor(self) -> RepetitionRegressor:
+        from regressors.estimators.repetition import RepetitionRegressor
+
+        return RepetitionRegressor.from_dict(self.estimator)
+
+    def score(self, case: str) -> float | None:
+        """Held-out error of the average in a case, root mean squared, nats/token."""
+        return next((row.rmse for row in self.scores if row.form == AVERAGE and row.case == case), None)
 
 
 @dataclass(frozen=True)
-class RepetitionFit:
-    """record: the content of fits/repetition.json; arms: weakest weight decay first."""
+class RepetitionFit(Record):
+    """The content of fits/repetition.json. arms: weakest weight decay first."""
 
-    record: dict[str, Any]
-    arms: list[Arm]
+    mixopt: str
+    study: str
+    target: dict[str, float]  # weight by validation set
+    level: float
+    scale: dict[str, tuple[float, float]]  # the least and the greatest params, tokens, unique and epochs of the runs
+    arms: list[GroupFit]
+    noise: list[Noise]
+    left_out: list[dict[str, str]]  # diverged runs: run_id and reason
+    stamp: str = ""  # the cache key
 
 
 def average(seed: int) -> RepetitionRegressor:
@@ -78,102 +144,95 @@ def preset_of(estimator: RepetitionRegressor, form: str, note: str = "") -> Pres
     return Preset(form, FORMS[form], estimator.values_[form], FORMS[form].source, note)
 
 
-def fit_cells(measured: Measured, study: RepetitionStudy, folder: Folder, progress: Progress) -> RepetitionFit:
-    """Judges every form, fits the average to every ladder and writes fits/repetition.json; as before if the runs are.
+def fit_ladders(measured: LadderRuns, study: RepetitionStudy, folder: Folder, progress: Progress) -> RepetitionFit:
+    """Scores every form, fits the average to every ladder and writes fits/repetition.json; as before if the runs are.
 
-    Raises MixoptError for runs that tell nothing of repetition.
+    Raises MixoptError for too few runs.
     """
-    progress.stage("fit", total=STEPS * len(measured.decays))
+    progress.stage("fit", total=N_STEPS * len(measured.decays))
 
-    def compute() -> dict[str, Any]:
+    def compute() -> Json:
         enough_to_fit(measured, folder.runs)
         ladders = enumerate(measured.ladders())
-        arms = [fit_arm(decay, cells, study, progress, done=STEPS * n) for n, (decay, cells) in ladders]
-        progress.finish(told(arms))
-        return {
-            "mixopt": __version__,
-            "study": study.name,
-            "target": measured.target,
-            "level": LEVEL,
-            "scale": scale_of(measured.cells),
-            "arms": [arm.record for arm in arms],
-            "noise": noise_of(measured.kept),
-            "left_out": measured.left_out,
-        }
+        fit = RepetitionFit(
+            mixopt=__version__,
+            study=study.name,
+            target=measured.target,
+            level=LEVEL,
+            scale=scale_of(measured.fitted),
+            arms=[fit_group(decay, runs, study, progress, done=N_STEPS * n) for n, (decay, runs) in ladders],
+            noise=noise_floor(measured.kept),
+            left_out=measured.left_out,
+        )
+        progress.finish(f"held-out {fit_text(fit)}")
+        return nan_to_null(fit.to_json())
 
-    key = digest([STORED, __version__, study.seed, measured.target, measured.frame.to_csv(index=False)])
-    # what a later call will find: refits are those that were stored
-    return loaded(cached(folder.fits / "repetition.json", key, compute, on_hit=lambda: progress.finish("as before")))
+    key = digest([FORMAT, __version__, study.seed, measured.target, measured.frame.to_csv(index=False)])
+    path = folder.fits / "repetition.json"
+    # read back: what a later call will find, whose refits are those that were stored
+    return RepetitionFit.from_json(cached(path, key, compute, on_hit=lambda: progress.finish("as before")))
 
 
-def fit_arm(decay: float, cells: Frame, study: RepetitionStudy, progress: Progress, *, done: int) -> Arm:
-    """One ladder: held-out scores, the fit to all of its cells, what follows from it. done: steps before it."""
+def fit_group(decay: float, runs: Frame, study: RepetitionStudy, progress: Progress, *, done: int) -> GroupFit:
+    """One ladder: held-out scores, the fit to all of its runs, what follows from it. done: steps before it."""
     steps = count(done)
 
-    def tell(what: str) -> None:
+    def step(what: str) -> None:
         progress.update(next(steps), f"{what}, weight decay {decay:g}")
 
     try:
-        scores, kept = judge(cells, lambda X, y: predictors(average(study.seed).fit(X, y)), seed=study.seed, tell=tell)
-        tell("all cells")
-        estimator = average(study.seed).fit(counts_of(cells), cells["target"].to_numpy(dtype=float))
+        scores, held_out = cross_validate(
+            runs, lambda X, y: predictors(average(study.seed).fit(X, y)), seed=study.seed, progress=step
+        )
+        step("all runs")
+        estimator = average(study.seed).fit(counts_of(runs), runs["target"].to_numpy(dtype=float))
     except ValueError as error:
         raise MixoptError(f"the runs of weight decay {decay:g} can't be fitted: {error}") from None
-    record = {
-        "weight_decay": decay,
-        "runs": len(cells),
-        "scores": scores,
-        "held_out": {"run_id": cells["run_id"].tolist(), "measured": cells["target"].tolist(), "predicted": kept},
-        "forms": {name: {"weight": w, "values": estimator.values_[name]} for name, w in estimator.forms_.items()},
-        "r_star": r_stars(estimator),
-        "curves": curves(estimator, cells, level=LEVEL, refits=REFITS),
-        "contours": contours(estimator, cells),
-        "estimator": estimator.to_dict(refits=REFITS),
-    }
-    return Arm(decay, estimator, nan_to_null(record))
+    return GroupFit(
+        weight_decay=decay,
+        runs=len(runs),
+        scores=scores,
+        held_out=held_out,
+        forms={name: FormFit(weight, estimator.values_[name]) for name, weight in estimator.forms_.items()},
+        r_star=r_stars(estimator),
+        curves=return_curves(estimator, runs, level=LEVEL, refits=N_REFITS),
+        contours=contours(estimator, runs),
+        estimator=estimator.to_dict(refits=N_REFITS),
+    )
 
 
-def r_stars(estimator: RepetitionRegressor) -> list[dict[str, Any]]:
-    """R* of every form that has one, with its profile: rise is twice the objective above its minimum."""
+def r_stars(estimator: RepetitionRegressor) -> list[ProfiledRStar]:
+    """R* of every form that has one, with its profile."""
     found = []
     for form, weight in estimator.forms_.items():
         if "r_star_d" not in estimator.values_[form]:
             continue
         profile = estimator.profile("r_star_d", level=LEVEL, form=form)
         kept = np.isfinite(profile.rise[0]) & np.isfinite(profile.value[0])
-        value, rise = profile.value[0][kept][:MOST_POINTS], profile.rise[0][kept][:MOST_POINTS]
+        value, rise = profile.value[0][kept][:MAX_PROFILE_POINTS], profile.rise[0][kept][:MAX_PROFILE_POINTS]
         found.append(
-            {
-                "form": form,
-                "weight": weight,
-                "value": float(value[int(np.argmin(rise))]),
-                "low": None if profile.open_low[0] else float(profile.low[0]),
-                "high": None if profile.open_high[0] else float(profile.high[0]),
-                "profile": {"value": value.tolist(), "rise": rise.tolist()},
-            }
+            ProfiledRStar(
+                form=form,
+                weight=weight,
+                value=float(value[int(np.argmin(rise))]),
+                low=None if profile.open_low[0] else float(profile.low[0]),
+                high=None if profile.open_high[0] else float(profile.high[0]),
+                profile=Profile(value.tolist(), rise.tolist()),
+            )
         )
-    return sorted(found, key=lambda row: -row["weight"])
+    return sorted(found, key=lambda row: -row.weight)
 
 
-def scale_of(cells: Frame) -> dict[str, list[float]]:
-    """The lowest and highest counts of the cells that are fitted."""
-    return {key: [float(cells[key].min()), float(cells[key].max())] for key in ("params", "tokens", "unique", "epochs")}
+def scale_of(runs: Frame) -> dict[str, tuple[float, float]]:
+    """The lowest and highest counts of the runs that are fitted."""
+    return {key: (float(runs[key].min()), float(runs[key].max())) for key in ("params", "tokens", "unique", "epochs")}
 
 
-def loaded(record: dict[str, Any]) -> RepetitionFit:
-    """The fit that a record holds."""
-    from regressors.estimators.repetition import RepetitionRegressor
-
-    arms = [Arm(arm["weight_decay"], RepetitionRegressor.from_dict(arm["estimator"]), arm) for arm in record["arms"]]
-    return RepetitionFit(record, arms)
-
-
-def told(arms: list[Arm]) -> str:
+def fit_text(fit: RepetitionFit) -> str:
     """Held-out errors in a line."""
-    said = []
-    for arm in arms:
-        row = next(r for r in arm.record["scores"] if r["form"] == AVERAGE and r["case"] == INSIDE)
-        best = best_of(arm.record["scores"], INSIDE)
-        error = "no score" if row["rmse"] is None else f"{row['rmse']:.3f}"
-        said.append(f"weight decay {arm.weight_decay:g}: {error} (best form: {best})")
-    return f"held-out RMSE, nats/token, of the average of forms at {'; '.join(said)}"
+    parts = []
+    for group in fit.arms:
+        error = group.score(INSIDE)
+        best = f"{'no score' if error is None else f'{error:.3f}'} (best form: {best_form(group.scores, INSIDE)})"
+        parts.append(f"weight decay {group.weight_decay:g}: {best}")
+    return f"RMSE, nats/token, of the average of forms at {'; '.join(parts)}"

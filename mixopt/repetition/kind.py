@@ -1,4 +1,4 @@
-"""Studies of repetition: the stages from the ladder of runs to the answer about one more epoch."""
+"""Studies of repetition: the stages from the ladder of runs to the recommended number of epochs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from mixopt.study.kind import Session, StudyKind
 if TYPE_CHECKING:
     from mixopt.repetition.design import LadderPlan
     from mixopt.repetition.fit import RepetitionFit
-    from mixopt.repetition.runs import Measured
+    from mixopt.repetition.runs import LadderRuns
+    from mixopt.report.document import Document
+    from mixopt.serialization import Json
 
 
-class RepetitionKind(StudyKind["LadderPlan", "Measured", "RepetitionFit"]):
-    """What is one more epoch worth?"""
+class RepetitionKind(StudyKind["LadderPlan", "LadderRuns", "RepetitionFit"]):
+    """How often to repeat text, and the marginal value of one more epoch."""
 
     name = "repetition"
     record = RepetitionStudy
@@ -28,32 +30,33 @@ class RepetitionKind(StudyKind["LadderPlan", "Measured", "RepetitionFit"]):
 
         return design_ladder(session.study, shards, session.path, session.folder, session.progress)
 
-    def collect(self, session: Session, plan: LadderPlan) -> Measured:
-        from mixopt.repetition.runs import collect_cells
+    def collect(self, session: Session, plan: LadderPlan) -> LadderRuns:
+        from mixopt.repetition.runs import collect_ladder
 
-        return collect_cells(plan, session.study, session.folder)
+        return collect_ladder(plan, session.study, session.folder)
 
-    def fit(self, session: Session, runs: Measured) -> RepetitionFit:
-        from mixopt.repetition.fit import fit_cells
+    def fit(self, session: Session, runs: LadderRuns) -> RepetitionFit:
+        from mixopt.repetition.fit import fit_ladders
 
-        return fit_cells(runs, session.study, session.folder, session.progress)
+        return fit_ladders(runs, session.study, session.folder, session.progress)
 
-    def recommend(self, session: Session, runs: Measured) -> dict[str, Any]:
-        from mixopt.repetition.recommend import advise_repetition
+    def recommend(self, session: Session, runs: LadderRuns) -> Json:
+        from mixopt.repetition.recommend import recommend_epochs
 
-        return advise_repetition(session, self.fit(session, runs))
+        return recommend_epochs(session, self.fit(session, runs))
 
-    def report(self, session: Session) -> Any:
-        from mixopt.repetition.report import read_page
+    def fit_document(self, fit: RepetitionFit) -> Document:
+        from mixopt.repetition.summary import fit_document
 
-        return read_page(session.folder)
+        return fit_document(fit)
 
-    def fit_document(self, fit: RepetitionFit) -> Any:
-        from mixopt.repetition.summary import show_fit
+    def document(self, recommendation: Json) -> Document:
+        from mixopt.repetition.recommend import Recommendation
+        from mixopt.repetition.summary import document
 
-        return lambda console: show_fit(console, fit)
+        return document(Recommendation.from_json(recommendation))
 
-    def document(self, recommendation: dict[str, Any]) -> Any:
-        from mixopt.repetition.summary import show
+    def report(self, session: Session) -> Document:
+        from mixopt.repetition.report import read_report
 
-        return lambda console: show(console, recommendation)
+        return read_report(session.folder)

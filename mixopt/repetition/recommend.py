@@ -1,197 +1,258 @@
-"""The answer of a study of repetition: how often to repeat, what one more epoch is worth, and how sure that is."""
+"""Recommended epochs: the best run by each weight decay's fitted laws, the value of one more epoch, and its limits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from itertools import zip_longest
 from math import log10
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mixopt.formatting import amount, counted, listed, loss, passes
-from mixopt.plan.epochs import Question, epochs_record
-from mixopt.plan.surface import Surface
-from mixopt.repetition.config import BUDGETS, RepetitionStudy
-from mixopt.repetition.fit import AVERAGE, LEVEL, Arm, RepetitionFit, preset_of
+from mixopt.plan.epochs import EpochsPlan, Question, epochs_plan
+from mixopt.plan.surface import Run, Surface
+from mixopt.repetition.config import BUDGETS, RepetitionQuestion
+from mixopt.repetition.curves import BestEpochs
+from mixopt.repetition.fit import AVERAGE, LEVEL, GroupFit, RepetitionFit, RStar, preset_of
 from mixopt.repetition.scores import LARGEST
-from mixopt.serialization import CACHE_KEY, cached, digest, nan_to_null
+from mixopt.report.document import Warning
+from mixopt.serialization import Json, Record, cached, digest, nan_to_null
 from mixopt.version import __version__
 
 if TYPE_CHECKING:
+    from mixopt.plan.epochs import Answer
     from mixopt.study.kind import Session
+    from regressors.estimators.repetition import Refit
 
-MEMBERS = 30  # refits that the answer's interval is over
-TENFOLD = 1.0  # orders of magnitude beyond the runs from which an answer is called an extrapolation of scale
-SLIGHT = 0.02  # orders of magnitude beyond the runs that aren't worth a word
-UNSURE = 10.0  # an interval of R* whose ends differ by more says little
+N_MEMBERS = 30  # refits that the answer's interval is over
+MAX_ORDERS = 1.0  # of magnitude beyond the runs, before the numbers of an extrapolation are called unreliable
+MIN_ORDERS = 0.02  # of magnitude beyond the runs; less is no extrapolation
+MAX_RATIO = 10.0  # of the ends of an interval of R* that is called identified
+
+Scale = Mapping[str, tuple[float, float]]
 
 
-def advise_repetition(session: Session, fitted: RepetitionFit) -> dict[str, Any]:
-    """Answers the study's question from every ladder and writes recommendation.json; as before if nothing changed."""
+@dataclass(frozen=True)
+class Target(Record):
+    weights: dict[str, float]  # by validation set
+    unit: str = "nats/token"
+
+
+@dataclass(frozen=True)
+class GroupAnswer(Record):
+    """The answer by the laws fitted at one weight decay."""
+
+    weight_decay: float
+    plan: EpochsPlan
+
+
+@dataclass(frozen=True)
+class TrainedSize(Record):
+    """The best number of epochs of one trained size on so many unique tokens, by weight decay."""
+
+    params: float
+    unique: float
+    by_decay: dict[str, BestEpochs]
+
+
+@dataclass(frozen=True)
+class Recommendation(Record):
+    """The content of recommendation.json. arms: weakest weight decay first; chosen: the one of least predicted loss."""
+
+    kind: Literal["repetition"]
+    mixopt: str
+    study: str
+    target: Target
+    full: dict[str, float]  # the question
+    scale: dict[str, tuple[float, float]]  # the least and the greatest params, tokens, unique and epochs of the runs
+    level: float  # of all intervals
+    arms: list[GroupAnswer]
+    chosen: int
+    best: list[TrainedSize]
+    r_star: dict[str, RStar | None]  # by weight decay, of the heaviest form that has one
+    warnings: list[str]
+    warning_codes: list[str] = field(default_factory=list)
+    stamp: str = ""  # the cache key
+
+    @property
+    def limitations(self) -> list[Warning]:
+        """Files of older versions have no codes."""
+        return [Warning(code, text) for text, code in zip_longest(self.warnings, self.warning_codes, fillvalue="")]
+
+    @property
+    def recommended(self) -> GroupAnswer:
+        return self.arms[self.chosen]
+
+
+def recommend_epochs(session: Session, fit: RepetitionFit) -> Json:
+    """The answer to the study's question by every ladder: the content of recommendation.json, a `Recommendation`."""
     study, folder, progress = session.study, session.folder, session.progress
-    progress.stage("answer", total=len(fitted.arms))
+    progress.stage("answer", total=len(fit.arms))
 
-    def compute() -> dict[str, Any]:
-        arms = []
-        for n, arm in enumerate(fitted.arms):
-            progress.update(n, f"weight decay {arm.weight_decay:g}")
-            plan = nan_to_null(answer(arm, study, fitted.record["scale"]))
-            arms.append({"weight_decay": arm.weight_decay, "plan": plan})
-        chosen = min(range(len(arms)), key=lambda n: arms[n]["plan"]["answer"]["loss"])
-        run = arms[chosen]["plan"]["answer"]
-        progress.finish(f"{passes(run['epochs'])} epochs, {amount(run['params'])} parameters")
-        return {
-            "kind": "repetition",
-            "mixopt": __version__,
-            "study": study.name,
-            "target": {"weights": fitted.record["target"], "unit": "nats/token"},
-            "full": {key: value for key, value in study.full.model_dump().items() if value is not None},
-            "scale": fitted.record["scale"],
-            "level": LEVEL,
-            "arms": arms,
-            "chosen": chosen,
-            "best": best_rows(fitted.arms),
-            "r_star": {f"{arm.weight_decay:g}": r_star_row(arm.record["r_star"]) for arm in fitted.arms},
-            "warnings": warnings(fitted, arms[chosen]),
-        }
+    def compute() -> Json:
+        answers = []
+        for n, group in enumerate(fit.arms):
+            progress.update(n, f"weight decay {group.weight_decay:g}")
+            plan = epochs_plan(question_of(study.full), surfaces(group, fit.scale))
+            answers.append(GroupAnswer(group.weight_decay, plan))
+        chosen = min(range(len(answers)), key=lambda n: answers[n].plan.answer.loss)
+        limits = warnings(fit, answers[chosen])
+        found = Recommendation(
+            kind="repetition",
+            mixopt=__version__,
+            study=study.name,
+            target=Target(fit.target),
+            full=study.full.model_dump(exclude_none=True),
+            scale=fit.scale,
+            level=LEVEL,
+            arms=answers,
+            chosen=chosen,
+            best=best_by_size(fit.arms),
+            r_star={f"{group.weight_decay:g}": heaviest_r_star(group) for group in fit.arms},
+            warnings=[warning.text for warning in limits],
+            warning_codes=[warning.code for warning in limits],
+        )
+        run = found.recommended.plan.answer
+        progress.finish(f"{passes(run.epochs)} epochs, {amount(run.params)} parameters")
+        return nan_to_null(found.to_json())
 
-    key = digest([__version__, fitted.record[CACHE_KEY], study.full.model_dump(), study.name])
+    key = digest([__version__, fit.stamp, study.full.model_dump(), study.name])
     return cached(folder.recommendation, key, compute, on_hit=lambda: progress.finish("as before"))
 
 
-def answer(arm: Arm, study: RepetitionStudy, scale: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """What `mixopt plan epochs` tells, by the laws of one ladder."""
-    full = study.full
-    question = Question(full.unique, **{key: getattr(full, key) for key in BUDGETS})
-    return epochs_record(question, surfaces(arm, scale))
+def question_of(full: RepetitionQuestion) -> Question:
+    return Question(full.unique, **{key: getattr(full, key) for key in BUDGETS})
 
 
-def surfaces(arm: Arm, scale: Mapping[str, Sequence[float]]) -> list[Surface]:
+def surfaces(group: GroupFit, scale: Scale) -> list[Surface]:
     """The average of the forms with its refits, and every form that has a weight in it."""
-    fitted_to = f"fitted to {arm.record['runs']} cells of this study, weight decay {arm.weight_decay:g}"
-    within = {key: (low, high) for key, (low, high) in scale.items() if key != "unique"}
-    refits = arm.estimator.refits(MEMBERS)
+    fitted_to = f"fitted to {group.runs} runs of this study, weight decay {group.weight_decay:g}"
+    within = {key: ends for key, ends in scale.items() if key != "unique"}
+    regressor = group.regressor
     lead = Surface(
         AVERAGE,
-        arm.estimator.loss,
-        "the forms below, averaged by what they predict of cells left out",
+        regressor.loss,
+        "the forms below, averaged by what they predict of runs left out",
         note=fitted_to,
-        members=tuple(loss_of(refit) for refit in refits),
+        members=tuple(loss_of(refit) for refit in regressor.refits(N_MEMBERS)),
         allowed="refits to configurations drawn again",
         level=LEVEL,
         within=within,
         made="runs",
     )
     alone = []
-    for form, weight in arm.estimator.forms_.items():
+    for form, weight in regressor.forms_.items():
         if weight > 0:
-            preset = preset_of(arm.estimator, form, f"{fitted_to}; weight {weight:.0%}")
+            preset = preset_of(regressor, form, f"{fitted_to}; weight {weight:.0%}")
             alone.append(Surface(form, preset.loss, preset.source, note=preset.note, within=within, made="runs"))
     return [lead, *alone]
 
 
-def loss_of(refit: Any) -> Any:
+def loss_of(refit: Refit) -> Any:
     """A refit as a loss of counts; its values have a leading axis of one."""
-
-    def loss(params: Any, tokens: Any, unique: Any) -> Any:
-        return refit.loss(params, tokens, unique)[0]
-
-    return loss
+    return lambda params, tokens, unique: refit.loss(params, tokens, unique)[0]
 
 
-def best_rows(arms: Sequence[Arm]) -> list[dict[str, Any]]:
-    """At each trained size and amount of text, every ladder's best number of epochs, fitted and measured."""
-    keys = ("best", "best_low", "best_high", "least", "longest", "measured_best", "measured_least", "measured_last")
-    rows: dict[tuple[float, float], dict[str, Any]] = {}
-    for arm in arms:
-        for curve in arm.record["curves"]:
-            at = curve["params"], curve["unique"]
-            row = rows.setdefault(at, {"params": at[0], "unique": at[1], "by_decay": {}})
-            row["by_decay"][f"{arm.weight_decay:g}"] = {key: curve[key] for key in keys}
-    return [rows[at] for at in sorted(rows)]
+def best_by_size(groups: Sequence[GroupFit]) -> list[TrainedSize]:
+    """At each trained size and number of unique tokens, every ladder's best number of epochs, fitted and measured."""
+    keys = [one.name for one in fields(BestEpochs)]
+    rows: dict[tuple[float, float], dict[str, BestEpochs]] = {}
+    for group in groups:
+        for curve in group.curves:
+            best = BestEpochs(**{key: getattr(curve, key) for key in keys})
+            rows.setdefault((curve.params, curve.unique), {})[f"{group.weight_decay:g}"] = best
+    return [TrainedSize(*at, by_decay=rows[at]) for at in sorted(rows)]
 
 
-def r_star_row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def heaviest_r_star(group: GroupFit) -> RStar | None:
     """R* of the heaviest form that has one."""
-    if not rows:
+    if not group.r_star:
         return None
-    return {key: rows[0][key] for key in ("form", "weight", "value", "low", "high")}
+    row = group.r_star[0]
+    return RStar(row.form, row.weight, row.value, row.low, row.high)
 
 
-def warnings(fitted: RepetitionFit, chosen: Mapping[str, Any]) -> list[str]:
-    """What to be careful about, a sentence each."""
-    plan, record = chosen["plan"], fitted.record
-    said = [scale_warning(plan["answer"], record["scale"])]
-    said.append(size_warning(fitted, chosen))
-    said += [arm_warning(arm) for arm in fitted.arms]
-    said.append(noise_warning(record))
-    gone = record["left_out"]
-    if gone:
-        said.append(
-            f"{counted(len(gone), 'run')} diverged and took no part: {listed([r['run_id'] for r in gone[:4]])}."
-        )
-    return [sentence for sentence in [*said, *plan["notes"]] if sentence]
+def warnings(fit: RepetitionFit, chosen: GroupAnswer) -> list[Warning]:
+    """What limits the answer."""
+    run, plan = chosen.plan.answer, chosen.plan
+    found = [scale_warning(run, fit.scale), size_warning(fit, chosen)]
+    for group in fit.arms:
+        found += [turning_warning(group), r_star_warning(group)]
+    found += [noise_warning(fit), diverged_warning(fit)]
+    of_plan = [Warning(code, text) for code, text in zip(plan.warning_codes, plan.notes, strict=False)]
+    return [warning for warning in [*found, *of_plan] if warning is not None]
 
 
-def scale_warning(run: Mapping[str, Any], scale: Mapping[str, Sequence[float]]) -> str:
-    """How far the answer lies from the runs."""
-    far = {
-        "parameters": log10(run["params"] / scale["params"][1]),
-        "unique tokens": log10(run["unique"] / scale["unique"][1]),
-        "training tokens": log10(run["tokens"] / scale["tokens"][1]),
-    }
-    beyond = [f"{times(orders)} times the {what}" for what, orders in far.items() if orders > SLIGHT]
-    if not beyond:
-        return ""
-    told = f"The answer extrapolates: it has {listed(beyond)} of the largest run."
-    if far["parameters"] > SLIGHT:
-        told += " How many epochs so large a model bears is not measured here."
-    if max(far.values()) >= TENFOLD:
-        told += (
-            " At such distances its direction may hold, its numbers hardly do: train a ladder nearer to the run "
+def scale_warning(run: Answer | Run, scale: Scale) -> Warning | None:
+    """How far the answer lies beyond the runs."""
+    counts = {"parameters": (run.params, "params"), "unique tokens": (run.unique, "unique")}
+    counts["training tokens"] = run.tokens, "tokens"
+    beyond = {what: log10(value / scale[key][1]) for what, (value, key) in counts.items() if value}
+    far = [f"{factor(orders)} times the {what}" for what, orders in beyond.items() if orders > MIN_ORDERS]
+    if not far:
+        return None
+    text = f"The answer extrapolates: it has {listed(far)} of the largest run."
+    if beyond["parameters"] > MIN_ORDERS:
+        text += " How many epochs so large a model bears is not measured here."
+    if max(beyond.values()) >= MAX_ORDERS:
+        text += (
+            " So far from the runs its direction may hold, its numbers hardly do: train a ladder nearer to the run "
             "(proxy.width, design.unique) before you rely on it."
         )
-    return told
+    return Warning("extrapolation", text)
 
 
-def size_warning(fitted: RepetitionFit, chosen: Mapping[str, Any]) -> str:
-    """What the laws missed the largest size by, where it was held out and the answer is at least as large."""
-    arm = next(arm.record for arm in fitted.arms if arm.weight_decay == chosen["weight_decay"])
-    row = next((r for r in arm["scores"] if r["form"] == AVERAGE and r["case"] == LARGEST), None)
-    if row is None or row["rmse"] is None or chosen["plan"]["answer"]["params"] < fitted.record["scale"]["params"][1]:
-        return ""
-    return (
-        f"Fitted without the largest size, the laws missed its losses by {loss(row['rmse'])} nats/token: expect no "
-        "less of models that are larger still."
-    )
-
-
-def times(orders: float) -> str:
-    """10 to the orders, as a reader says it."""
+def factor(orders: float) -> str:
+    """10 to the orders of magnitude, readable."""
     return f"{10**orders:.2g}" if orders < 2 else f"10^{orders:.1f}"
 
 
-def arm_warning(arm: Arm) -> str:
-    """Where a ladder leaves something open: it never turned, or its R* is not identified."""
-    said = []
-    if all(curve["measured_last"] <= curve["measured_least"] + 1e-12 for curve in arm.record["curves"]):
-        said.append("no curve turned up within the ladder, so where repetition begins to harm is not known: add epochs")
-    row = arm.record["r_star"][0] if arm.record["r_star"] else None
-    if row and (row["low"] is None or row["high"] is None or row["high"] > UNSURE * row["low"]):
-        ends = f"{told_end(row['low'], 'anything')} to {told_end(row['high'], 'any size')}"
-        said.append(f"R* is barely identified ({ends}): what a repeat is worth is told by the curves, not by R*")
-    return f"At weight decay {arm.weight_decay:g} {'; '.join(said)}." if said else ""
-
-
-def told_end(value: float | None, otherwise: str) -> str:
-    return otherwise if value is None else passes(value)
-
-
-def noise_warning(record: Mapping[str, Any]) -> str:
-    """Run-to-run noise against the law's own error."""
-    rows = record["noise"]
-    if not rows:
-        return "No cell was trained twice, so run-to-run noise is unknown: set design.repeats."
-    worst = max(rows, key=lambda row: row["sd"])
-    return (
-        f"Runs of one cell on other seeds and other text differ by up to {loss(worst['sd'])} nats/token (standard "
-        f"deviation at {amount(worst['unique'])} unique tokens, {passes(worst['epochs'])} epochs)."
+def size_warning(fit: RepetitionFit, chosen: GroupAnswer) -> Warning | None:
+    """The laws' error at the largest size, where it was held out and the answer is at least as large."""
+    error = next(group.score(LARGEST) for group in fit.arms if group.weight_decay == chosen.weight_decay)
+    if error is None or chosen.plan.answer.params < fit.scale["params"][1]:
+        return None
+    text = (
+        f"Fitted without the largest size, the laws missed its losses by {loss(error)} nats/token: expect no less of "
+        "models that are larger still."
     )
+    return Warning("size-error", text)
+
+
+def turning_warning(group: GroupFit) -> Warning | None:
+    """Where no curve rose, so that the epoch from which repetition harms is beyond the ladder."""
+    if any(curve.rise > 1e-12 for curve in group.curves):
+        return None
+    text = "no curve turned up within the ladder, so from which epoch on repetition harms is not known: add epochs."
+    return Warning("no-turning-point", f"At weight decay {group.weight_decay:g} {text}")
+
+
+def r_star_warning(group: GroupFit) -> Warning | None:
+    """Where R* of the heaviest form that has one is not identified."""
+    star = heaviest_r_star(group)
+    if star is None or (star.low is not None and star.high is not None and star.high <= MAX_RATIO * star.low):
+        return None
+    low = "anything" if star.low is None else passes(star.low)
+    high = "any size" if star.high is None else passes(star.high)
+    text = f"R* is barely identified ({low} to {high}): read the value of a repeat from the curves, not from R*."
+    return Warning("r-star-not-identified", f"At weight decay {group.weight_decay:g} {text}")
+
+
+def noise_warning(fit: RepetitionFit) -> Warning:
+    """Run-to-run noise against the law's own error."""
+    if not fit.noise:
+        text = "No configuration was trained twice, so run-to-run noise is unknown: set design.repeats."
+        return Warning("noise-unknown", text)
+    worst = max(fit.noise, key=lambda row: row.sd)
+    text = (
+        f"Runs of one configuration on other seeds and other text differ by up to {loss(worst.sd)} nats/token "
+        f"(standard deviation at {amount(worst.unique)} unique tokens, {passes(worst.epochs)} epochs)."
+    )
+    return Warning("noise", text)
+
+
+def diverged_warning(fit: RepetitionFit) -> Warning | None:
+    gone = [row["run_id"] for row in fit.left_out]
+    if not gone:
+        return None
+    return Warning("diverged-runs", f"{counted(len(gone), 'run')} diverged and took no part: {listed(gone[:4])}.")

@@ -1,64 +1,27 @@
-"""The page of a study of repetition: the answer, the return curves, the best epochs, and how far to trust them."""
+"""Report of a repetition study: return curves, the planned run, isoloss contours, R*, cross-validation and the runs."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
+
+from dataclasses import replace
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import UNKNOWN, amount, known, listed, loss, passes
-from mixopt.plan import figures as plan_figures
+from mixopt.formatting import UNKNOWN, amount, known, listed, loss, passes, share
+from mixopt.plan.report import epochs_sections
 from mixopt.repetition import figures
-from mixopt.repetition import summary as words
-from mixopt.report.document import Board
-from mixopt.report.html import Column, Safe, chart, details, join, page, paragraph, section, table, tag
-from mixopt.report.sections import corpora_section, reproduce_section, rows_of
+from mixopt.repetition.fit import GroupFit, RepetitionFit
+from mixopt.repetition.recommend import Recommendation
+from mixopt.repetition.runs import Frame, LadderRuns
+from mixopt.repetition.summary import decay_text, document, epochs, noise_section, scores_section
+from mixopt.report.document import Block, Column, Document, Figure, Folded, Paragraph, Section, Table
+from mixopt.report.sections import corpora, reproduce
 from mixopt.serialization import read_json
 from mixopt.study.layout import Folder
 
-if TYPE_CHECKING:
-    pass
-
-LISTED = 120  # runs in the table
-CONTENTS = (
-    ("best", "Best epochs"),
-    ("returns", "Return curves"),
-    ("answer", "The answer"),
-    ("isoloss", "Isoloss"),
-    ("r-star", "R*"),
-    ("trust", "Trust"),
-    ("noise", "Noise"),
-    ("runs", "Runs"),
-    ("corpora", "Corpora"),
-    ("again", "Doing it again"),
-)
+MAX_ROWS = 120  # runs in the table
 
 
-@dataclass(frozen=True)
-class Found:
-    """The files of a finished study of repetition."""
-
-    answer: Mapping[str, Any]  # recommendation.json
-    fit: Mapping[str, Any]  # fits/repetition.json
-    cells: Sequence[Mapping[str, Any]]  # runs.parquet, a row a run
-    corpora: Mapping[str, Any] | None
-    text: str  # the study file
-
-    @property
-    def arms(self) -> Sequence[Mapping[str, Any]]:
-        return self.fit["arms"]
-
-    @property
-    def chosen(self) -> Mapping[str, Any]:
-        """What the answer's own ladder says of the question."""
-        return words.chosen_arm(self.answer)["plan"]
-
-    def of(self, arm: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """The runs of one weight decay that didn't diverge."""
-        return [c for c in self.cells if c["weight_decay"] == arm["weight_decay"] and known(c["target"])]
-
-
-def read_page(folder: Folder) -> str:
-    """The page of a finished study's folder. Raises MixoptError when a file is missing."""
+def read_report(folder: Folder) -> Document:
+    """The report of a finished study's folder. Raises MixoptError when a file is missing or of other content."""
     import pandas
 
     runs = folder.root / "runs.parquet"
@@ -66,219 +29,152 @@ def read_page(folder: Folder) -> str:
         raise MixoptError(
             f"{folder.root} has no finished study yet, so there is nothing to report: finish it with `mixopt run` first"
         )
-    found = Found(
-        answer=read_json(folder.recommendation, made_by="run"),
-        fit=read_json(folder.fits / "repetition.json", made_by="run"),
-        cells=rows_of(pandas.read_parquet(runs)),
-        corpora=read_json(folder.corpora, made_by="prepare") if folder.corpora.is_file() else None,
-        text=folder.study.read_text(encoding="utf-8"),
-    )
-    return render_repetition(found)
+    try:
+        found = Recommendation.from_json(read_json(folder.recommendation, made_by="run"))
+        fit = RepetitionFit.from_json(read_json(folder.fits / "repetition.json", made_by="run"))
+    except ValueError as error:
+        problem = " ".join(str(error).split())
+        raise MixoptError(
+            f"{folder.root}: its answer or fit is not whole ({problem}): `mixopt run` makes them"
+        ) from None
+    measured = LadderRuns(pandas.read_parquet(runs), found.target.weights)
+    prepared = read_json(folder.corpora, made_by="prepare") if folder.corpora.is_file() else None
+    text = folder.study.read_text(encoding="utf-8")
+    again = reproduce(command="mixopt run study.yaml", versions={"mixopt": found.mixopt}, study=text)
+    return report(found, fit, measured, [corpora(prepared), again])
 
 
-def render_repetition(found: Found) -> str:
-    """One self-contained HTML page; equal studies give equal pages."""
-    drawn: dict[str, list[Any]] = {}
-    parts = [
-        tag("header", headline(found)),
-        limits(found),
-        tag("nav", join((tag("a", title, href=f"#{key}") for key, title in CONTENTS), " "), aria_label="Contents"),
-        best(found),
-        returns(found, drawn),
-        answered(found, drawn),
-        isoloss(found, drawn),
-        r_star(found, drawn),
-        trust(found, drawn),
-        noise(found),
-        runs_table(found),
-        corpora_section(found.corpora),
-        reproduce_section(found.answer, found.text),
+def report(found: Recommendation, fit: RepetitionFit, measured: LadderRuns, shared: list[Section]) -> Document:
+    """The whole document. shared: the sections that studies of all kinds end with."""
+    answer = document(found)
+    sections = [
+        *answer.sections,
+        returns_section(fit, measured),
+        answer_section(found),
+        isoloss_section(fit, measured),
+        r_star_section(fit),
+        scores_section(fit),
+        noise_section(fit.noise),
+        runs_section(measured.frame),
     ]
-    return page(f"{found.answer['study']}: repetition", join(parts), drawn)
+    return replace(answer, scope=scope(found), sections=[*sections, *shared])
 
 
-def headline(found: Found) -> Safe:
-    first, *more = words.sentences(found.answer)[:3]
-    scale = found.answer["scale"]
-    sizes, tokens = (f"{amount(scale[k][0])} to {amount(scale[k][1])}" for k in ("params", "tokens"))
-    weights = found.answer["target"]["weights"]
-    texts = listed([f"{100 * w:.3g}% {name}" if len(weights) > 1 else name for name, w in weights.items()])
-    scope = (
-        f"Losses are on {texts}, for models of {sizes} non-embedding parameters and runs of {tokens} tokens; beyond "
+def scope(found: Recommendation) -> str:
+    """What the numbers are about."""
+    sizes, tokens = (" to ".join(amount(end) for end in found.scale[key]) for key in ("params", "tokens"))
+    weights = found.target.weights
+    sets = listed([f"{share(w)} {name}" if len(weights) > 1 else name for name, w in weights.items()])
+    return (
+        f"Losses are on {sets}, for models of {sizes} non-embedding parameters and runs of {tokens} tokens; beyond "
         "those everything is predicted. Training is counted as 6 N D FLOPs."
     )
-    return tag(
-        "section",
-        tag("h1", f"Repetition: {found.answer['study']}"),
-        paragraph(first, class_="headline"),
-        *(paragraph(sentence, class_="prediction") for sentence in more),
-        paragraph(scope, class_="scope"),
-        id="recommendation",
-    )
 
 
-def limits(found: Found) -> Safe:
-    told = found.answer["warnings"]
-    if not told:
-        return section("warnings", "Warnings", paragraph("None."))
-    listing = tag("ul", *(tag("li", text) for text in told))
-    title = tag("h2", "Warnings", id="warnings-title")
-    return tag("section", title, listing, id="warnings", class_="warnings", aria_labelledby="warnings-title")
+def of_group(measured: LadderRuns, group: GroupFit) -> Frame:
+    """The runs of one weight decay that didn't diverge, repeats among them."""
+    kept = measured.kept
+    return kept[kept["weight_decay"] == group.weight_decay]
 
 
-def board(said: Board) -> Safe:
-    columns = [Column(said.first, numeric=False), *(Column(heading) for heading in said.headings)]
-    drawn = table(said.title, columns, said.rows, marked=said.marked)
-    return join((drawn, paragraph(said.note, class_="note"))) if said.note else drawn
-
-
-def best(found: Found) -> Safe:
-    return section("best", "How many epochs were best", board(words.best_board(found.answer)))
-
-
-def returns(found: Found, drawn: dict[str, list[Any]]) -> Safe:
+def returns_section(fit: RepetitionFit, measured: LadderRuns) -> Section:
     """Loss against epochs for every size and weight decay; the size whose curves rise most is shown first."""
-    choices = [(arm, params) for arm in found.arms for params in sorted({c["params"] for c in arm["curves"]})]
-    top = max(c["epochs"] for c in found.cells)
-    choices.sort(key=lambda one: -risen(one[0], one[1]))
-    drawn["returns"] = [figures.return_curves(arm, found.of(arm), params, top) for arm, params in choices]
-    names = [f"{amount(params)} parameters, {words.decay_of(arm)}" for arm, params in choices]
+
+    def rise(group: GroupFit, params: float) -> float:
+        return max(curve.rise for curve in group.curves if curve.params == params)
+
+    choices = [(group, params) for group in fit.arms for params in sorted({curve.params for curve in group.curves})]
+    choices.sort(key=lambda one: -rise(*one))
+    top = float(measured.frame["epochs"].max())
+    plots = [figures.return_curves(group, of_group(measured, group), params, top) for group, params in choices]
+    names = [f"{amount(params)} parameters, {decay_text(group.weight_decay)}" for group, params in choices]
     caption = (
         "Points are runs, open ones repeats on other seeds and other text; lines are the fitted law, dotted beyond the "
-        f"longest cell of a curve, with {found.answer['level']:.0%} bands over refits. Where a line turns up, another "
-        "epoch harms."
+        f"longest run of a curve, with {fit.level:.0%} bands over refits. Where a line turns up, another epoch harms."
     )
-    return section("returns", "Loss against epochs", chart("returns", caption, choices=names))
+    figure = Figure("returns", caption, plots, names)
+    return Section("returns", "Loss against epochs", [figure], "Return curves")
 
 
-def risen(arm: Mapping[str, Any], params: float) -> float:
-    return max(c["measured_last"] - c["measured_least"] for c in arm["curves"] if c["params"] == params)
+def answer_section(found: Recommendation) -> Section:
+    """What `mixopt plan epochs` answers to the question by this study's laws."""
+    forms, *others = epochs_sections(found.recommended.plan)
+    decay = decay_text(found.recommended.weight_decay)
+    text = f"The answer by the laws fitted at {decay}, in the tables and figures of `mixopt plan epochs`."
+    blocks: list[Block] = [Paragraph(text), *(block for section in others for block in section.blocks)]
+    blocks.append(Folded("What each form of the law says", forms.blocks))
+    return Section("answer", "The run that was asked for", blocks, "The answer")
 
 
-def answered(found: Found, drawn: dict[str, list[Any]]) -> Safe:
-    """What `mixopt plan epochs` says of the question by this study's laws."""
-    from mixopt.plan.summary import epochs_boards
-
-    plan, decay = found.chosen, words.decay_of(words.chosen_arm(found.answer))
-    drawn["plan-compute"], drawn["plan-margin"] = plan_figures.of_compute(plan), plan_figures.of_margin(plan)
-    drawn["plan-model"] = [plan_figures.of_model(plan)]
-    first, *rest = epochs_boards(plan)
-    told = f"The run that was asked for, by the laws fitted at {decay}; its tables as `mixopt plan epochs` gives them."
-    return section(
-        "answer",
-        "The run that was asked for",
-        paragraph(told),
-        chart("plan-model", "Loss of the answer's model as it repeats its text, beside text that is all new."),
-        chart(
-            "plan-margin",
-            "What repeating is worth to it, epoch by epoch.",
-            choices=["a repeated token, in new ones", "loss that the next epoch takes off"],
-        ),
-        chart(
-            "plan-compute",
-            "Equal compute: fewer epochs leave more for parameters. A ring marks where each form has its best.",
-            choices=["above each form's own best", "as predicted"],
-        ),
-        *(board(one) for one in rest),
-        details("What each form of the law says", board(first)),
-    )
-
-
-def isoloss(found: Found, drawn: dict[str, list[Any]]) -> Safe:
-    choices = [(arm, grid) for arm in found.arms for grid in arm["contours"]]
-    drawn["isoloss"] = [figures.isoloss(grid, found.of(arm)) for arm, grid in choices]
-    names = [f"{amount(grid['unique'])} unique tokens, {words.decay_of(arm)}" for arm, grid in choices]
+def isoloss_section(fit: RepetitionFit, measured: LadderRuns) -> Section:
+    choices = [(group, grid) for group in fit.arms for grid in group.contours]
+    plots = [figures.isoloss(grid, of_group(measured, group)) for group, grid in choices]
+    names = [f"{amount(grid.unique)} unique tokens, {decay_text(group.weight_decay)}" for group, grid in choices]
     caption = (
         "Fitted loss, nats/token: along a line it is the same. The dashed line is the best number of epochs of each "
-        "size; circles are trained cells. Above and below the outermost ones sizes are extrapolated."
+        "size; circles are trained runs. Above and below the outermost ones sizes are extrapolated."
     )
-    return section("isoloss", "Equal loss over parameters and epochs", chart("isoloss", caption, choices=names))
+    figure = Figure("isoloss", caption, plots, names)
+    return Section("isoloss", "Isoloss contours over parameters and epochs", [figure], "Isoloss")
 
 
-def r_star(found: Found, drawn: dict[str, list[Any]]) -> Safe:
+def r_star_section(fit: RepetitionFit) -> Section:
     """R* of every form that has one, with its profile."""
     from scipy.stats import chi2
 
-    critical = float(chi2.ppf(found.answer["level"], 1))
-    figure = figures.r_star_profile(found.arms, critical)
-    meaning = paragraph(
+    meaning = (
         "R* says how many repeats it takes until text is worth 1/e: U unique tokens seen E times count for "
         "U (1 + R* (1 − e^(−(E−1)/R*))). Forms that let repetition harm have a penalty besides, so their R* alone "
         "doesn't tell how many epochs are best."
     )
+    blocks: list[Block] = [Paragraph(meaning)]
+    figure = figures.r_star_profiles(fit.arms, critical=float(chi2.ppf(fit.level, 1)))
+    if figure is not None:
+        caption = (
+            "Each R* with all other parameters fitted again. Below the dashed line the runs don't rule it out: a curve "
+            "that stays below it has no end on that side."
+        )
+        blocks.append(Figure("r-star", caption, [figure]))
     rows = [
         (
-            row["form"],
-            f"{arm['weight_decay']:g}",
-            f"{row['weight']:.0%}",
-            passes(row["value"]),
-            passes(row["low"]) if known(row["low"]) else "no lower end",
-            passes(row["high"]) if known(row["high"]) else "no upper end",
+            star.form,
+            f"{group.weight_decay:g}",
+            share(star.weight),
+            passes(star.value),
+            "no lower end" if star.low is None else passes(star.low),
+            "no upper end" if star.high is None else passes(star.high),
         )
-        for arm in found.arms
-        for row in arm["r_star"]
+        for group in fit.arms
+        for star in group.r_star
     ]
-    names = ("Weight decay", "Weight in the average", "R*", "From", "To")
-    listing = table(
-        f"R* by form, with {found.answer['level']:.0%} profile intervals",
-        [Column("Form", numeric=False), *map(Column, names)],
-        rows,
-    )
-    if figure is None:
-        return section("r-star", "How long text stays worth repeating", meaning, listing)
-    drawn["r-star"] = [figure]
-    caption = (
-        "Each R* with all other parameters fitted again. Below the dashed line the runs don't rule it out: a curve "
-        "that stays below it has no end on that side."
-    )
-    return section("r-star", "How long text stays worth repeating", meaning, chart("r-star", caption), listing)
+    names = ("weight decay", "weight in the average", "R*", "from", "to")
+    title = f"R* by form, with {fit.level:.0%} profile intervals"
+    blocks.append(Table(title, [Column("form", numeric=False), *map(Column, names)], rows))
+    return Section("r-star", "How long text stays worth repeating", blocks, "R*")
 
 
-def trust(found: Found, drawn: dict[str, list[Any]]) -> Safe:
-    """Held-out errors of every form, and the picture of the average's."""
-    sd = max((row["sd"] for row in found.fit["noise"]), default=None)
-    drawn["held-out"] = [figures.held_out(arm, arm["scores"][0]["form"], None) for arm in found.arms]
-    caption = "Each point is a cell that the average of forms had not seen. On the dashed line the prediction is exact."
-    names = [words.decay_of(arm) for arm in found.arms]
-    told = f" Runs of one cell differ by up to {loss(sd)} (standard deviation)." if known(sd) else ""
-    return section(
-        "trust",
-        "Predicted against measured",
-        paragraph(f"Every form was fitted without some cells and judged on them.{told}"),
-        chart("held-out", caption, choices=names),
-        *(board(words.score_board(found.fit, arm)) for arm in found.arms),
-    )
-
-
-def noise(found: Found) -> Safe:
-    if not found.fit["noise"]:
-        told = "No cell was trained twice, so run-to-run noise is unknown."
-        return section("noise", "Noise", paragraph(told))
-    return section("noise", "Noise", board(words.noise_board(found.fit)))
-
-
-def runs_table(found: Found) -> Safe:
+def runs_section(frame: Frame) -> Section:
     """Every run, lowest loss first."""
-    shown = sorted(found.cells, key=lambda c: (not known(c["target"]), c["target"] or 0.0))
-    texts = [str(key) for key in (found.cells[0] if found.cells else {}) if str(key).startswith("loss/")]
-    names = ("Parameters", "Unique", "Epochs", "Tokens", "Weight decay", "Seed", "Loss")
-    columns = [Column("Run", numeric=False), Column("Role", numeric=False), *map(Column, names)]
-    columns += [Column(text.removeprefix("loss/")) for text in texts] if len(texts) > 1 else []
-    body = [
+    ranked = frame.sort_values("target", na_position="last", kind="stable")
+    sets = [str(key) for key in frame.columns if str(key).startswith("loss/")]
+    sets = sets if len(sets) > 1 else []
+    names = ("parameters", "unique tokens", "epochs", "tokens", "weight decay", "seed", "loss")
+    columns = [Column("run", numeric=False), Column("role", numeric=False), *map(Column, names)]
+    columns += [Column(key.removeprefix("loss/")) for key in sets]
+    rows = [
         (
-            str(c["run_id"]),
-            str(c["role"]) + (f" (left out: {c['reason']})" if c["diverged"] else ""),
-            amount(c["params"]),
-            amount(c["unique"]),
-            words.whole(c["epochs"]),
-            amount(c["tokens"]),
-            f"{c['weight_decay']:g}",
-            str(c["seed"]),
-            loss(c["target"]) if known(c["target"]) else UNKNOWN,
-            *([loss(c[text]) for text in texts] if len(texts) > 1 else []),
+            str(run["run_id"]),
+            str(run["role"]) + (f" (left out: {run['reason']})" if run["diverged"] else ""),
+            amount(run["params"]),
+            amount(run["unique"]),
+            epochs(run["epochs"]),
+            amount(run["tokens"]),
+            f"{run['weight_decay']:g}",
+            str(run["seed"]),
+            *(loss(run[key]) if known(run[key]) else UNKNOWN for key in ("target", *sets)),
         )
-        for c in shown[:LISTED]
+        for run in ranked.head(MAX_ROWS).to_dict("records")
     ]
-    more = f" The table shows the best {LISTED}; all are in runs.csv." if len(shown) > LISTED else ""
-    listing = table("Measured losses, nats/token", columns, body, marked=0)
-    return section("runs", "The runs", paragraph(f"{len(shown)} runs.{more}"), listing)
+    more = f" The table shows the best {MAX_ROWS}; all are in runs.csv." if len(ranked) > MAX_ROWS else ""
+    table = Table("Measured losses, nats/token", columns, rows, 0)
+    return Section("runs", "The runs", [Paragraph(f"{len(ranked)} runs.{more}"), table], "Runs")

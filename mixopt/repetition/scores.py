@@ -1,102 +1,132 @@
-"""Which form of the repetition law to believe: every form's errors on cells that it was not fitted to."""
+"""Cross-validation scores of every form of the repetition law, and the noise floor of a ladder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mixopt.repetition.design import REPEAT
 from mixopt.repetition.runs import INPUTS, Frame
+from mixopt.serialization import Record
 
 FOLDS = 5
 INSIDE, LONGEST, LARGEST = "left out", "longest", "largest"
 CASES = {
-    INSIDE: f"cells left out, {FOLDS} folds",
-    LONGEST: "the longest cell of every curve",
+    INSIDE: f"runs left out, {FOLDS} folds",
+    LONGEST: "the longest run of every curve",
     LARGEST: "the largest size",
 }
-SPARE = 3  # cells that a curve needs, and sizes that a ladder needs, for its last one to be held out
+MIN_HELD_OUT = 3  # runs that a curve needs, and sizes that a ladder needs, for its last one to be held out
 Predict = Callable[[Any], Any]  # (n, 3) params, tokens, unique -> (n,) nats/token, nan where it can't tell
-Fitter = Callable[[Any, Any], Mapping[str, Predict]]  # cells and their losses -> what each form predicts
+Fitter = Callable[[Any, Any], Mapping[str, Predict]]  # runs and their losses -> what each form predicts
 
 
-def counts_of(cells: Frame) -> Any:
-    """(n_cells, 3) params, tokens and unique."""
-    return cells[list(INPUTS)].to_numpy(dtype=float)
+@dataclass(frozen=True)
+class Score(Record):
+    """Held-out errors of one form, nats/token; None where it has no prediction for some run."""
+
+    form: str
+    case: str  # of CASES
+    cells: int  # runs that were predicted
+    rmse: float | None
+    rmse_log: float | None  # of ln loss
+    bias: float | None  # predicted less measured
 
 
-def held_out(cells: Frame, *, seed: int) -> Iterator[tuple[str, Any]]:
-    """(case, (n_cells,) bool of those left out): folds over configurations, and both ends of the ladder."""
-    X = counts_of(cells)
-    label = np.unique(X, axis=0, return_inverse=True)[1].reshape(-1)
-    fold = np.random.default_rng([seed, 7]).permutation(int(label.max()) + 1) % FOLDS
-    for k in range(FOLDS):
-        yield INSIDE, (fold == k)[label]
-    curves = cells.groupby(["params", "unique"])["tokens"]
-    longest = (cells["tokens"] == curves.transform("max")) & (curves.transform("size") >= SPARE)
-    if longest.any():
-        yield LONGEST, longest.to_numpy()
-    if cells["params"].nunique() >= SPARE:
-        yield LARGEST, (cells["params"] == cells["params"].max()).to_numpy()
+@dataclass(frozen=True)
+class HeldOut(Record):
+    """Predictions of runs left out in folds, by form, beside what they measured, nats/token."""
+
+    run_id: list[str]
+    measured: list[float]
+    predicted: dict[str, list[float | None]]
 
 
-def judge(
-    cells: Frame, fit: Fitter, *, seed: int, tell: Callable[[str], None]
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Scores of every form in every case, and the predictions of cells left out in folds, by form.
+@dataclass(frozen=True)
+class Noise(Record):
+    """Runs of one configuration on several seeds and texts, nats/token."""
 
-    tell is called with a case before each fit. A form that can't be fitted to the cells left has no score.
+    params: float
+    tokens: float
+    unique: float
+    weight_decay: float
+    epochs: float
+    runs: int
+    mean: float
+    sd: float  # standard deviation
+    losses: list[float]
+
+
+def counts_of(runs: Frame) -> Any:
+    """(n_runs, 3) params, tokens and unique."""
+    return runs[list(INPUTS)].to_numpy(dtype=float)
+
+
+def splits(runs: Frame, *, seed: int) -> list[tuple[str, Any]]:
+    """(case, (n_runs,) bool of those left out): folds over configurations, and both ends of the ladder."""
+    from regressors.evaluation.cross_validation import by_last, by_shuffled_mixture, by_size, configurations
+
+    X = counts_of(runs)
+    folds = by_shuffled_mixture(configurations(X), folds=FOLDS, rng=np.random.default_rng([seed, 7]))
+    longest = by_last(X[:, 1], configurations(X[:, [0, 2]]), least=MIN_HELD_OUT)
+    largest = by_size(X[:, 0], smaller=MIN_HELD_OUT - 1)
+    cases = {INSIDE: folds, LONGEST: longest, LARGEST: largest}
+    return [(case, split.predicted) for case, found in cases.items() for split in found]
+
+
+def cross_validate(
+    runs: Frame, fit: Fitter, *, seed: int, progress: Callable[[str], None]
+) -> tuple[list[Score], HeldOut]:
+    """Scores of every form in every case, and the predictions of runs left out in folds.
+
+    progress is called with a case before each fit. A form that can't be fitted to the runs that stay has no score.
     """
-    X, y = counts_of(cells), cells["target"].to_numpy(dtype=float)
+    X, y = counts_of(runs), runs["target"].to_numpy(dtype=float)
     found: dict[str, dict[str, list[tuple[Any, Any]]]] = {}
-    for case, out in held_out(cells, seed=seed):
-        tell(CASES[case])
+    for case, out in splits(runs, seed=seed):
+        progress(CASES[case])
         for form, predict in fit(X[~out], y[~out]).items():
             found.setdefault(form, {}).setdefault(case, []).append((out, predict(X[out])))
-    scores, kept = [], {}
+    scores, predicted = [], {}
     for form, by_case in found.items():
         for case, parts in by_case.items():
-            measured = np.concatenate([y[out] for out, _ in parts])
-            predicted = np.concatenate([values for _, values in parts])
-            scores.append({"form": form, "case": case, **score(predicted, measured)})
+            values = np.concatenate([part for _, part in parts])
+            scores.append(score(form, case, values, np.concatenate([y[out] for out, _ in parts])))
         inside = np.full(len(y), np.nan)
-        for out, values in by_case[INSIDE]:
-            inside[out] = values
-        kept[form] = [float(v) if np.isfinite(v) else None for v in inside]
-    return scores, kept
+        for out, part in by_case[INSIDE]:
+            inside[out] = part
+        predicted[form] = [float(v) if np.isfinite(v) else None for v in inside]
+    return scores, HeldOut(runs["run_id"].tolist(), y.tolist(), predicted)
 
 
-def score(predicted: Any, measured: Any) -> dict[str, Any]:
-    """rmse and bias (predicted less measured), nats/token; rmse_log, of ln loss; None where a prediction is missing."""
-    cells = len(measured)
+def score(form: str, case: str, predicted: Any, measured: Any) -> Score:
+    """Errors of predictions (n_runs,), nats/token; None where one is missing."""
+    runs = len(measured)
     if not (np.isfinite(predicted) & (predicted > 0)).all():
-        return {"cells": cells, "rmse": None, "rmse_log": None, "bias": None}
+        return Score(form, case, runs, None, None, None)
     error = predicted - measured
-    logs = np.log(predicted / measured)
-    return {
-        "cells": cells,
-        "rmse": float(np.sqrt(np.mean(error**2))),
-        "rmse_log": float(np.sqrt(np.mean(logs**2))),
-        "bias": float(np.mean(error)),
-    }
+    rmse, rmse_log = (float(np.sqrt(np.mean(e**2))) for e in (error, np.log(predicted / measured)))
+    return Score(form, case, runs, rmse, rmse_log, float(np.mean(error)))
 
 
-def noise_of(kept: Frame) -> list[dict[str, Any]]:
-    """Run-to-run standard deviation, nats/token, of every cell that was trained on several seeds and texts."""
-    rows = []
+def noise_floor(kept: Frame) -> list[Noise]:
+    """Run-to-run standard deviation of every configuration that was trained on several seeds and texts."""
+    found = []
     keys = [*INPUTS, "weight_decay"]
     for values, group in kept.groupby(keys):
         if (group["role"] == REPEAT).any() and len(group) > 1:
             at = {key: float(v) for key, v in zip(keys, values, strict=True)}
             losses = group["target"].to_numpy(dtype=float)
-            rows.append(at | {"epochs": at["tokens"] / at["unique"], "runs": len(group), "mean": float(losses.mean()),
-                              "sd": float(losses.std(ddof=1)), "losses": losses.tolist()})  # fmt: skip
-    return rows
+            mean, sd = float(losses.mean()), float(losses.std(ddof=1))
+            epochs = at["tokens"] / at["unique"]
+            found.append(Noise(**at, epochs=epochs, runs=len(group), mean=mean, sd=sd, losses=losses.tolist()))
+    return found
 
 
-def best_of(scores: Sequence[Mapping[str, Any]], case: str) -> str | None:
+def best_form(scores: Sequence[Score], case: str) -> str | None:
     """The form with the least error in a case; None where none has one."""
-    known = [row for row in scores if row["case"] == case and row["rmse"] is not None]
-    return min(known, key=lambda row: row["rmse"])["form"] if known else None
+    errors = {row.form: row.rmse for row in scores if row.case == case and row.rmse is not None}
+    return min(errors, key=lambda form: errors[form]) if errors else None
