@@ -101,15 +101,6 @@ def cached(
     return value
 
 
-def stamp_of(path: Path) -> str | None:
-    """The stamp in a JSON artefact: a digest of everything that it was made from. None: absent or unreadable."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-    return value.get("stamp") if isinstance(value, dict) else None
-
-
 class Record:
     """A result: a frozen dataclass with its JSON's keys as fields, a key that is a Python keyword with a _ after it.
 

@@ -12,7 +12,8 @@ from mixopt.cli import options
 from mixopt.cli.console import command_line, open_console, present, print_json, show_paths
 from mixopt.cli.study import start
 from mixopt.errors import MixoptError
-from mixopt.serialization import write_text
+from mixopt.report.html import render
+from mixopt.serialization import CACHE_KEY, write_text
 
 if TYPE_CHECKING:
     from mixopt.runs.read import Reading
@@ -45,7 +46,7 @@ def fit(
         settings = {"target": target, "also": also, "predictors": predictors, "folds": folds, "seed": seed}
         _fit_study(_only_a_study(given, settings | {"html": html, "json": as_json}), out)
         return
-    from mixopt.mixture.table import fit_table, kept_fit, stamp_of
+    from mixopt.mixture.table import cache_key, fit_table, kept_fit
 
     console, progress = open_console(as_json)
     names = _predictors(predictors)
@@ -53,8 +54,8 @@ def fit(
     runs = given.table(progress)
     objective = options.target_weights(target, runs.targets)
     extra = options.losses_to_fit(also, objective, runs.targets)
-    stamp = stamp_of(given.record(), objective, extra, predictors=names, folds=folds, seed=seed)
-    record = kept_fit(path, stamp)
+    key = cache_key(given.record(), objective, extra, predictors=names, folds=folds, seed=seed)
+    record = kept_fit(path, key)
     if record is None:
         replaces = path.exists()
         fitted = fit_table(
@@ -65,7 +66,7 @@ def fit(
             also=extra,
             folds=folds,
             seed=seed,
-            source=given.record() | {"stamp": stamp},
+            source=given.record() | {CACHE_KEY: key},
             command=command_line(),
             progress=progress,
         )
@@ -76,18 +77,16 @@ def fit(
     else:
         progress.stage("fit")
         progress.finish(f"{record['predictor']}, as before")
-    paths = [("fit", path)]
-    if html:
-        from mixopt.mixture.report.tables import render_fit
+    from mixopt.mixture.report import fit_report
 
-        write_text(html, render_fit(record, runs.frame))
+    document, paths = fit_report(record, runs.frame), [("fit", path)]
+    if html:
+        write_text(html, render(document))
         paths.append(("report", html))
     if as_json:
         print_json({key: record[key] for key in ("predictor", "target", "domains", "texts", "made", "evidence")})
     else:
-        from mixopt.mixture import summary
-
-        summary.show_fit(console, record)
+        present(console, document)
     show_paths(console, paths)
 
 
@@ -138,6 +137,7 @@ def leaderboard(
 ) -> None:
     """Judge every predictor on every loss of a table of runs."""
     from mixopt.mixture.leaderboard import leaderboard as judged
+    from mixopt.mixture.leaderboard import leaderboard_document
     from mixopt.version import versions
 
     console, progress = open_console(as_json)
@@ -153,16 +153,13 @@ def leaderboard(
         source=given.record() | {"name": given.name, "command": command_line(), "versions": versions()},
         progress=progress,
     )
+    document = leaderboard_document(record)
     if html:
-        from mixopt.mixture.report.tables import render_leaderboard
-
-        write_text(html, render_leaderboard(record))
+        write_text(html, render(document))
     if as_json:
         print_json(record)
     else:
-        from mixopt.mixture import summary
-
-        summary.show_board(console, record)
+        present(console, document)
     if html:
         show_paths(console, [("report", html)])
 
@@ -209,8 +206,8 @@ def predict(
     if as_json:
         print_json(predicted)
     else:
-        from mixopt.mixture import summary
+        from mixopt.mixture.summary import predictions_document
 
-        summary.show_predictions(console, predicted)
+        present(console, predictions_document(predicted))
     if out:
         show_paths(console, [("predictions", out)])

@@ -16,7 +16,7 @@ from mixopt.mixture.stored import StoredFit, is_fit, read_record, record_of, sto
 from mixopt.runs.objective import narrowed, target_of
 from mixopt.runs.stored import table_digest
 from mixopt.search.simplex import searched
-from mixopt.serialization import digest, replacing
+from mixopt.serialization import CACHE_KEY, digest, replacing
 from mixopt.study.progress import Progress
 from mixopt.version import versions
 
@@ -90,12 +90,12 @@ def _objective(estimator: Any) -> str:
     return (type(estimator).__doc__ or type(estimator).__name__).strip().splitlines()[0]
 
 
-def stamp_of(source: Mapping[str, Any], target: Mapping[str, float], also: Sequence[str], **settings: Any) -> str:
+def cache_key(source: Mapping[str, Any], target: Mapping[str, float], also: Sequence[str], **settings: Any) -> str:
     """A digest of everything that decides a fit's record."""
     return digest([source, dict(target), list(also), settings, versions()])
 
 
-def kept_fit(path: Path, stamp: str) -> dict[str, Any] | None:
+def kept_fit(path: Path, key: str) -> dict[str, Any] | None:
     """The record at `path` if it was made from just the same; None where a new one may take its place.
 
     Raises MixoptError for a file that is no fit: that one is not to be replaced.
@@ -108,7 +108,7 @@ def kept_fit(path: Path, stamp: str) -> dict[str, Any] | None:
         record = read_record(path)
     except MixoptError:
         return None  # half a fit, or an older mixopt's
-    return record if record["made"].get("stamp") == stamp else None
+    return record if record["made"].get(CACHE_KEY) == key else None
 
 
 def predictions(stored: StoredFit, given: Mixtures, *, level: float) -> dict[str, Any]:
