@@ -20,7 +20,7 @@ from mixopt.errors import MixoptError
 from mixopt.study.pipeline import open_session, planned
 from mixopt.study.prepare import prepare
 from proxies.train import ProxyRun, Recipe, train
-from proxies.worker import open_tokenizer, validation_text
+from proxies.worker import open_tokenizer, validation_set
 
 HERE = Path(__file__).resolve().parent
 RECIPES = {
@@ -53,7 +53,7 @@ def main() -> int:
         for name, changes in RECIPES.items():
             recipe: Recipe = replace(plan.recipe, **changes)
             count = session.study.proxy.validation_tokens // recipe.context
-            texts = {t: validation_text(t, shard, tokenizer, recipe, count) for t, shard in shards.items()}
+            texts = {t: validation_set(t, shard, tokenizer, recipe, count) for t, shard in shards.items()}
             losses = []
             for seed in range(2 if quick else 4):
                 outcome = train([ProxyRun(uniform.weights, pools, seed)], recipe, texts, device="cpu")[0]

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from proxies.train import ProxyRun, Recipe, ValidationText, pick_device, train
+from proxies.train import ProxyRun, Recipe, ValidationSet, pick_device, train
 from regressors import spearman
 
 STACKS = (1, 4, 16, 64)
@@ -98,7 +98,7 @@ def agreement(texts: Text, recipe: Recipe, device: str) -> None:
     shares = np.linspace(0.1, 0.9, MIXTURES)
     runs = runs_of(texts, [{"a": float(w), "b": float(1 - w)} for w in shares])
     windows = {name: text[:13_000].reshape(-1, 65) for name, text in texts.items()}
-    validation = {name: ValidationText(one, bytes=one.size) for name, one in windows.items()}
+    validation = {name: ValidationSet(one, bytes=one.size) for name, one in windows.items()}
     together = train(runs, recipe, validation, device=device)
     single = [train([run], recipe, validation, device="cpu")[0] for run in runs]
     for name in texts:

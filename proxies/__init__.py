@@ -1,1 +1,1 @@
-"""Text and tiny models: corpora, token shards, mixture sampling, the stacked GPT, training, launching."""
+"""Proxy training: corpora, token shards, mixture sampling, the stacked GPT, parallel workers."""

@@ -1,4 +1,4 @@
-"""Trained proxies on disk, to be trained on: numbers in an .npz beside what they are, never pickles.
+"""Checkpoints of trained proxies: weights in an .npz beside what they are, never pickles.
 
 A checkpoint holds one proxy, whatever stack it was trained in, and goes by the hash of everything that decided it: what
 is there is never trained twice, and a file that another study wrote is the same file.

@@ -1,4 +1,4 @@
-"""Documents of one domain: from files, from the Hugging Face hub, or built in.
+"""Corpora of documents: from files, from the Hugging Face hub, or built in.
 
 Nothing is dropped silently: whatever isn't handed on as a document is counted, and the first places are kept.
 """
@@ -20,15 +20,15 @@ JSON_LINES = (".jsonl", ".ndjson", ".json")
 PLAIN_TEXT = (".txt", ".md", ".text")
 _KINDS = "jsonl, ndjson or json (one object a line), txt, md or text, each also packed as .gz or .zst, and parquet"
 
-SCAN = 16  # a cap looks through this many times max_bytes of text before it takes its sample ...
-SCAN_FLOOR = 64 << 20  # ... and through this many bytes of text at least
+SCAN_FACTOR = 16  # a cap looks through this many times max_bytes of text before it takes its sample ...
+MIN_SCAN = 64 << 20  # ... and through this many bytes of text at least
 _NEWLINE = b"\n"
-_PLACES = 3  # places kept for each kind of problem
+_MAX_PLACES = 3  # places kept for each kind of problem
 _JSON_NAMES = {list: "a list", dict: "an object", str: "a string", int: "a number", float: "a number"} | {
     bool: "true or false",
     type(None): "null",
 }
-_PATIENCE = 1000  # records without the text column before we say that it isn't there
+_MAX_WITHOUT_TEXT = 1000  # records without the text column before we say that it isn't there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class Counts:
         """One more of a kind of problem, met at a place."""
         setattr(self, kind, getattr(self, kind) + 1)
         places = self.places.setdefault(kind, [])
-        if len(places) < _PLACES:
+        if len(places) < _MAX_PLACES:
             places.append(place)
 
     @property
@@ -99,7 +99,7 @@ class Counts:
 
 
 class Documents:
-    """The texts of one domain. Iterate it as often as needed; `counts` tells of the last full pass.
+    """The documents of one domain. Iterate it as often as needed; `counts` tells of the last full pass.
 
     A sample (max_bytes) and a built-in text stay in memory after the first pass; files are read again.
     """
@@ -143,7 +143,7 @@ class Documents:
         from proxies.builtin import registry
 
         check = _Check(counts, self.on_bad)
-        scan = None if self.max_bytes is None else max(SCAN * self.max_bytes, SCAN_FLOOR)
+        scan = None if self.max_bytes is None else max(SCAN_FACTOR * self.max_bytes, MIN_SCAN)
         source = self.source
         if source.builtin is not None:
             entry = registry.BUILTIN[source.builtin]
@@ -304,7 +304,7 @@ class _Check:
             if not found:
                 missing += 1
                 columns.update(list(record)[:20])
-                if missing == _PATIENCE:
+                if missing == _MAX_WITHOUT_TEXT:
                     break
             text = record.get(column)
             if text is None:
@@ -342,7 +342,7 @@ class _Check:
         return record
 
     def _decoded(self, data: bytes, where: str, first_line: int | None = None) -> str | None:
-        """UTF-8 text; first_line: the number of its first line, where `where` doesn't tell it."""
+        """UTF-8 text; first_line: the number of its first line, where `where` doesn't say it."""
         try:
             return data.decode()
         except UnicodeDecodeError as error:

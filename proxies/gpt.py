@@ -1,4 +1,4 @@
-"""A small GPT whose tensors carry a leading proxy dimension K: K independent models trained in lockstep.
+"""Stacked GPT: tensors carry a leading proxy dimension K, for K independent models trained in lockstep.
 
 One GPU is too large for one tiny proxy, so K mixtures share every kernel launch; a CPU worker uses K = 1.
 No operation mixes two proxies, so each of the K models computes what it would compute alone.

@@ -1,4 +1,4 @@
-"""Workers side by side: on a CPU one thread and one proxy each, on a GPU one process with a stack of proxies."""
+"""Parallel training of proxies: processes of one thread and one proxy on a CPU, one stack of proxies on a GPU."""
 
 import contextlib
 import json
@@ -15,9 +15,9 @@ from typing import IO, Any
 
 from proxies.train import Recipe, pick_device
 
-# Tokens that each proxy of a stack trains on, from which on compiling pays: on an H100 it takes as long as 800,000 of
-# them and saves over a quarter of the time (`python benchmarks/stacking.py --device cuda`).
-COMPILED_FROM = 3_000_000
+# Tokens that each proxy of a stack must train on for compiling to pay: on an H100 it takes as long as 800,000 of them
+# and saves over a quarter of the time (`python benchmarks/stacking.py --device cuda`).
+MIN_COMPILED_TOKENS = 3_000_000
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Setup:
-    """What the jobs of a launch share. texts: every text that is trained or evaluated -> its shard folder."""
+    """What the jobs of a launch share. shards: every corpus that is trained or evaluated on -> its shard folder."""
 
     recipe: Recipe  # of every job that has none of its own; all have the same context
-    texts: dict[str, Path]
+    shards: dict[str, Path]
     tokenizer: Path
     out: Path  # where runs are written, <run_id>.json each
     validation_tokens: int
@@ -67,7 +67,7 @@ class Setup:
     def from_json(cls, text: str) -> "Setup":
         value: dict[str, Any] = json.loads(text)
         value["recipe"] = Recipe(**value["recipe"])
-        value["texts"] = {name: Path(folder) for name, folder in value["texts"].items()}
+        value["shards"] = {name: Path(folder) for name, folder in value["shards"].items()}
         value |= {key: Path(value[key]) for key in ("tokenizer", "out")}
         return cls(**value)
 
@@ -126,7 +126,7 @@ def worth_compiling(groups: Sequence[Sequence[Job]], recipe: Recipe) -> bool:
     for group in groups:
         own = group[0].recipe or recipe
         tokens[own] = tokens.get(own, 0) + own.tokens_seen
-    return max(tokens.values()) >= COMPILED_FROM
+    return max(tokens.values()) >= MIN_COMPILED_TOKENS
 
 
 def flops(recipe: Recipe | None) -> float:
@@ -136,7 +136,7 @@ def flops(recipe: Recipe | None) -> float:
 
 def cores() -> int:
     """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def drive(pool: Sequence["Process"], groups: Sequence[list[Job]], on_event: Callable[[Event], None]) -> None:
@@ -210,7 +210,7 @@ class Process:
     def last_words(self) -> str:
         self.stderr.seek(0)
         lines = self.stderr.read().decode(errors="replace").strip().splitlines()
-        return " | ".join(lines[-3:]) or "it said nothing (out of memory, perhaps: try fewer workers)"
+        return " | ".join(lines[-3:]) or "it printed nothing (out of memory, perhaps: try fewer workers)"
 
     def stop(self) -> None:
         if self.child.poll() is None and not self.finished:

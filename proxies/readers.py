@@ -1,6 +1,7 @@
-"""Lines of text files; rows of parquet files and hub data sets, streamed by Hugging Face `datasets`.
+"""Streaming readers: lines of text files, rows of parquet files and of hub data sets.
 
-Files are read with no network call, no progress bar and no cache: `datasets` is handed a throw-away cache folder.
+Hugging Face `datasets` streams parquet and hub rows. Files are read with no network call, no progress bar and no
+cache: it is handed a throw-away cache folder.
 Damaged files raise ValueError naming the file and the place.
 
 Readers hold files open while they are suspended: wrap them in contextlib.closing.
@@ -112,7 +113,7 @@ class _Refusal(Exception):
 
 @contextlib.contextmanager
 def _readable(path: Path, place: Callable[[], str]) -> Iterator[None]:
-    """Turns what readers raise on a damaged file into one ValueError with the file, the place and the way out."""
+    """Turns what readers raise on a damaged file into one ValueError with the file, the place and the remedy."""
     import pyarrow
 
     try:
@@ -179,7 +180,6 @@ def _text_bytes(table, column: str, place: str) -> list[bytes | None]:
         values = values.cast(kind)
     if pa.types.is_null(kind):
         return [None] * len(values)
-    views = [getattr(pa, name)() for name in ("string_view",) if hasattr(pa, name)]
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind in views):
+    if str(kind) not in ("string", "large_string", "string_view"):  # pyarrow 15 has no pa.string_view to compare with
         raise _Refusal(f"{place}: column {column!r} holds {kind}, not text: set `text` to a column of strings")
     return values.cast(pa.large_binary()).to_pylist()

@@ -1,8 +1,8 @@
-"""Which tokens a proxy sees: mixtures drawn from fixed pools, with common random numbers across mixtures.
+"""Mixture sampling from fixed token pools, with common random numbers across mixtures.
 
 Two mixtures trained with one seed see the same sequences of each domain in the same order, and their slots choose
 domains with the same low-discrepancy numbers: they differ only where their weights do. Differences between
-runs then carry far less noise than the runs themselves (DESIGN section 5, "Proxy noise").
+runs then carry far less noise than the runs themselves.
 
 A pool of P tokens is passed over in epochs: every sequence once an epoch, in a new order each time, so a domain with
 share w in a run of T tokens is repeated T w / P times, no more and no less.

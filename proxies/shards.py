@@ -1,4 +1,4 @@
-"""Token shards: a domain's documents as two flat files of tokens, one to train on and one to validate on.
+"""Token shards: a domain's documents as two flat files of tokens, for training and for validation.
 
 A document's own hash decides which part it is in and where it stands there. So no text is in both parts, texts that
 two domains share are in the same part of both, and the first n tokens of a part are a random subset of documents.
@@ -179,7 +179,7 @@ class _Index:
             raise ValueError(
                 f"{len(draw)} documents with val_fraction = {val_fraction} leave no document to "
                 f"{'train on' if is_val.all() else 'validate on'}: give more or shorter documents "
-                f"(`unit: paragraph` or `line` for text files){_way_out(draw)}"
+                f"(`unit: paragraph` or `line` for text files){_remedy(draw)}"
             )
         # Copies of a text are set apart, or the first tokens of a part would hold all of them or none.
         order = np.argsort(_mixed(self.hashes + self.repeats().astype(np.uint64) * _GOLDEN + _GOLDEN), kind="stable")
@@ -196,7 +196,7 @@ def _mixed(values: np.ndarray) -> np.ndarray:
     return values ^ (values >> np.uint64(31))
 
 
-def _way_out(draw: np.ndarray) -> str:
+def _remedy(draw: np.ndarray) -> str:
     """Which val_fraction would leave a document in both parts, as the end of a sentence; "" if none would."""
     least, most = np.floor(draw.min() * 1e4 + 1) / 1e4, np.floor(draw.max() * 1e4) / 1e4
     return f", or set val_fraction between {least:.4f} and {most:.4f}" if least <= most else ""

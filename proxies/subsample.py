@@ -1,4 +1,4 @@
-"""A sample of documents that doesn't depend on their order."""
+"""Order-independent subsampling of documents by hash."""
 
 import hashlib
 import heapq
@@ -14,18 +14,18 @@ def spread(texts: Iterable[str], max_bytes: int) -> tuple[list[str], int]:
     """
     kept: list[tuple[int, int, str]] = []  # a heap, the highest hash first
     size = left_out = 0
-    bar = 1 << 64  # hashes from here on don't fit any more
+    threshold = 1 << 64  # hashes from here on don't fit any more
     for position, text in enumerate(texts):
         data = text.encode()
         key = _hash(data)
-        if key >= bar:
+        if key >= threshold:
             left_out += 1
             continue
         heapq.heappush(kept, (-key, -position, text))
         size += len(data)
         while size > max_bytes and len(kept) > 1:
             highest, _, dropped = heapq.heappop(kept)
-            bar = -highest
+            threshold = -highest
             size -= len(dropped.encode())
             left_out += 1
     kept.sort(key=lambda item: -item[1])

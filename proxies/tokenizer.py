@@ -1,4 +1,4 @@
-"""Text to tokens: a byte-level BPE trained on the study's own text, or a tokenizer that the user has.
+"""Tokenization: a byte-level BPE trained on the study's own text, or a tokenizer that the user has.
 
 Every document is its tokens followed by one end token. Text that looks like a special token is encoded as text.
 """
@@ -35,7 +35,7 @@ KNOWN_ENDS = (  # how other tokenizers call theirs, in the order we look for the
 )
 _BATCH = 1 << 19  # characters encoded at once: an encoding takes some 100 times its text in memory
 _PIECE = 1 << 20  # characters encoded in one piece
-_SMALLEST = 257  # every byte and the end token
+_MIN_VOCAB = 257  # every byte and the end token
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,8 @@ def train(domains: Mapping[str, Iterable[str]], *, vocab_size: int, sample_bytes
     """
     import tokenizers as tk
 
-    if vocab_size < _SMALLEST:
-        raise ValueError(f"vocab_size = {vocab_size}: set at least {_SMALLEST} (every byte, and the end token)")
+    if vocab_size < _MIN_VOCAB:
+        raise ValueError(f"vocab_size = {vocab_size}: set at least {_MIN_VOCAB} (every byte, and the end token)")
     share = math.ceil(sample_bytes / max(len(domains), 1))
     sample = [_clip(text, share) for texts in domains.values() for text in spread(texts, share)[0]]
     inner = tk.Tokenizer(tk.models.BPE())

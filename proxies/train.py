@@ -65,8 +65,8 @@ class ProxyRun:
 
 
 @dataclass(frozen=True)
-class ValidationText:
-    """windows (n, context + 1) token ids; bytes: of text that their predicted tokens stand for."""
+class ValidationSet:
+    """windows: (n, context + 1) token ids; bytes: of the text that their predicted tokens stand for."""
 
     windows: np.ndarray
     bytes: int
@@ -103,7 +103,7 @@ def pick_device(wish: str = "auto") -> torch.device:
 def train(
     runs: Sequence[ProxyRun],
     recipe: Recipe,
-    validation: Mapping[str, ValidationText],
+    validation: Mapping[str, ValidationSet],
     *,
     device: str = "auto",
     compile_model: bool | None = None,
@@ -176,7 +176,7 @@ class EvalHistory:
     def __init__(
         self,
         model: StackedGPT,
-        validation: Mapping[str, ValidationText],
+        validation: Mapping[str, ValidationSet],
         recipe: Recipe,
         n_evals: int,
         device: torch.device,
@@ -223,7 +223,7 @@ def clip_each(model: StackedGPT, limit: float) -> None:
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """bf16 on a GPU; plain float32 on a CPU, where determinism is worth more."""
+    """bf16 on a GPU; plain float32 on a CPU, where determinism matters more."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
 
 
@@ -243,8 +243,8 @@ def to_device(batches: Iterator[np.ndarray], device: torch.device) -> Iterator[T
 
 
 @torch.no_grad()
-def evaluate(model: StackedGPT, text: ValidationText, device: torch.device, *, batch: int = 64) -> Tensor:
-    """Summed loss of every proxy on one text, (K,) nats in float64."""
+def evaluate(model: StackedGPT, text: ValidationSet, device: torch.device, *, batch: int = 64) -> Tensor:
+    """Summed loss of every proxy on one validation set, (K,) nats in float64."""
     k = model.embed.shape[0]
     total = torch.zeros(k, dtype=torch.float64, device=device)
     for start in range(0, len(text.windows), batch):
@@ -257,7 +257,7 @@ def evaluate(model: StackedGPT, text: ValidationText, device: torch.device, *, b
 def outcome(
     k: int,
     recipe: Recipe,
-    validation: Mapping[str, ValidationText],
+    validation: Mapping[str, ValidationSet],
     sums: Mapping[str, Tensor],
     trajectory: list[dict[str, float]],
     eval_history: list[Evaluation],
@@ -276,8 +276,8 @@ def outcome(
 def divergence(losses: Mapping[str, float], trajectory: Sequence[Mapping[str, float]], *, vocab: int) -> str | None:
     """Why a run counts as diverged, or None: a loss that isn't finite, or training no better than guessing.
 
-    The uninformed loss is ln(vocab). A text never trained on may lie above it, so only the loss on the
-    run's own training text is held against it.
+    The uninformed loss is ln(vocab). A domain never trained on may lie above it, so only the loss on the run's own
+    training text is held against it.
     """
     bad = [name for name, loss in losses.items() if not math.isfinite(loss)]
     if bad:

@@ -26,7 +26,7 @@ from proxies.record import Loss, RunRecord, write_record
 from proxies.sampling import validation_windows
 from proxies.shards import Shard, open_shard
 from proxies.tokenizer import Tokenizer
-from proxies.train import Outcome, ProxyRun, Recipe, ValidationText, pick_device, train
+from proxies.train import Outcome, ProxyRun, Recipe, ValidationSet, pick_device, train
 
 EVENT_SECONDS = 0.5  # between two step events
 
@@ -36,12 +36,12 @@ class Worker:
 
     def __init__(self, setup: Setup, events: TextIO):
         self.setup, self.events = setup, events
-        self.shards = {name: open_shard(folder) for name, folder in setup.texts.items()}
+        self.shards = {name: open_shard(folder) for name, folder in setup.shards.items()}
         count = max(1, setup.validation_tokens // setup.recipe.context)
         self.validation = {}
         for name, shard in self.shards.items():
             tokenizer = open_tokenizer(str(setup.tokenizer), shard.meta.end)
-            self.validation[name] = validation_text(name, shard, tokenizer, setup.recipe, count)
+            self.validation[name] = validation_set(name, shard, tokenizer, setup.recipe, count)
         self.last_step_event = 0.0  # seconds
 
     def emit(self, event: str, **more: Any) -> None:
@@ -124,13 +124,13 @@ def open_tokenizer(path: str, end: int) -> Tokenizer:
     return Tokenizer(tokenizers.Tokenizer.from_file(path), end)
 
 
-def validation_text(name: str, shard: Shard, tokenizer: Tokenizer, recipe: Recipe, count: int) -> ValidationText:
+def validation_set(name: str, shard: Shard, tokenizer: Tokenizer, recipe: Recipe, count: int) -> ValidationSet:
     try:
         windows = validation_windows(shard.val, context=recipe.context, count=count)
     except ValueError as error:
         raise ValueError(f"{name}: {error}; give it more text or a larger val_fraction") from None
     # The first token of a window is given, not predicted, so its bytes don't count.
-    return ValidationText(windows, tokenizer.bytes_of(windows[:, 1:].reshape(-1)))
+    return ValidationSet(windows, tokenizer.bytes_of(windows[:, 1:].reshape(-1)))
 
 
 def device_name(wish: str) -> str:

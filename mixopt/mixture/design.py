@@ -14,7 +14,7 @@ from mixopt.mixture.config import Study
 from mixopt.serialization import write_text
 from mixopt.study.jobs import (
     EXTRA,
-    FEW_SEQUENCES,
+    MIN_POOL_SEQUENCES,
     REPEAT,
     REPETITION,
     SHORTER,
@@ -193,7 +193,7 @@ def runs_of_repetition(
         W,
         own,
         tokens=recipe.tokens_seen,
-        low=np.full(len(names), float(FEW_SEQUENCES * recipe.context)),
+        low=np.full(len(names), float(MIN_POOL_SEQUENCES * recipe.context)),
         high=there,
         relevance=1 / len(names) + target,
         count=study.design.repetition_runs,
@@ -253,7 +253,7 @@ def proxy_pools(
                 "if the full run has more of it than was read, raise proxy.tokens, merge it with another domain, "
                 "or set design.repetition_matched: false"
             )
-        if wanted < FEW_SEQUENCES * recipe.context:
+        if wanted < MIN_POOL_SEQUENCES * recipe.context:
             notes.append(
                 f"{name}: proxies see {wanted:,} unique tokens of it, few enough for chance to matter; "
                 "more proxy.tokens would help"

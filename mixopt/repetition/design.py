@@ -12,7 +12,7 @@ from mixopt.errors import MixoptError
 from mixopt.formatting import counted
 from mixopt.repetition.config import RepetitionStudy
 from mixopt.serialization import write_text
-from mixopt.study.jobs import FEW_SEQUENCES, PlannedRun, make_job, natural_mixture, scaled
+from mixopt.study.jobs import MIN_POOL_SEQUENCES, PlannedRun, make_job, natural_mixture, scaled
 from mixopt.study.layout import Folder
 from mixopt.study.progress import Progress
 
@@ -175,7 +175,7 @@ def repeat_start(ahead: int, pool: int, widest: int, there: int) -> int:
 def design_notes(runs: Sequence[LadderRun], jobs: Sequence["Job"], study: RepetitionStudy) -> list[str]:
     notes = []
     fewest = min(run.unique for run in runs)
-    if fewest < FEW_SEQUENCES * study.proxy.context:
+    if fewest < MIN_POOL_SEQUENCES * study.proxy.context:
         notes.append(
             f"runs of {fewest:,} unique tokens see {fewest // study.proxy.context} sequences: their noise is large"
         )

@@ -1,4 +1,4 @@
-"""The example study files that come with mixopt."""
+"""Example study files that come with mixopt."""
 
 from pathlib import Path
 

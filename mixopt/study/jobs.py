@@ -1,13 +1,12 @@
-""""""
+"""Planned runs as training jobs, each under a hash of all that decides its result."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixopt.serialization import digest
 from mixopt.study.config import AnyStudy, ProxyShape
 
 if TYPE_CHECKING:
@@ -17,11 +16,12 @@ if TYPE_CHECKING:
 
 
 # Roles of runs that train a mixture once more: with another seed; from other pools, so that weight and repetition can
-# be told apart; with fewer tokens at the same epochs, to see what tokens are worth.
+# be separated; with fewer tokens at the same epochs, for the marginal value of tokens.
 REPEAT, REPETITION, SHORTER = "repeat", "repetition", "shorter"
-
-
 EXTRA = (REPEAT, REPETITION, SHORTER)
+
+MIN_POOL_SEQUENCES = 16  # a smaller proxy pool says little about its domain
+RECIPE_VERSION = 1  # raise when proxies/ changes a run's losses: old runs are then not reused
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,9 @@ def natural_mixture(pools: Sequence[float]) -> np.ndarray:
     return sizes / sizes.sum()
 
 
-def run_id(inputs: Mapping[str, Any]) -> str:
+def run_id(inputs: Mapping[str, object]) -> str:
     """r + a hash of everything that decides a run's result; key order does not matter."""
-    text = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
-    return "r" + hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-FEW_SEQUENCES = 16  # a proxy pool below this many sequences says little about its domain
-
-
-RECIPE_VERSION = 1  # raise when proxies/ changes what a run comes to: old runs are then not reused
+    return "r" + digest(inputs)[:16]
 
 
 def scaled(proxy: ProxyShape, *, vocab: int, params_scale: float, tokens: int, weight_decay: float) -> "Recipe":
@@ -86,7 +79,7 @@ def make_job(
     *,
     starts: Mapping[str, int] | None = None,
 ) -> "Job":
-    """A planned run under its id: the hash of all that decides what it comes to.
+    """A planned run under its id: the hash of all that decides its losses.
 
     recipe: of a run of length 1. starts: domain -> the token of its shard at which its pool begins; None: the first.
     """

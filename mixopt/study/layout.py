@@ -1,4 +1,4 @@
-"""The study folder: where every artefact lies, and how a stage knows that its own is up to date."""
+"""Study folder: the path of every artefact."""
 
 from dataclasses import dataclass
 from pathlib import Path

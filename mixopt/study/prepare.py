@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from proxies.shards import Shard
     from proxies.tokenizer import Tokenizer
 
-READERS = 1  # raise when proxies/ reads the same source as other documents: shards are then made again
+READERS_VERSION = 1  # raise when proxies/ reads the same source as other documents: shards are then made again
 MIN_SAMPLE_BYTES = 4 << 20  # of text that the tokenizer is trained on, over all domains, at least ...
 BYTES_PER_TOKEN = 2048  # ... and so much for each token of its vocabulary: less can't fill a large one
 MIN_SHARED = 0.01  # of a domain's documents that must also stand in another for a note
 
 
 def prepare(study: AnyStudy, study_path: Path, folder: Folder, progress: Progress) -> dict[str, "Shard"]:
-    """Shards of every text of the study, domains first.
+    """Shards of every corpus of the study, domains first, then held-out validation sets.
 
     Raises MixoptError for text that can't be read, naming file and line and the domain's key.
     """
-    texts: dict[str, Text] = {**study.domains, **study.held_out}
-    progress.stage("prepare", total=len(texts) + 1)
-    documents = {name: open_documents(study, study_path, name, text) for name, text in texts.items()}
+    corpora: dict[str, Text] = {**study.domains, **study.held_out}
+    progress.stage("prepare", total=len(corpora) + 1)
+    documents = {name: open_documents(study, study_path, name, text) for name, text in corpora.items()}
     fingerprints = {name: fingerprint(study, docs) for name, docs in documents.items()}
     tokenizer = get_tokenizer(study, study_path, folder, documents, fingerprints, progress)
     shards = {}
@@ -41,7 +41,7 @@ def prepare(study: AnyStudy, study_path: Path, folder: Folder, progress: Progres
     for message in corpus_notes(report):
         progress.note(message)
     tokens = sum(shard.meta.tokens for shard in shards.values())
-    progress.finish(f"{len(shards)} texts, {tokens / 1e6:.1f}M tokens, vocabulary {tokenizer.size}")
+    progress.finish(f"{len(shards)} corpora, {tokens / 1e6:.1f}M tokens, vocabulary {tokenizer.size}")
     return shards
 
 
@@ -82,7 +82,7 @@ def fingerprint(study: AnyStudy, documents: "Documents") -> str:
         from proxies.builtin.registry import BUILTIN
 
         installed = BUILTIN[source.builtin].versions()
-    return digest([READERS, asdict(source), files, installed, study.prepare.model_dump()])
+    return digest([READERS_VERSION, asdict(source), files, installed, study.prepare.model_dump()])
 
 
 def get_tokenizer(

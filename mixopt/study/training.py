@@ -1,4 +1,4 @@
-"""Stage train: the planned runs that aren't on disk yet, side by side."""
+"""Training of the planned runs that are not on disk yet, in parallel, with progress."""
 
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -41,10 +41,10 @@ def train_missing(
     left = {job.run_id for job in missing}
     watch = Watch(costs, costs.keys() - left, progress)
     progress.stage(title, total=watch.total)
-    watch.tell()
+    watch.report()
     setup = Setup(
         recipe=recipe,
-        texts={name: shard.folder.resolve() for name, shard in shards.items()},
+        shards={name: shard.folder.resolve() for name, shard in shards.items()},
         tokenizer=folder.tokenizer.resolve(),
         out=out.resolve(),
         validation_tokens=study.proxy.validation_tokens,
@@ -52,7 +52,7 @@ def train_missing(
         versions=versions(),
     )
     try:
-        launch(missing, setup, workers=study.proxy.workers, stack=study.proxy.stack, on_event=watch.hear)
+        launch(missing, setup, workers=study.proxy.workers, stack=study.proxy.stack, on_event=watch.on_event)
     except (ValueError, RuntimeError) as error:
         raise MixoptError(f"training stopped: {error}; finished runs are kept in {out}") from None
     progress.finish(watch.summary(len(missing)))
@@ -60,7 +60,7 @@ def train_missing(
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run takes."""
+    """Training cost of a run."""
 
     flops: float
     tokens: int
@@ -71,22 +71,22 @@ class Cost:
 
 
 class Watch:
-    """Turns the workers' events into progress: FLOPs done of all that the runs take, runs done, tokens a second."""
+    """Workers' events as progress: FLOPs done of all runs', runs done, tokens a second."""
 
-    def __init__(self, costs: Mapping[str, Cost], there: Collection[str], progress: Progress):
-        self.costs, self.there, self.progress = costs, there, progress
-        self.done = set(there)
+    def __init__(self, costs: Mapping[str, Cost], finished: Collection[str], progress: Progress):
+        self.costs, self.finished, self.progress = costs, finished, progress  # finished: before this launch
+        self.done = set(finished)
         self.running: dict[str, float] = {}  # run -> share trained
         self.started = time.monotonic()
         self.total = sum(cost.flops for cost in costs.values())
 
     @property
     def flops(self) -> float:
-        """Done, those of running runs included."""
+        """FLOPs done, those of running runs included."""
         whole = sum(self.costs[run].flops for run in self.done)
         return whole + sum(share * self.costs[run].flops for run, share in self.running.items())
 
-    def hear(self, event: "Event") -> None:
+    def on_event(self, event: "Event") -> None:
         if event["event"] == "step":
             self.running |= dict.fromkeys(event["run_ids"], event["share"])
         elif event["event"] == "done":
@@ -94,18 +94,18 @@ class Watch:
             self.done.add(event["run_id"])
             if event["diverged"]:
                 self.progress.note(f"run {event['run_id']} diverged: it is kept on record and left out of every fit")
-        self.tell()
+        self.report()
 
     def rate(self) -> float:
         """Tokens a second of all workers together."""
-        whole = sum(self.costs[run].tokens for run in self.done if run not in self.there)
+        whole = sum(self.costs[run].tokens for run in self.done if run not in self.finished)
         running = sum(share * self.costs[run].tokens for run, share in self.running.items())
         return (whole + running) / max(time.monotonic() - self.started, 1e-9)
 
-    def tell(self) -> None:
-        speed = f", {self.rate():,.0f} tokens/s" if self.running or len(self.done) > len(self.there) else ""
+    def report(self) -> None:
+        speed = f", {self.rate():,.0f} tokens/s" if self.running or len(self.done) > len(self.finished) else ""
         self.progress.update(self.flops, f"{len(self.done)} of {len(self.costs)} runs{speed}")
 
     def summary(self, missing: int) -> str:
-        kept = f", {len(self.there)} were there" if self.there else ""
+        kept = f", {len(self.finished)} were there" if self.finished else ""
         return f"{missing} runs trained{kept}" + (f", {self.rate():,.0f} tokens/s" if missing else "")

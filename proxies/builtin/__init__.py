@@ -1,1 +1,1 @@
-"""Corpora that arrive as packages."""
+"""Built-in corpora, installed as packages."""

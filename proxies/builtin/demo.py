@@ -1,4 +1,4 @@
-"""How to read the packages that carry the demo's text. Every reader takes the package's files, sorted by name."""
+"""Readers of the packages that carry the demo's corpora. Each takes the package's files, sorted by name."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 _VERSE = re.compile(r"\b\d+:\d+ ")  # verse numbers within a passage
-_FRESH = 0.6  # a paragraph is kept when this share of its shingles is new
+_MIN_NEW = 0.6  # share of a kept paragraph's shingles that are new
 _SHINGLE = 6  # words
 _NOTES = {  # tags of notes in the ICD-10-CM table, and how they read
     "inclusionTerm": "",
@@ -64,7 +64,7 @@ def licences(files: list[Path]) -> Iterator[str]:
         for paragraph in re.split(r"\n\s*\n", _decoded(path.read_bytes())):
             words = re.findall(r"\w+", paragraph.lower())
             shingles = {tuple(words[i : i + _SHINGLE]) for i in range(max(1, len(words) - _SHINGLE + 1))}
-            if len(shingles - seen) >= _FRESH * len(shingles):
+            if len(shingles - seen) >= _MIN_NEW * len(shingles):
                 kept.append(paragraph.strip("\n"))
             seen |= shingles
         if text := "\n\n".join(kept).strip():

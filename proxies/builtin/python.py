@@ -1,4 +1,4 @@
-"""Text that comes with Python and with the packages mixopt needs: it depends on the versions installed."""
+"""Built-in corpora from the Python installation and from the packages mixopt needs: versions decide the text."""
 
 import ast
 import inspect
@@ -16,7 +16,7 @@ _FOLDERS = {"scikit-learn": "sklearn"}  # where the package's folder isn't named
 _NO_DOCS = {"tests", "test", "testing", "_testing", "_vendor", "vendored_packages"}
 # Tests, other people's packages, generated tables of character codes, and what `reference` reads.
 _NO_CODE = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "encodings", "pydoc_data"}
-_SHORTEST = 200  # characters of a docstring worth a document
+_MIN_CHARACTERS = 200  # of a docstring that makes a document
 
 # A string in triple quotes right after a colon (of a def or a class) or at the start of a file. Parsing every file
 # (ast.parse) finds nearly the same strings in ten times the time: 15 s.
@@ -66,7 +66,7 @@ def _docstrings(code: str) -> Iterator[str]:
                 text = inspect.cleandoc(ast.literal_eval(match[1]))
             except (SyntaxError, ValueError):
                 continue  # three quotes that aren't a docstring after all
-        if len(text) > _SHORTEST and _encodable(text):
+        if len(text) > _MIN_CHARACTERS and _encodable(text):
             yield text
 
 

@@ -1,4 +1,4 @@
-"""Real text that arrives as Python packages, for demos and tests: nothing to download beyond pip.
+"""Registry of built-in corpora: real text that arrives as Python packages, with nothing to download beyond pip.
 
 Packages are found through their metadata and read as files, never imported. The demo's packages must hold exactly
 the text that was measured: their data is checked against a hash written here.

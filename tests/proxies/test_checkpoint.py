@@ -7,7 +7,7 @@ import torch
 from proxies.checkpoint import load_checkpoint, put, save_checkpoint, take
 from proxies.gpt import Shape, StackedGPT
 from proxies.launch import Job, arrange
-from proxies.train import ProxyRun, Recipe, ValidationText, train
+from proxies.train import ProxyRun, Recipe, ValidationSet, train
 
 SHAPE = Shape(vocab=64, layers=2, width=16, heads=2, context=8)
 
@@ -76,7 +76,7 @@ def pools(seed=0):
 
 
 def text():
-    return {"a": ValidationText(np.random.default_rng(5).integers(0, 64, (6, 9)), bytes=100)}
+    return {"a": ValidationSet(np.random.default_rng(5).integers(0, 64, (6, 9)), bytes=100)}
 
 
 def test_a_run_that_begins_at_a_checkpoint_starts_at_its_loss():

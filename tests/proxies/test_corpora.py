@@ -320,7 +320,7 @@ def test_a_sample_is_spread_over_the_domain_and_a_larger_one_contains_it(tmp_pat
 
 
 def test_only_the_start_of_a_domain_far_beyond_its_cap_is_looked_at_and_that_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr("proxies.corpora.SCAN_FLOOR", 0)
+    monkeypatch.setattr("proxies.corpora.MIN_SCAN", 0)
     for name in "ab":
         put(tmp_path, f"{name}.jsonl", jsonl([f"{name}{i:08}" for i in range(1000)]))
     documents = read(Source(path=str(tmp_path)), max_bytes=90)

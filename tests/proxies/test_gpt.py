@@ -9,7 +9,7 @@ from proxies.gpt import Shape, StackedGPT, rotary, rotate
 from proxies.train import (
     ProxyRun,
     Recipe,
-    ValidationText,
+    ValidationSet,
     adamw,
     clip_each,
     divergence,
@@ -31,7 +31,7 @@ def pools(seed=0, tokens=400):
 
 def validation():
     windows = np.stack([(np.arange(9) + i) % 25 for i in range(6)]).astype(np.int64)
-    return {"up": ValidationText(windows, bytes=100)}
+    return {"up": ValidationSet(windows, bytes=100)}
 
 
 def mixtures(n):

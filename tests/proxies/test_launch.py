@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from proxies import shards
-from proxies.launch import COMPILED_FROM, Job, Setup, arrange, launch, worth_compiling
+from proxies.launch import MIN_COMPILED_TOKENS, Job, Setup, arrange, launch, worth_compiling
 from proxies.tokenizer import train
 from proxies.train import Recipe
 from proxies.worker import Worker
@@ -32,7 +32,7 @@ def setup(tmp_path_factory):
     recipe = Recipe(vocab=tokenizer.size, layers=1, width=16, heads=1, context=16, batch=4, tokens=16 * 4 * 10)
     return Setup(
         recipe=recipe,
-        texts={name: root / name for name in texts},
+        shards={name: root / name for name in texts},
         tokenizer=root / "tokenizer.json",
         out=root / "runs",
         validation_tokens=320,
@@ -96,7 +96,7 @@ def test_a_worker_that_dies_tells_its_last_words(setup, tmp_path, monkeypatch):
 
 
 def test_compiling_is_worth_it_for_many_stacks_of_one_recipe_alone():
-    recipe = Recipe(vocab=300, tokens=COMPILED_FROM // 4)
+    recipe = Recipe(vocab=300, tokens=MIN_COMPILED_TOKENS // 4)
     stacks = [[job(k)] for k in range(5)]
     assert worth_compiling(stacks, recipe)
     assert not worth_compiling(stacks[:2], recipe)

@@ -1,8 +1,10 @@
 """The whole path of a study of repetition on small text, and its fit on runs whose law is known."""
 
+import dataclasses
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,14 +15,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mixopt.cli.console import present
 from mixopt.errors import MixoptError
 from mixopt.repetition.config import RepetitionStudy
 from mixopt.repetition.curves import best_epochs
-from mixopt.repetition.fit import fit_cells
-from mixopt.repetition.runs import Measured
-from mixopt.repetition.scores import INSIDE, LARGEST, LONGEST, counts_of, held_out, judge
+from mixopt.repetition.fit import RepetitionFit, fit_ladders
+from mixopt.repetition.recommend import Recommendation
+from mixopt.repetition.runs import LadderRuns
+from mixopt.repetition.scores import INSIDE, LARGEST, LONGEST, counts_of, cross_validate, splits
+from mixopt.report import terminal
 from mixopt.study import pipeline
+from mixopt.study.layout import Folder
 from mixopt.study.prepare import prepare
 from mixopt.study.progress import Progress
 
@@ -40,11 +44,11 @@ design:
   weight_decay: [0.1, 1.0]
   repeats: 1
 """
-CELLS, REPEATS = 2 * 2 * 3 * 2, 2
+N_RUNS, N_REPEATS = 2 * 2 * 3 * 2, 2
 
 
-class Told(Progress):
-    """Keeps what a stage says."""
+class Recorder(Progress):
+    """Keeps the last message of every stage."""
 
     def __init__(self):
         self.finished: dict[str, str] = {}
@@ -75,7 +79,7 @@ def home(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def done(home):
     """A finished study: (session, answer)."""
-    session = pipeline.open_session(home / "study.yaml", home / "out", Told())
+    session = pipeline.open_session(home / "study.yaml", home / "out", Recorder())
     return session, pipeline.run(session)
 
 
@@ -93,7 +97,7 @@ def test_every_artefact_of_the_path_is_there(done):
 
 def test_runs_hold_what_decides_the_return_of_an_epoch(done):
     runs = table_of(done[0])
-    assert len(runs) == CELLS + REPEATS
+    assert len(runs) == N_RUNS + N_REPEATS
     assert (runs["tokens"] == runs["unique"] * runs["epochs"]).all()
     assert set(runs["params"]) == {12 * 16**2, 12 * 32**2}
     assert set(runs["weight_decay"]) == {0.1, 1.0} and set(runs["unique"]) == {512, 1536}
@@ -112,7 +116,7 @@ def test_every_run_saw_its_text_as_often_as_planned(done):
         assert record["flops"] > record["flops_6nd"]
 
 
-def test_a_cell_comes_to_the_same_alone_as_among_others_of_other_recipes(home, done, tmp_path):
+def test_a_run_has_the_same_losses_alone_as_among_others_of_other_recipes(home, done, tmp_path):
 
     from proxies.launch import Setup
     from proxies.worker import Worker
@@ -122,7 +126,7 @@ def test_a_cell_comes_to_the_same_alone_as_among_others_of_other_recipes(home, d
     job = plan.jobs[5]
     setup = Setup(
         recipe=plan.recipe,
-        texts={name: shard.folder.resolve() for name, shard in shards.items()},
+        shards={name: shard.folder.resolve() for name, shard in shards.items()},
         tokenizer=session.folder.tokenizer.resolve(),
         out=tmp_path,
         validation_tokens=400,
@@ -154,31 +158,31 @@ def test_the_answer_has_epochs_with_an_interval_and_what_one_more_is_worth(done)
 def test_running_again_trains_nothing_and_says_the_same(home, done):
     session, found = done
     before = {path: path.stat().st_mtime_ns for path in session.folder.runs.iterdir()}
-    again = pipeline.open_session(home / "study.yaml", home / "out", Told())
+    again = pipeline.open_session(home / "study.yaml", home / "out", Recorder())
     assert pipeline.run(again) == found
     assert {path: path.stat().st_mtime_ns for path in session.folder.runs.iterdir()} == before
-    said = again.progress.finished
-    assert said["train"].startswith(f"0 runs trained, {CELLS + REPEATS} were there")
-    assert said["fit"] == said["answer"] == "as before"
+    stages = again.progress.finished
+    assert stages["train"].startswith(f"0 runs trained, {N_RUNS + N_REPEATS} were there")
+    assert stages["fit"] == stages["answer"] == "as before"
 
 
 def test_a_longer_ladder_trains_only_what_is_new(home, done):
     (home / "longer.yaml").write_text(STUDY.replace("sizes: [1, 4]", "sizes: [1]").replace("8]", "8, 16]"))
-    session = pipeline.open_session(home / "longer.yaml", home / "out", Told())
+    session = pipeline.open_session(home / "longer.yaml", home / "out", Recorder())
     shards = prepare(session.study, session.path, session.folder, session.progress)
     plan = session.kind.plan(session, shards)
     there = [job for job in plan.jobs if (session.folder.runs / f"{job.run_id}.json").is_file()]
-    assert len(there) == 2 * 3 * 2  # the repeats are of longer cells now
+    assert len(there) == 2 * 3 * 2  # the repeats are of longer runs now
     pipeline.open_session(home / "study.yaml", home / "out")
 
 
 def test_a_new_question_is_answered_without_another_fit(home, done):
     (home / "other.yaml").write_text(STUDY.replace("compute: 2e9", "params: 20K"))
-    session = pipeline.open_session(home / "other.yaml", home / "out", Told())
+    session = pipeline.open_session(home / "other.yaml", home / "out", Recorder())
     found = session.kind.recommend(session, pipeline.finished_runs(session))
     assert session.progress.finished["fit"] == "as before"
     assert found["arms"][0]["plan"]["answer"]["params"] == pytest.approx(20_000)
-    session = pipeline.open_session(home / "study.yaml", home / "out", Told())
+    session = pipeline.open_session(home / "study.yaml", home / "out", Recorder())
     assert session.kind.recommend(session, pipeline.finished_runs(session)) == done[1]
 
 
@@ -194,8 +198,8 @@ def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_runs(home, done)
     child.wait()
     time.sleep(1.5)  # workers notice at their next event
     kept = {path.name: path.stat().st_mtime_ns for path in runs.glob("r*.json")}
-    assert len(kept) < CELLS + REPEATS
-    session = pipeline.open_session(home / "study.yaml", home / "killed", Told())
+    assert len(kept) < N_RUNS + N_REPEATS
+    session = pipeline.open_session(home / "study.yaml", home / "killed", Recorder())
     table = pipeline.runs_of(session)
     assert all((runs / name).stat().st_mtime_ns == stamp for name, stamp in kept.items())
     assert table.frame["target"].tolist() == table_of(done[0])["target"].tolist()
@@ -203,7 +207,7 @@ def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_runs(home, done)
 
 def test_the_page_has_every_section_and_figure(done):
     page = done[0].folder.report.read_text(encoding="utf-8")
-    for key in ("best", "returns", "answer", "isoloss", "r-star", "trust", "noise", "runs", "corpora", "again"):
+    for key in ("best", "returns", "answer", "isoloss", "r-star", "scores", "noise", "runs", "corpora", "reproduce"):
         assert f'id="{key}"' in page
     start = page.index('id="figures">') + len('id="figures">')
     figures = json.loads(page[start : page.index("</script>", start)])
@@ -223,41 +227,78 @@ def command(*words, cwd):
     )
 
 
-def test_what_this_kind_cannot_do_is_said_in_one_line(home, done):
+def test_what_this_kind_cannot_do_is_refused_in_one_line(home, done):
     refused = {"export": "recommends no mixture to export", "verify": "recommends nothing that verify could train"}
     for verb, says in refused.items():
         failed = command(verb, "study.yaml", "--out", "out", cwd=home)
         assert failed.returncode == 2 and says in failed.stderr and "Traceback" not in failed.stderr
 
 
-def test_the_terminal_shows_the_answer_and_the_held_out_error_of_every_form(done):
+def shown(document) -> str:
     from rich.console import Console
 
-    session, found = done
     console = Console(record=True, width=110, file=io.StringIO())
-    present(console, session.kind.document(found))
-    present(console, session.kind.fit_document(session.kind.fit(session, pipeline.finished_runs(session))))
-    told = " ".join(console.export_text().split())
+    terminal.show(console, document)
+    return console.export_text()
+
+
+def test_the_terminal_shows_the_answer_and_the_held_out_error_of_every_form(done):
+    session, found = done
+    text = shown(session.kind.document(found))
+    text += shown(session.kind.fit_document(session.kind.fit(session, pipeline.finished_runs(session))))
+    words = " ".join(text.split())
     for part in ("Predicted loss", "Measured: ", "R*", "Best number of epochs", "bounded-penalty", "data-decay",
                  *found["warnings"][:1]):  # fmt: skip
-        assert part in told
+        assert part in words
+
+
+def test_the_page_holds_what_the_terminal_shows(done):
+    session, found = done
+    brief, page = session.kind.document(found), session.kind.report(session)
+    assert (page.headline, page.summary, page.warnings) == (brief.headline, brief.summary, brief.warnings)
+    assert brief.sections and all(section in page.sections for section in brief.sections)
+
+
+def test_every_warning_has_a_code_and_files_without_codes_still_show(done):
+    session, found = done
+    codes = [warning.code for warning in session.kind.document(found).warnings]
+    assert codes[0] == "extrapolation" and "noise" in codes and "" not in codes
+    older = {key: value for key, value in found.items() if key != "warning_codes"}
+    assert [warning.text for warning in session.kind.document(older).warnings] == found["warnings"]
+
+
+def test_the_records_hold_everything_that_is_on_disk(done):
+    folder = done[0].folder
+    for record, path in ((Recommendation, folder.recommendation), (RepetitionFit, folder.fits / "repetition.json")):
+        content = json.loads(path.read_text())
+        assert json.loads(json.dumps(record.from_json(content).to_json())) == content
+
+
+def test_an_answer_that_is_not_whole_is_refused_in_one_line(done, tmp_path):
+    session, found = done
+    shutil.copytree(session.folder.root, tmp_path / "broken", ignore=shutil.ignore_patterns("shards", "runs"))
+    folder = Folder(tmp_path / "broken")
+    folder.recommendation.write_text(json.dumps({key: value for key, value in found.items() if key != "best"}))
+    with pytest.raises(MixoptError, match=r"not whole .*best.*`mixopt run`") as error:
+        session.kind.report(dataclasses.replace(session, folder=folder))
+    assert "\n" not in str(error.value)
 
 
 # Fits to runs whose law is known
 
 
 def made(form, values, *, noise=0.004, sizes=(2e4, 1e5, 4e5), unique=(2e4, 1e5, 4e5), seed=0):
-    """A ladder of cells whose losses follow a form of the law."""
+    """A ladder of runs whose losses follow a form of the law."""
     from regressors.laws.overfitting import FORMS
 
     rng = np.random.default_rng(seed)
     grid = [(n, u * e, u, e) for n in sizes for u in unique for e in (1, 2, 4, 8, 16, 32)]
-    cells = pd.DataFrame(grid, columns=["params", "tokens", "unique", "epochs"])
+    runs = pd.DataFrame(grid, columns=["params", "tokens", "unique", "epochs"])
     given = {key: np.array([value]) for key, value in values.items()}
-    true = FORMS[form].formula(*cells[["params", "tokens", "unique"]].to_numpy(dtype=float).T, **given)[0]
-    cells["target"] = true * np.exp(noise * rng.standard_normal(len(cells)))
-    ids = [f"r{i:03d}" for i in range(len(cells))]
-    return cells.assign(run_id=ids, role="cell", seed=0, weight_decay=0.1, diverged=False, reason=None, true=true)
+    true = FORMS[form].formula(*runs[["params", "tokens", "unique"]].to_numpy(dtype=float).T, **given)[0]
+    runs["target"] = true * np.exp(noise * rng.standard_normal(len(runs)))
+    ids = [f"r{i:03d}" for i in range(len(runs))]
+    return runs.assign(run_id=ids, role="cell", seed=0, weight_decay=0.1, diverged=False, reason=None, true=true)
 
 
 DECAY = {"E": 1.8, "A": 20.0, "B": 200.0, "alpha": 0.3, "beta": 0.4, "r_star_d": 6.0}
@@ -270,26 +311,24 @@ def study():
     return RepetitionStudy.model_validate(given | {"full": {"unique": 1e6, "compute": 1e13}})
 
 
-def fitted(cells, study, tmp_path):
-    from mixopt.study.layout import Folder
-
-    return fit_cells(Measured(cells, {"a": 1.0}), study, Folder(tmp_path), Told())
+def fitted(runs, study, tmp_path):
+    return fit_ladders(LadderRuns(runs, {"a": 1.0}), study, Folder(tmp_path), Recorder())
 
 
 def test_the_profile_of_r_star_holds_the_value_that_made_the_runs(study, tmp_path):
-    record = fitted(made("data-decay", DECAY), study, tmp_path).record["arms"][0]
-    row = next(row for row in record["r_star"] if row["form"] == "data-decay")
-    assert row["low"] < 6.0 < row["high"]
-    assert row["value"] == pytest.approx(6.0, rel=0.15)
-    assert min(row["profile"]["rise"]) == 0.0
-    assert (np.diff(row["profile"]["value"]) > 0).all()
+    group = fitted(made("data-decay", DECAY), study, tmp_path).arms[0]
+    row = next(row for row in group.r_star if row.form == "data-decay")
+    assert row.low < 6.0 < row.high
+    assert row.value == pytest.approx(6.0, rel=0.15)
+    assert min(row.profile.rise) == 0.0
+    assert (np.diff(row.profile.value) > 0).all()
 
 
 @pytest.fixture(scope="module")
 def harmed(study, tmp_path_factory):
-    """A ladder that repetition harms: its cells, their fit and where it lies."""
-    cells, folder = made("bounded-penalty", HARM), tmp_path_factory.mktemp("harmed")
-    return cells, fitted(cells, study, folder), folder
+    """A ladder that repetition harms: its runs, their fit and where it lies."""
+    runs, folder = made("bounded-penalty", HARM), tmp_path_factory.mktemp("harmed")
+    return runs, fitted(runs, study, folder), folder
 
 
 def test_the_best_epochs_of_a_ladder_that_is_harmed_are_found(harmed):
@@ -297,36 +336,36 @@ def test_the_best_epochs_of_a_ladder_that_is_harmed_are_found(harmed):
 
     _, fit, _ = harmed
     given = {key: np.array([value]) for key, value in HARM.items()}
-    for curve in fit.record["arms"][0]["curves"]:
+    for curve in fit.arms[0].curves:
         epochs = np.geomspace(1, 64, 400)
-        n, u = curve["params"], curve["unique"]
+        n, u = curve.params, curve.unique
         true = FORMS["bounded-penalty"].formula(np.full(400, n), epochs * u, np.full(400, u), **given)[0]
         best = best_epochs(epochs, true)
-        if best is not None and curve["best"] is not None and best < 40:
+        if best is not None and curve.best is not None and best < 40:
             # The valley is flat: a tenth of a nat/token's noise moves its floor by a fifth.
-            assert curve["best"] == pytest.approx(best, rel=0.25)
-            assert curve["best_low"] * 0.8 <= best <= (curve["best_high"] or np.inf) * 1.25
-    scores = {(row["form"], row["case"]): row["rmse"] for row in fit.record["arms"][0]["scores"]}
+            assert curve.best == pytest.approx(best, rel=0.25)
+            assert curve.best_low * 0.8 <= best <= (curve.best_high or np.inf) * 1.25
+    scores = {(row.form, row.case): row.rmse for row in fit.arms[0].scores}
     assert scores["average", INSIDE] < 0.05 < scores["data-decay", INSIDE]
 
 
 def test_a_stored_fit_predicts_what_it_predicted(harmed, study):
-    cells, first, folder = harmed
-    again = fitted(cells, study, folder)
-    X = counts_of(cells)
-    assert again.arms[0].estimator.predict(X) == pytest.approx(first.arms[0].estimator.predict(X), rel=1e-9)
-    assert again.record == first.record
+    runs, first, folder = harmed
+    again = fitted(runs, study, folder)
+    X = counts_of(runs)
+    assert again.arms[0].regressor.predict(X) == pytest.approx(first.arms[0].regressor.predict(X), rel=1e-9)
+    assert again == first
 
 
-def test_held_out_cells_are_never_fitted_and_all_cells_are_held_out_once():
-    cells = made("data-decay", DECAY)
-    splits = list(held_out(cells, seed=0))
-    inside = np.sum([out for case, out in splits if case == INSIDE], axis=0)
+def test_held_out_runs_are_never_fitted_and_all_runs_are_held_out_once():
+    runs = made("data-decay", DECAY)
+    parts = list(splits(runs, seed=0))
+    inside = np.sum([out for case, out in parts if case == INSIDE], axis=0)
     assert (inside == 1).all()
-    longest = next(out for case, out in splits if case == LONGEST)
-    assert set(cells.loc[longest, "epochs"]) == {32}
-    largest = next(out for case, out in splits if case == LARGEST)
-    assert set(cells.loc[largest, "params"]) == {4e5}
+    longest = next(out for case, out in parts if case == LONGEST)
+    assert set(runs.loc[longest, "epochs"]) == {32}
+    largest = next(out for case, out in parts if case == LARGEST)
+    assert set(runs.loc[largest, "params"]) == {4e5}
 
     fits = []
 
@@ -334,20 +373,20 @@ def test_held_out_cells_are_never_fitted_and_all_cells_are_held_out_once():
         fits.append({tuple(row) for row in X})
         return {"spy": lambda out: np.full(len(out), 3.0 if not fits[-1] & {tuple(row) for row in out} else np.nan)}
 
-    scores, _ = judge(cells, spy, seed=0, tell=lambda case: None)
-    assert len(fits) == len(splits) and all(row["rmse"] is not None for row in scores)
+    scores, _ = cross_validate(runs, spy, seed=0, progress=lambda case: None)
+    assert len(fits) == len(parts) and all(row.rmse is not None for row in scores)
 
 
-def test_a_form_without_a_number_for_some_cell_has_no_score():
+def test_a_form_without_a_number_for_some_run_has_no_score():
     def silent(X, y):
         return {"no": lambda out: np.full(len(out), np.nan)}
 
-    scores, kept = judge(made("data-decay", DECAY), silent, seed=0, tell=lambda case: None)
-    assert {row["rmse"] for row in scores} == {None} and set(kept["no"]) == {None}
+    scores, kept = cross_validate(made("data-decay", DECAY), silent, seed=0, progress=lambda case: None)
+    assert {row.rmse for row in scores} == {None} and set(kept.predicted["no"]) == {None}
 
 
-def test_too_few_cells_are_refused(study, tmp_path):
-    with pytest.raises(MixoptError, match=r"5 finished cells of weight decay 0.1 are too few for a law: train 8"):
+def test_too_few_runs_are_refused(study, tmp_path):
+    with pytest.raises(MixoptError, match=r"5 finished runs of weight decay 0.1 are too few for a law: train 8"):
         fitted(made("data-decay", DECAY).head(5), study, tmp_path)
 
 
