@@ -8,6 +8,7 @@ from mixopt.errors import MixoptError
 from mixopt.formatting import UNKNOWN, amount, known, listed, loss, passes, share
 from mixopt.plan.report import epochs_sections
 from mixopt.repetition import figures
+from mixopt.repetition.design import LADDER
 from mixopt.repetition.fit import GroupFit, RepetitionFit
 from mixopt.repetition.recommend import Recommendation
 from mixopt.repetition.runs import Frame, LadderRuns
@@ -164,7 +165,8 @@ def runs_section(frame: Frame) -> Section:
     rows = [
         (
             str(run["run_id"]),
-            str(run["role"]) + (f" (left out: {run['reason']})" if run["diverged"] else ""),
+            ("ladder" if run["role"] == LADDER else str(run["role"]))
+            + (f" (left out: {run['reason']})" if run["diverged"] else ""),
             amount(run["params"]),
             amount(run["unique"]),
             epochs(run["epochs"]),

@@ -1,6 +1,5 @@
-"""Studies of repetition: their files, their ladder of cells, and the whole path on small text."""
+"""Configuration and experimental design of a repetition study."""
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 
 from mixopt.errors import MixoptError
 from mixopt.repetition.config import RepetitionStudy
-from mixopt.repetition.design import REPEAT, cells_of, make_ladder
+from mixopt.repetition.design import REPEAT, ladder_runs, make_ladder
 from mixopt.study.loading import load_study
 
 GOOD = """\
@@ -93,7 +92,7 @@ def test_a_file_without_a_kind_is_a_study_of_mixtures(write):
         ("sizes: [1, 4]", "sizes: [1, 1.2]", r":8: design.sizes: 1 and another size both come to a width of 16"),
         ("unique: [640, 2560]", "unique: [20, 640]", r":9: design.unique: 20 unique tokens are less than one step"),
         ("unique: [640, 2560]", "tokens: [128]", r":9: design.tokens: 32 unique tokens are less than one step of 64"),
-        ("repeats: 1", "repeats: 1\n  max_tokens: 100", r":13: design.max_tokens: leaves no cell: .*640 tokens"),
+        ("repeats: 1", "repeats: 1\n  max_tokens: 100", r":13: design.max_tokens: leaves no run: .*640 tokens"),
         ("[0.1, 1.0]", "[-1]", r":11: design.weight_decay.0: .*greater than or equal to 0"),
         ("layers: 1", "tokens: 5, layers: 1", r":6: proxy.tokens: unknown key"),
         ("design:", "target: b\ndesign:", r":7: target: 'b' is none of the texts a"),
@@ -111,14 +110,6 @@ def test_what_is_wrong_is_said_in_one_line_with_its_place(write, old, new, says)
     message = str(error.value)
     assert re.search(says, message), message
     assert "\n" not in message
-
-
-def test_the_schema_of_every_kind_names_its_own_keys():
-    from mixopt.study.kind import KINDS
-
-    for kind in KINDS.values():
-        schema = json.loads(json.dumps(kind.record.model_json_schema()))
-        assert set(schema["properties"]) == set(kind.record.model_fields)
 
 
 # The ladder
@@ -139,26 +130,24 @@ LEVELS = st.lists(st.integers(8, 60), min_size=1, max_size=3, unique=True)
 @given(ladders, LEVELS)
 def test_every_cell_passes_over_its_text_as_often_as_asked(design, steps):
     study = study_with(**design, unique=[64 * n for n in steps])
-    cells = cells_of(study, vocab=300)
-    ordinary = [cell for cell in cells if cell.role != REPEAT]
+    runs = ladder_runs(study, vocab=300)
+    ordinary = [run for run in runs if run.role != REPEAT]
     assert len(ordinary) == len(design["sizes"]) * len(steps) * len(design["epochs"]) * len(design["weight_decay"])
-    for cell in ordinary:
+    for run in ordinary:
         # Half a step of 64 tokens of the fewest unique ones, 512.
-        assert min(abs(cell.epochs - e) for e in design["epochs"]) <= 32 / 512
-        assert cell.tokens % 64 == cell.unique % 64 == 0
+        assert min(abs(run.epochs - e) for e in design["epochs"]) <= 32 / 512
+        assert run.tokens % 64 == run.unique % 64 == 0
 
 
 @settings(max_examples=30)
 @given(ladders, LEVELS)
 def test_matched_tokens_are_the_same_in_every_cell(design, steps):
     levels = [64 * 8 * n for n in steps]
-    cells = cells_of(study_with(**design, unique=None, tokens=levels), vocab=300)
-    assert {cell.tokens for cell in cells} == set(levels)
-    for cell in cells:
+    runs = ladder_runs(study_with(**design, unique=None, tokens=levels), vocab=300)
+    assert {run.tokens for run in runs} == set(levels)
+    for run in runs:
         # Unique tokens come in sequences of 16, of which the fewest have 64.
-        assert cell.unique == pytest.approx(
-            cell.tokens / min(design["epochs"], key=lambda e: abs(cell.epochs - e)), abs=8
-        )
+        assert run.unique == pytest.approx(run.tokens / min(design["epochs"], key=lambda e: abs(run.epochs - e)), abs=8)
 
 
 def test_matched_compute_takes_as_many_flops_of_every_size():
@@ -166,15 +155,15 @@ def test_matched_compute_takes_as_many_flops_of_every_size():
 
     study = study_with(unique=None, flops=[3e9], sizes=[1.0, 4.0, 16.0], epochs=[1.0, 8.0])
     spent = []
-    for cell in cells_of(study, vocab=300):
-        recipe = scaled(study.proxy, vocab=300, params_scale=cell.size, tokens=cell.tokens, weight_decay=0.1)
+    for run in ladder_runs(study, vocab=300):
+        recipe = scaled(study.proxy, vocab=300, params_scale=run.size, tokens=run.tokens, weight_decay=0.1)
         spent.append(recipe.shape.flops_per_token * recipe.tokens_seen)
     assert spent == pytest.approx([3e9] * len(spent), rel=0.02)  # whole steps of 64 tokens
 
 
 def test_max_tokens_leaves_out_the_longest_cells_alone():
-    cells = cells_of(study_with(unique=[640, 2560], epochs=[1, 4, 16], max_tokens=10_240), vocab=300)
-    assert {(cell.unique, cell.epochs) for cell in cells} == {(640, 1), (640, 4), (640, 16), (2560, 1), (2560, 4)}
+    runs = ladder_runs(study_with(unique=[640, 2560], epochs=[1, 4, 16], max_tokens=10_240), vocab=300)
+    assert {(run.unique, run.epochs) for run in runs} == {(640, 1), (640, 4), (640, 16), (2560, 1), (2560, 4)}
 
 
 @dataclass(frozen=True)
@@ -200,9 +189,9 @@ def plan_of(study, tokens=100_000):
 
 def test_unique_tokens_are_nested_and_only_repeats_read_elsewhere():
     plan = plan_of(study_with(unique=[640, 2560], repeats=2))
-    for cell, job in zip(plan.cells, plan.jobs, strict=True):
-        assert job.pools == {"a": cell.unique + 1}
-        if cell.role == REPEAT:
+    for run, job in zip(plan.runs, plan.jobs, strict=True):
+        assert job.pools == {"a": run.unique + 1}
+        if run.role == REPEAT:
             assert job.starts["a"] >= 2561
         else:
             assert job.starts is None  # from the first token on: a smaller part is the beginning of a larger one
@@ -220,8 +209,8 @@ def test_a_run_is_known_by_everything_that_decides_it():
     assert {job.run_id for job in plan.jobs if job.role != REPEAT} < {job.run_id for job in more.jobs}
 
 
-def test_too_little_text_is_refused_with_the_way_out():
-    with pytest.raises(MixoptError, match=r"cells of 6,400 unique tokens need 6,401 of 'a', which has 3,000 .*2,999"):
+def test_too_little_text_is_refused_with_how_to_fix_it():
+    with pytest.raises(MixoptError, match=r"runs of 6,400 unique tokens need 6,401 of 'a', which has 3,000 .*2,999"):
         plan_of(study_with(unique=[640, 6400]), tokens=3000)
 
 
@@ -237,10 +226,10 @@ def test_several_domains_are_repeated_equally_often_at_one_mixture(tenths, steps
     study = study.model_validate(study.model_dump() | given | {"weights": {"a": tenths / 10, "b": 1 - tenths / 10}})
     plan = plan_of(study)
     assert plan.weights == study.weights
-    for cell, job in zip(plan.cells, plan.jobs, strict=True):
+    for run, job in zip(plan.runs, plan.jobs, strict=True):
         for name, weight in plan.weights.items():
             # Whole sequences of 16 tokens, and at least one.
-            assert job.pools[name] - 1 == pytest.approx(max(weight * cell.unique, 16), abs=8 + 1e-6)
+            assert job.pools[name] - 1 == pytest.approx(max(weight * run.unique, 16), abs=8 + 1e-6)
             assert job.pools[name] % 16 == 1
 
 
@@ -252,20 +241,22 @@ def test_domains_without_weights_are_mixed_as_there_is_text_of_them():
 
 
 def test_an_answer_far_from_the_runs_is_called_an_extrapolation():
+    from mixopt.plan.surface import Run
     from mixopt.repetition.recommend import scale_warning
 
-    scale = {"params": [1e4, 1e5], "unique": [1e4, 1e5], "tokens": [1e4, 1e6]}
-    run = {"params": 1e5, "unique": 1e5, "tokens": 1e6}
-    assert scale_warning(run, scale) == ""
-    longer = scale_warning(run | {"tokens": 5e6}, scale)
-    assert longer == "The answer extrapolates: it has 5 times the training tokens of the largest run."
-    larger = scale_warning(run | {"params": 7e9, "unique": 25e9, "tokens": 240e9}, scale)
-    assert "10^4.8 times the parameters, 10^5.4 times the unique tokens" in larger and "train a ladder nearer" in larger
+    scale = {"params": (1e4, 1e5), "unique": (1e4, 1e5), "tokens": (1e4, 1e6)}
+    assert scale_warning(Run(1e5, 1e6, 1e5, 3.0), scale) is None
+    longer = scale_warning(Run(1e5, 5e6, 1e5, 3.0), scale)
+    assert longer and longer.code == "extrapolation"
+    assert longer.text == "The answer extrapolates: it has 5 times the training tokens of the largest run."
+    larger = scale_warning(Run(7e9, 240e9, 25e9, 3.0), scale)
+    assert larger and "10^4.8 times the parameters, 10^5.4 times the unique tokens" in larger.text
+    assert "train a ladder nearer" in larger.text
 
 
-def test_repeats_without_text_of_their_own_are_told():
+def test_repeats_without_text_of_their_own_are_noted():
     plan = plan_of(study_with(unique=[640], repeats=3), tokens=2000)
-    assert any("1 repeats read the same text" in note for note in plan.notes)
+    assert any("1 repeat had to read the same text" in note for note in plan.notes)
 
 
 # Launching several recipes
