@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from mixopt.cli import scaling, study, tables
-from mixopt.cli.plan import cpt, plan
+from mixopt.cli.plan import plan
 from mixopt.errors import MixoptError
 from mixopt.version import __version__
 
@@ -27,7 +27,6 @@ for command in (
     study.recommend, study.report, study.export, study.verify,
 ):  # fmt: skip
     app.command()(command)
-plan.command()(cpt)
 app.add_typer(plan, name="plan")
 
 

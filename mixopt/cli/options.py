@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import comma_separated, did_you_mean
+from mixopt.formatting import as_number, comma_separated, did_you_mean
 
 if TYPE_CHECKING:
     from mixopt.runs.read import Reading
@@ -140,6 +140,16 @@ def table_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
 
 
 # Their values
+
+
+def positive_count(option: str, text: str | None, *, example: str = "1e9, 300M or 20B") -> float | None:
+    """1.8B, 1e21 and the like as numbers. Raises MixoptError for what isn't a count above 0."""
+    if text is None:
+        return None
+    value = as_number(text)
+    if value is None or not 0 < value < math.inf:
+        raise MixoptError(f"--{option} {text}: write a count above 0, such as {example}")
+    return value
 
 
 def target_weights(text: str | None, losses: Sequence[str]) -> dict[str, float]:

@@ -1,22 +1,161 @@
-"""`mixopt plan cpt`: the options of the plan of continued pretraining."""
+"""`mixopt plan`: questions that are answered without training anything."""
 
 from __future__ import annotations
 
-import atexit
-import json
-import shlex
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from mixopt.cli import options
+from mixopt.cli.console import command_line, open_console, present, print_json, show_paths
 from mixopt.errors import MixoptError
-from mixopt.version import __version__
+from mixopt.version import __version__, versions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.console import Console
+
+    from mixopt.report.document import Document, Section
+    from mixopt.runs.scaling import Runs as ScalingRuns
+    from mixopt.study.progress import Progress
+
+plan = typer.Typer(
+    help="Answer without training: how often to repeat text, how large a model for how many tokens, how much general "
+    "text to keep.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@plan.command()
+def epochs(
+    unique: options.Unique = None,
+    compute: options.Compute = None,
+    params: options.ModelParams = None,
+    tokens: options.RunTokens = None,
+    preset: options.PresetName = None,
+    runs: options.PlanRuns = None,
+    columns: options.PlanColumns = None,
+    where: options.Where = None,
+    seed: options.Seed = 0,
+    html: options.Html = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """The best model and number of epochs for a text of so many unique tokens; what one more epoch is worth."""
+    from mixopt.plan.epochs import plan_epochs
+    from mixopt.plan.report import epochs_document
+
+    if unique is None:
+        raise MixoptError("--unique is missing: how many tokens of different text there are, such as --unique 25B")
+    console, progress = open_console(as_json)
+    table = read_runs(runs, columns, where, progress)
+    answer = plan_epochs(
+        unique=unique,
+        compute=compute,
+        params=params,
+        tokens=tokens,
+        preset=preset,
+        runs=table,
+        seed=seed,
+        progress=progress,
+    )
+    made = provenance(table)
+    show(console, answer.to_json() | {"made": made}, epochs_document(answer, how_to_reproduce(made)), html, as_json)
+
+
+@plan.command()
+def scale(
+    compute: options.Compute = None,
+    loss: options.TargetLoss = None,
+    inference_tokens: options.InferenceTokens = None,
+    unique: options.Unique = None,
+    preset: options.PresetName = None,
+    runs: options.PlanRuns = None,
+    columns: options.PlanColumns = None,
+    where: options.Where = None,
+    seed: options.Seed = 0,
+    html: options.Html = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """The best model size and tokens for a budget, or the cheapest for a loss, with the cost of using it."""
+    from mixopt.plan.report import scale_document
+    from mixopt.plan.scale import plan_scale
+
+    console, progress = open_console(as_json)
+    table = read_runs(runs, columns, where, progress)
+    answer = plan_scale(
+        compute=compute,
+        loss=loss,
+        inference_tokens=inference_tokens,
+        unique=unique,
+        preset=preset,
+        runs=table,
+        seed=seed,
+        progress=progress,
+    )
+    made = provenance(table)
+    show(console, answer.to_json() | {"made": made}, scale_document(answer, how_to_reproduce(made)), html, as_json)
+
+
+def read_runs(
+    path: Path | None, columns: str | None, where: list[str] | None, progress: Progress
+) -> ScalingRuns | None:
+    """The user's own runs, where there are any. Raises MixoptError for options about a table without one."""
+    if path is None:
+        if columns or where:
+            raise MixoptError("--columns and --where are about a table of runs: name it with --runs")
+        return None
+    from mixopt.runs.scaling import read_plan_runs
+
+    runs = read_plan_runs(path, columns=named_columns(columns), where=where or ())
+    for note in runs.notes:
+        progress.note(note)
+    return runs
+
+
+def named_columns(text: str | None) -> dict[str, str]:
+    """params=size,loss=val as a map. Raises MixoptError for anything else."""
+    if text is None:
+        return {}
+    from mixopt.runs.columns import SCALING_ALIASES
+
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    found = {name.strip(): column.strip() for name, _, column in pairs}
+    if not all(name in SCALING_ALIASES and column for name, column in found.items()):
+        raise MixoptError(f"--columns {text}: write name=column, where name is one of {', '.join(SCALING_ALIASES)}")
+    return found
+
+
+def provenance(runs: ScalingRuns | None) -> dict[str, Any]:
+    """The command, the version, and the files with their hashes."""
+    made = {"command": command_line(), "versions": {"mixopt": __version__}}
+    return made if runs is None else made | {"files": list(runs.files)}
+
+
+def how_to_reproduce(made: Mapping[str, Any]) -> Section:
+    from mixopt.report.sections import reproduce
+
+    files = [f"{file['name']}: sha256 {file['sha256']}" for file in made.get("files", ())]
+    return reproduce(command=made["command"], versions=made["versions"], files=files)
+
+
+def show(console: Console, record: Mapping[str, Any], document: Document, html: Path | None, as_json: bool) -> None:
+    """On the terminal or as JSON, and as a page where a file for it is named."""
+    if as_json:
+        print_json(record)
+    else:
+        present(console, document)
+    if html is not None:
+        from mixopt.report.html import render
+        from mixopt.serialization import write_text
+
+        write_text(html, render(document))
+        show_paths(console, [("page", html)])
+
+
+# Options of `mixopt plan cpt`
 
 
 def _column(option: str, what: str) -> typer.models.OptionInfo:
@@ -56,6 +195,7 @@ Sampler = Annotated[str, typer.Option(help="of Optuna's search for the front: ns
 Trials = Annotated[int, typer.Option(min=0, help="of Optuna's search for the front; 0: none")]
 
 
+@plan.command()
 def cpt(
     runs: Runs = None,
     tolerance: Tolerance = None,
@@ -82,7 +222,29 @@ def cpt(
     as_json: options.AsJson = False,
 ) -> None:
     """Continued pretraining: how much general text to keep, and what the domain gains, from a table of runs."""
+    from mixopt.continual.fit import fit_continual
+    from mixopt.continual.question import TOLERANCE, CptQuestion
+    from mixopt.continual.recommend import plan_cpt
+    from mixopt.continual.report import plan_document
+    from mixopt.continual.summary import refusal
+    from mixopt.runs.continual import read_continual
+    from mixopt.runs.read import Reading
 
+    if runs is None:
+        raise MixoptError("--runs is missing: a table of runs of continued pretraining, a checkpoint a row")
+    size, length = options.positive_count("params", params), options.positive_count("tokens", tokens)
+    for name, value in (("general-start", general_start), ("passes", passes), ("r-star", r_star)):
+        if value is not None and not 0 < value < float("inf"):
+            raise MixoptError(f"--{name} {value:g}: give a number above 0")
+    question = CptQuestion(
+        tolerance=TOLERANCE if tolerance is None else share_of(tolerance),
+        params=size,
+        tokens=length,
+        compute=options.positive_count("compute", compute, example="1e21"),
+        domain_tokens=options.positive_count("domain-tokens", domain_tokens),
+        passes=passes,
+        r_star=r_star,
+    )
     columns = {
         "share": share,
         "domain_loss": domain_loss,
@@ -92,106 +254,20 @@ def cpt(
         "tokens_column": tokens_column,
         "run_column": run_column,
     }
-    counts = {"params": params, "tokens": tokens, "compute": compute, "domain_tokens": domain_tokens}
-    answer_cpt(
-        runs,
-        columns=columns,
-        where=where or (),
-        asked={"tolerance": tolerance, **counts},
-        general_start=general_start,
-        passes=passes,
-        r_star=r_star,
-        law=law,
-        sampler=sampler,
-        trials=trials,
-        seed=seed,
-        html=html,
-        as_json=as_json,
-    )
-
-
-# What `mixopt plan cpt` does: reads runs, fits both losses, answers, shows it.
-
-
-COUNTS = ("params", "tokens", "compute", "domain_tokens")
-
-
-def answer_cpt(
-    runs: Path | None,
-    *,
-    columns: Mapping[str, str | None],
-    where: Sequence[str],
-    asked: Mapping[str, str | None],
-    general_start: float | None,
-    passes: float | None,
-    r_star: float | None,
-    law: str,
-    sampler: str,
-    trials: int,
-    seed: int,
-    html: Path | None,
-    as_json: bool,
-) -> None:
-    """Answers, shows it, writes what is asked for. asked: tolerance and counts, as they are typed."""
-    from mixopt.cli.console import TerminalProgress, standard_console
-    from mixopt.continual.fit import fit_continual
-    from mixopt.continual.question import TOLERANCE, CptQuestion
-    from mixopt.continual.recommend import plan_cpt
-    from mixopt.continual.summary import refusal
-    from mixopt.runs.continual import read_continual
-
-    if runs is None:
-        raise MixoptError("--runs is missing: a table of runs of continued pretraining, a checkpoint a row")
-    counts = {key: count(key, asked[key]) for key in COUNTS}
-    tolerance = TOLERANCE if asked["tolerance"] is None else share_of(asked["tolerance"])
-    for name, value in (("general-start", general_start), ("passes", passes), ("r-star", r_star)):
-        if value is not None and not 0 < value < float("inf"):
-            raise MixoptError(f"--{name} {value:g}: give a number above 0")
     table = read_continual(
-        runs,
-        columns=columns,
-        params=counts["params"],
-        tokens=counts["tokens"],
-        general_start=general_start,
-        where=where,
+        runs, columns=columns, params=size, tokens=length, general_start=general_start, where=where or ()
     )
-    question = CptQuestion(tolerance=tolerance, passes=passes, r_star=r_star, **counts)
-    console = standard_console(error=as_json)
-    progress = TerminalProgress(console)
-    atexit.register(progress.close)  # however it ends, the terminal's cursor comes back
+    console, progress = open_console(as_json)
     progress.stage("fit", total=2)
     fitted = fit_continual(table, law=law, seed=seed, progress=progress)
     progress.finish(f"both losses, {len(table.share)} rows of {len(set(table.run))} runs, {runs.name}")
-    plan = plan_cpt(fitted, question, sampler=sampler, trials=trials)
-    if plan["answer"] is None:
-        raise MixoptError(refusal(plan))
-    tell(console, plan | cpt_provenance(runs), html, as_json)
-
-
-def cpt_provenance(runs: Path) -> dict[str, Any]:
-    """The command, the table's hash and the versions."""
-    from mixopt.runs.read import Reading
-    from mixopt.version import versions
-
-    command = shlex.join(["mixopt", *sys.argv[1:]])
-    return {"made": {"command": command, "versions": versions(), "files": Reading([runs]).record()["files"]}}
-
-
-def tell(console: Console, plan: Mapping[str, Any], html: Path | None, as_json: bool) -> None:
-    """On the terminal or as JSON, and as a page."""
-    from mixopt.cli.console import show_paths
-    from mixopt.continual.summary import show_plan
-
-    if as_json:
-        sys.stdout.write(json.dumps(plan, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
-    else:
-        show_plan(console, plan)
-    if html is not None:
-        from mixopt.continual.report import render_cpt
-
-        html.parent.mkdir(parents=True, exist_ok=True)
-        html.write_text(render_cpt(plan), encoding="utf-8")
-        show_paths(console, [("page", html)])
+    answer = plan_cpt(fitted, question, sampler=sampler, trials=trials)
+    if answer.answer is None:
+        raise MixoptError(refusal(answer))
+    files = Reading([runs]).record()["files"]
+    made = {"command": command_line(), "versions": versions(), "files": files}
+    document = plan_document(answer, [how_to_reproduce(made)])
+    show(console, answer.to_json() | {"made": made}, document, html, as_json)
 
 
 def share_of(text: str) -> float:
@@ -205,159 +281,3 @@ def share_of(text: str) -> float:
     if not abs(value) < 1:
         raise MixoptError(f"--tolerance {text}: write how much the general loss may rise as 3% or 0.03")
     return value
-
-
-def count(name: str, text: str | None) -> float | None:
-    """1.8B, 1e21 and the like as numbers. Raises MixoptError for what isn't a count above 0."""
-    from mixopt.plan.questions import as_number
-
-    if text is None:
-        return None
-    value = as_number(text)
-    if value is None or not 0 < value < float("inf"):
-        example = "1e21" if name == "compute" else "10B, 300M or 1e9"
-        raise MixoptError(f"--{name.replace('_', '-')} {text}: write a count above 0, such as {example}")
-    return value
-
-
-# `mixopt plan`: questions that are answered without training anything.
-
-
-plan = typer.Typer(
-    help="Answer without training: how often to repeat text, how large a model for how many tokens, how much general "
-    "text to keep.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
-
-
-@plan.command()
-def epochs(
-    unique: options.Unique = None,
-    compute: options.Compute = None,
-    params: options.ModelParams = None,
-    tokens: options.RunTokens = None,
-    preset: options.PresetName = None,
-    runs: options.PlanRuns = None,
-    columns: options.PlanColumns = None,
-    where: options.Where = None,
-    seed: options.Seed = 0,
-    html: options.Html = None,
-    as_json: options.AsJson = False,
-) -> None:
-    """The best model and number of epochs for a text of so many unique tokens; what one more epoch is worth."""
-
-    given = {"unique": unique, "compute": compute, "params": params, "tokens": tokens, "preset": preset}
-    table = Source(runs, columns, tuple(where or ()), seed)
-    answer_epochs(given, table, html=html, as_json=as_json)
-
-
-@plan.command()
-def scale(
-    compute: options.Compute = None,
-    loss: options.TargetLoss = None,
-    inference_tokens: options.InferenceTokens = None,
-    unique: options.Unique = None,
-    preset: options.PresetName = None,
-    runs: options.PlanRuns = None,
-    columns: options.PlanColumns = None,
-    where: options.Where = None,
-    seed: options.Seed = 0,
-    html: options.Html = None,
-    as_json: options.AsJson = False,
-) -> None:
-    """The best model size and tokens for a budget, or the cheapest for a loss, with the cost of using it."""
-
-    given = {
-        "compute": compute,
-        "loss": loss,
-        "inference_tokens": inference_tokens,
-        "unique": unique,
-        "preset": preset,
-    }
-    table = Source(runs, columns, tuple(where or ()), seed)
-    answer_scale(given, table, html=html, as_json=as_json)
-
-
-# What `mixopt plan` does: answers from published laws, or from laws fitted to the user's own runs.
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a plan's laws come from: a table of runs with options as they are typed, or nothing."""
-
-    path: Path | None
-    columns: str | None
-    where: tuple[str, ...]
-    seed: int
-
-    def options(self, progress: Any) -> dict[str, Any]:
-        """What the plan takes of it: the runs, read. Raises MixoptError for options without a table."""
-        if self.path is None:
-            if self.columns or self.where:
-                raise MixoptError("--columns and --where are about a table of runs: name it with --runs")
-            return {}
-        from mixopt.runs.scaling import read_plan_runs
-
-        runs = read_plan_runs(self.path, columns=named_columns(self.columns), where=self.where)
-        for note in runs.notes:
-            progress.note(note)
-        return {"runs": runs, "seed": self.seed, "progress": progress}
-
-
-def named_columns(text: str | None) -> dict[str, str]:
-    """params=size,loss=val as a map. Raises MixoptError for anything else."""
-    if text is None:
-        return {}
-    from mixopt.runs.scaling import NAMES
-
-    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
-    found = {name.strip(): column.strip() for name, _, column in pairs}
-    if not all(name in NAMES and column for name, column in found.items()):
-        raise MixoptError(f"--columns {text}: write name=column, where name is one of {', '.join(NAMES)}")
-    return found
-
-
-def answer_epochs(given: Mapping[str, Any], source: Source, *, html: Path | None, as_json: bool) -> None:
-    """`mixopt plan epochs`: given are the options of `plan_epochs` as they are typed."""
-    from mixopt.plan.questions import plan_epochs
-
-    if given["unique"] is None:
-        raise MixoptError("--unique is missing: how many tokens of different text there are, such as --unique 25B")
-    answer(plan_epochs, given, source, html, as_json)
-
-
-def answer_scale(given: Mapping[str, Any], source: Source, *, html: Path | None, as_json: bool) -> None:
-    """`mixopt plan scale`: given are the options of `plan_scale` as they are typed."""
-    from mixopt.plan.questions import plan_scale
-
-    answer(plan_scale, given, source, html, as_json)
-
-
-def answer(
-    plan: Callable[..., dict[str, Any]], given: Mapping[str, Any], source: Source, html: Path | None, as_json: bool
-) -> None:
-    """Answers; tells it on the terminal or as JSON, and as a page."""
-    from mixopt.cli.console import TerminalProgress, show_paths, standard_console
-    from mixopt.plan.summary import show
-
-    console = standard_console(error=as_json)
-    progress = TerminalProgress(console)
-    read = source.options(progress)
-    told = plan(**given, **read) | {"made": plan_provenance(read.get("runs"))}
-    if as_json:
-        sys.stdout.write(json.dumps(told, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
-    else:
-        show(console, told)
-    if html is not None:
-        from mixopt.plan.report import render_plan
-
-        html.parent.mkdir(parents=True, exist_ok=True)
-        html.write_text(render_plan(told), encoding="utf-8")
-        show_paths(console, [("page", html)])
-
-
-def plan_provenance(runs: Any) -> dict[str, Any]:
-    """The command, the version, and the files with their hashes."""
-    record: dict[str, Any] = {"command": shlex.join(["mixopt", *sys.argv[1:]]), "versions": {"mixopt": __version__}}
-    return record | ({} if runs is None else {"files": list(runs.files)})

@@ -43,10 +43,10 @@ def scale(
     if path.exists() and not is_scale(path):
         raise MixoptError(f"{path} is there already and is no fit over scales: choose another name with --out")
     wanted = {
-        "at_params": count("at-params", at_params),
-        "at_tokens": count("at-tokens", at_tokens),
+        "at_params": options.positive_count("at-params", at_params),
+        "at_tokens": options.positive_count("at-tokens", at_tokens),
         "pools": pool_counts(pool),
-        "compute": count("compute", compute),
+        "compute": options.positive_count("compute", compute),
     }
     names = law_names(laws)
     runs = read_scales(given, progress)
@@ -68,26 +68,17 @@ def scale(
     show_paths(console, [("scale fit", path)])
 
 
-def count(option: str, text: str | None) -> float | None:
-    """1B and 1e9 as numbers. Raises MixoptError for anything else."""
-    from mixopt.runs.read import column_or_count
-
-    value = column_or_count(text)
-    if isinstance(value, str) or not (value is None or 0 < value < float("inf")):
-        raise MixoptError(f"--{option} {text}: write a count above 0, such as 1e9, 300M or 20B")
-    return value
-
-
 def pool_counts(given: Sequence[str] | None) -> dict[str, float]:
     """domain=COUNT, each once, as numbers. Raises MixoptError for anything else."""
     found: dict[str, float] = {}
     for text in given or ():
-        name, equals, number_of = text.rpartition("=")
-        if not equals or not name.strip():
+        name, _, number = (part.strip() for part in text.rpartition("="))
+        pool = options.positive_count(f"pool {name}", number) if name else None
+        if pool is None:
             raise MixoptError(f"--pool {text}: write domain=count, such as math=5B")
-        if name.strip() in found:
-            raise MixoptError(f"--pool {name.strip()}: given twice: keep one of them")
-        found[name.strip()] = count(f"pool {name.strip()}", number_of.strip())  # pyright: ignore[reportArgumentType]
+        if name in found:
+            raise MixoptError(f"--pool {name}: given twice: keep one of them")
+        found[name] = pool
     return found
 
 

@@ -1,24 +1,47 @@
-"""How often to repeat text: the best run for a budget, with what the forms of the law disagree about.
+"""Compute-optimal epochs over limited text: the best run for a budget, and what the forms of the law disagree about.
 
 All losses are nats/token, all FLOPs 6 N D.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from mixopt.errors import MixoptError
 from mixopt.formatting import amount, passes
-from mixopt.plan.marginal import marginal, next_steps, prices, turning, value_of_a_repeat
-from mixopt.plan.optimum import LEAST, balanced, best_run, least_compute
-from mixopt.plan.surface import TRAINING, Array, Run, Surface, losses, run_at
+from mixopt.plan.fit import LawFit
+from mixopt.plan.marginal import (
+    Marginal,
+    NextStep,
+    Prices,
+    Turning,
+    marginal,
+    next_steps,
+    prices,
+    turning,
+    value_of_a_repeat,
+)
+from mixopt.plan.optimum import MIN_COUNT, balanced, best_run, least_compute
+from mixopt.plan.presets import LEADING
+from mixopt.plan.questions import LIMITS, Count, count, forms_of, smallest_model
+from mixopt.plan.surface import TRAINING, Array, Interval, Intervals, PlannedRun, Run, Surface, losses, run_at
+from mixopt.report.document import Warning
+from mixopt.serialization import Record, nan_to_null
+
+if TYPE_CHECKING:
+    from mixopt.runs.scaling import Runs
+    from mixopt.study.progress import Progress
 
 POINTS = 97  # of a curve
 TOLERABLE = 1e-3  # nats/token: where a tenth of a budget is so near, more is wasted
-FEWEST = 8  # values that a central share is told of
-SAME = 1e-9  # relative: numbers that differ by rounding
-FAR = 1.05  # beyond the ends of what was fitted
+MIN_MEMBERS = 8  # that a central share is taken of
+ROUNDING = 1e-9  # relative: numbers that differ by less are the same
+MAX_BEYOND = 1.05  # times the ends of what was fitted: a rounding, not an extrapolation
 
 
 @dataclass(frozen=True)
@@ -47,56 +70,204 @@ class Question:
             tokens = tokens or compute / TRAINING / params
         return run_at(surface, params or 0, tokens or 0, self.unique)
 
-    def record(self) -> dict[str, float]:
+    def to_json(self) -> dict[str, float]:
         return {key: value for key, value in vars(self).items() if value is not None}
 
 
-def epochs_record(question: Question, surfaces: Sequence[Surface]) -> dict[str, Any]:
-    """Everything that `mixopt plan epochs` tells, JSON-able. surfaces: the leading form first."""
+# What `mixopt plan epochs` answers, as its JSON holds it
+
+
+@dataclass(frozen=True)
+class Evidence(Record):
+    """What intervals are over. level: None where all members are as good as the form, else the share they hold."""
+
+    level: float | None
+    over: str
+
+
+@dataclass(frozen=True)
+class Answer(PlannedRun):
+    interval: Intervals
+
+
+@dataclass(frozen=True)
+class FormAnswer(Answer):
+    """One form's answer. regret: what the leading form's run gives up by this one's account, at equal compute.
+
+    made: whose constants these are, "published", "refitted" or "runs".
+    """
+
+    form: str
+    made: str
+    source: str
+    note: str
+    sees_repetition: bool
+    regret: float
+    repeat_value: float | None
+
+
+@dataclass(frozen=True)
+class MarginalValue(Prices, Marginal):
+    interval: Intervals
+
+
+@dataclass(frozen=True)
+class TurningPoints(Turning):
+    interval: Intervals
+
+
+@dataclass(frozen=True)
+class Rung(Record):
+    """The leading form's losses at a round number of epochs: at equal compute, and for the answer's own model.
+
+    interval: of the latter. change, fresh_share: of one more epoch of the latter, as in `Marginal`.
+    """
+
+    epochs: float
+    params_at_equal_compute: float
+    loss_at_equal_compute: float
+    loss: float
+    interval: Interval
+    change: float
+    fresh_share: float
+
+
+@dataclass(frozen=True)
+class Disagreement(Record):
+    """The lowest and highest answers of the forms that see repetition, how many these are, and their largest regret."""
+
+    params: list[float]
+    tokens: list[float]
+    epochs: list[float]
+    forms: int
+    regret: float
+
+
+@dataclass(frozen=True)
+class EqualCompute(Record):
+    """Loss of every form against epochs, where fewer epochs leave compute for more parameters."""
+
+    compute: float
+    epochs: list[float]
+    params: list[float]
+    loss: dict[str, list[float | None]]
+
+
+@dataclass(frozen=True)
+class SameModel(Record):
+    """Loss of the leading form against epochs for the answer's own model, and what each next epoch would bring."""
+
+    params: float
+    epochs: list[float]
+    loss: list[float | None]
+    low: list[float | None]
+    high: list[float | None]
+    all_new: list[float | None]
+    change: list[float | None]
+    repeat_value: list[float | None]
+
+
+@dataclass(frozen=True)
+class Curves(Record):
+    equal_compute: EqualCompute
+    same_model: SameModel
+
+
+@dataclass(frozen=True)
+class EpochsPlan(Record):
+    """Everything that `mixopt plan epochs` answers. given: the question; form: the leading form of the law.
+
+    notes, then beyond: what limits the answer, a sentence each; warning_codes: their codes in the same order.
+    """
+
+    kind: Literal["epochs"]
+    given: dict[str, float]
+    form: str
+    answer: Answer
+    interval: Evidence
+    marginal: MarginalValue
+    turning: TurningPoints
+    next: list[NextStep]
+    ladder: list[Rung]
+    forms: list[FormAnswer]
+    disagreement: Disagreement
+    curves: Curves
+    beyond: list[str]
+    notes: list[str]
+    warning_codes: list[str] = field(default_factory=list)
+    fit: LawFit | None = None
+
+
+def plan_epochs(
+    *,
+    unique: Count,
+    compute: Count | None = None,
+    params: Count | None = None,
+    tokens: Count | None = None,
+    preset: str | None = None,
+    runs: Runs | Path | str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> EpochsPlan:
+    """How often to repeat a text of so many unique tokens, and what one more epoch is worth.
+
+    One of compute (FLOPs, 6 N D), params and tokens is the budget; two of them are a run to be judged. Counts are
+    numbers or text such as 25B and 1e22. preset: the form whose answer leads. runs: a table of finished runs, or what
+    `read_plan_runs` made of one, to which the forms are fitted first; seed: of that fit.
+    Raises MixoptError for counts that no plan can be about.
+    """
+    given = {"unique": unique, "compute": compute, "params": params, "tokens": tokens}
+    counts = {name: count(name, value) for name, value in given.items() if value is not None}
+    budget = [name for name in ("compute", "params", "tokens") if name in counts]
+    if not budget:
+        raise MixoptError("give a budget: --compute 1e22, --params 7B or --tokens 200B")
+    if len(budget) == 3:
+        raise MixoptError("compute, params and tokens together say one thing twice (compute = 6 N D): drop one of them")
+    question = Question(**counts)
+    surfaces, fit = forms_of(runs, preset, LEADING, seed=seed, progress=progress, needs_repeats=True)
+    refuse_tiny(question, question.answer(surfaces[0]), surfaces[0])
+    return epochs_plan(question, surfaces, fit)
+
+
+def epochs_plan(question: Question, surfaces: Sequence[Surface], fit: LawFit | None = None) -> EpochsPlan:
+    """The answer by these forms, the leading one first. fit: how they were fitted, where they were."""
     lead = surfaces[0]
     run = question.answer(lead)
     members = [lead.at(loss) for loss in lead.members]
     runs = [question.answer(one) for one in members]
-    forms = [form_record(question, one, run, runs if one is lead else None) for one in surfaces]
+    forms = [form_answer(question, one, run, runs if one is lead else None) for one in surfaces]
+    value, price, turns = marginal(lead, run), prices(lead, run, best=not question.of_a_run), turning(lead, run)
     margins = [marginal(one, its) for one, its in zip(members, runs, strict=True)]
-    return {
-        "kind": "epochs",
-        "given": question.record(),
-        "form": lead.name,
-        "answer": run_record(run) | {"interval": run_intervals(lead, run, runs)},
-        "interval": {"level": lead.level, "over": lead.allowed},
-        "marginal": with_intervals(lead, marginal(lead, run) | prices(lead, run, best=not question.of_a_run), margins),
-        "turning": with_intervals(lead, turning(lead, run), [turning(one, run) for one in members]),
-        "next": next_steps(lead, run),
-        "ladder": ladder(lead, members, run),
-        "forms": forms,
-        "disagreement": disagreement(forms),
-        "curves": {"equal_compute": equal_compute(surfaces, run), "same_model": same_model(lead, members, run)},
-        "beyond": beyond(lead, run),
-        "notes": notes(question, lead, run),
-    }
+    cautions, extrapolations = notes(question, lead, run), beyond(lead, run)
+    return EpochsPlan(
+        kind="epochs",
+        given=question.to_json(),
+        form=lead.name,
+        answer=Answer.of(run, interval=run_intervals(lead, run, runs)),
+        interval=Evidence(lead.level, lead.allowed),
+        marginal=MarginalValue(
+            **vars(value), **vars(price), interval=intervals(lead, value, margins) | dict.fromkeys(vars(price))
+        ),
+        turning=TurningPoints(**vars(turns), interval=intervals(lead, turns, [turning(one, run) for one in members])),
+        next=next_steps(lead, run),
+        ladder=ladder(lead, members, run),
+        forms=forms,
+        disagreement=disagreement(forms),
+        curves=Curves(equal_compute(surfaces, run), same_model(lead, members, run)),
+        beyond=[warning.text for warning in extrapolations],
+        notes=[warning.text for warning in cautions],
+        warning_codes=[warning.code for warning in (*cautions, *extrapolations)],
+        fit=fit,
+    )
 
 
-def run_record(run: Run) -> dict[str, Any]:
-    return {
-        "params": run.params,
-        "tokens": run.tokens,
-        "unique": run.unique,
-        "epochs": run.epochs,
-        "compute": run.compute,
-        "loss": run.loss,
-        "repeats": run.epochs > 1,
-        "inside": run.inside,
-    }
-
-
-def interval(values: Sequence[Any], level: float | None, point: float | None = None) -> list[float] | None:
+def interval(values: Sequence[Any], level: float | None, point: float | None = None) -> Interval:
     """The ends of all values and the point, or of the central share of the values; None where there is nothing to tell.
 
     That is where there are no values, or all are the same: what is uncertain plays no part then.
     """
     known = [float(value) for value in values if value is not None and np.isfinite(value)]
-    if len(known) < (1 if level is None else FEWEST) or max(known) - min(known) <= SAME * abs(min(known)):
+    if len(known) < (1 if level is None else MIN_MEMBERS) or max(known) - min(known) <= ROUNDING * abs(min(known)):
         return None
     if level is None:
         known += [] if point is None else [point]
@@ -104,15 +275,16 @@ def interval(values: Sequence[Any], level: float | None, point: float | None = N
     return [float(end) for end in np.quantile(known, [(1 - level) / 2, (1 + level) / 2])]
 
 
-def run_intervals(surface: Surface, run: Run, runs: Sequence[Run]) -> dict[str, list[float] | None]:
+def run_intervals(surface: Surface, run: Run, runs: Sequence[Run]) -> Intervals:
     names = ("params", "tokens", "epochs", "compute", "loss")
     return {name: interval([getattr(r, name) for r in runs], surface.level, getattr(run, name)) for name in names}
 
 
-def with_intervals(surface: Surface, told: dict[str, Any], others: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the form says, with an interval over what its members say."""
-    ends = {key: interval([other.get(key) for other in others], surface.level, told[key]) for key in told}
-    return told | {"interval": ends}
+def intervals(surface: Surface, of: Marginal | Turning, members: Sequence[Marginal | Turning]) -> Intervals:
+    """An interval over what the form's members say, for each of a record's values."""
+    return {
+        key: interval([getattr(one, key) for one in members], surface.level, value) for key, value in vars(of).items()
+    }
 
 
 # The forms beside each other
@@ -125,95 +297,80 @@ def sees_repetition(surface: Surface, run: Run) -> bool:
     return bool(np.any(np.abs(some - none) > 1e-9))
 
 
-def form_record(question: Question, surface: Surface, led: Run, runs: Sequence[Run] | None) -> dict[str, Any]:
-    """One form's answer. regret: what the leading form's run gives up by this one's account, at equal compute.
-
-    runs: its members' answers where they are known already.
-    """
+def form_answer(question: Question, surface: Surface, led: Run, runs: Sequence[Run] | None) -> FormAnswer:
+    """One form's answer beside the leading form's run. runs: its members' answers where they are known already."""
     run = question.answer(surface)
     if runs is None:
         runs = [question.answer(surface.at(loss)) for loss in surface.members]
     own = run_at(surface, led.params, led.tokens, led.unique)
     best = best_run(surface, led.compute, led.unique)
-    return {
-        "form": surface.name,
-        "made": surface.made,
-        "source": surface.source,
-        "note": surface.note,
-        "sees_repetition": sees_repetition(surface, led),
-        **run_record(run),
-        "interval": run_intervals(surface, run, runs),
-        "regret": max(own.loss - best.loss, 0.0),
-        "repeat_value": number(value_of_a_repeat(surface, led.params, led.tokens, led.unique)),
-    }
+    return FormAnswer.of(
+        run,
+        interval=run_intervals(surface, run, runs),
+        form=surface.name,
+        made=surface.made,
+        source=surface.source,
+        note=surface.note,
+        sees_repetition=sees_repetition(surface, led),
+        regret=max(own.loss - best.loss, 0.0),
+        repeat_value=nan_to_null(value_of_a_repeat(surface, led.params, led.tokens, led.unique)),
+    )
 
 
-def disagreement(forms: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The lowest and highest answers of the forms that see repetition, and the largest regret among them."""
-    seeing = [form for form in forms if form["sees_repetition"]] or list(forms)
-    ends = {key: [min(f[key] for f in seeing), max(f[key] for f in seeing)] for key in ("params", "tokens", "epochs")}
-    return ends | {"forms": len(seeing), "regret": max(form["regret"] for form in seeing)}
+def disagreement(forms: Sequence[FormAnswer]) -> Disagreement:
+    seeing = [form for form in forms if form.sees_repetition] or list(forms)
+
+    def ends(key: str) -> list[float]:
+        values = [getattr(form, key) for form in seeing]
+        return [min(values), max(values)]
+
+    most = max(form.regret for form in seeing)
+    return Disagreement(ends("params"), ends("tokens"), ends("epochs"), forms=len(seeing), regret=most)
 
 
 # Curves
 
 
-def equal_compute(surfaces: Sequence[Surface], run: Run) -> dict[str, Any]:
-    """Loss of every form against epochs, where fewer epochs leave compute for more parameters."""
+def equal_compute(surfaces: Sequence[Surface], run: Run) -> EqualCompute:
     low, high = run.epochs / 12, run.epochs * 12
-    high = min(high, run.compute / TRAINING / LEAST / run.unique)
+    high = min(high, run.compute / TRAINING / MIN_COUNT / run.unique)
     epochs = np.geomspace(low, high, POINTS)
     tokens = epochs * run.unique
     params = run.compute / TRAINING / tokens
-    return {
-        "compute": run.compute,
-        "epochs": epochs.tolist(),
-        "params": params.tolist(),
-        "loss": {one.name: finite(losses(one, params, tokens, run.unique)) for one in surfaces},
-    }
+    loss = {one.name: nan_to_null(losses(one, params, tokens, run.unique)) for one in surfaces}
+    return EqualCompute(run.compute, epochs.tolist(), params.tolist(), loss)
 
 
-def ladder(lead: Surface, members: Sequence[Surface], run: Run) -> list[dict[str, Any]]:
-    """The leading form's losses at round numbers of epochs: at equal compute, and for the run's own model."""
-    rungs = [float(2**power) for power in range(-3, 11) if run.epochs / 12 < 2**power < max(run.epochs * 12, 17)]
-    told = []
-    for epochs in rungs:
+def ladder(lead: Surface, members: Sequence[Surface], run: Run) -> list[Rung]:
+    """At powers of two around the run's own number of epochs, and at the first ones."""
+    found = []
+    for epochs in (2.0**power for power in range(-3, 11) if run.epochs / 12 < 2**power < max(run.epochs * 12, 17)):
         tokens = epochs * run.unique
         equal = run_at(lead, run.compute / TRAINING / tokens, tokens, run.unique)
         same = run_at(lead, run.params, tokens, run.unique)
         more = marginal(lead, same)
         others = [run_at(one, run.params, tokens, run.unique).loss for one in members]
-        told.append(
-            {
-                "epochs": epochs,
-                "params_at_equal_compute": equal.params,
-                "loss_at_equal_compute": equal.loss,
-                "loss": same.loss,
-                "interval": interval(others, lead.level, same.loss),
-                "change": more["change"],
-                "fresh_share": more["fresh_share"],
-            }
-        )
-    return told
+        ends = interval(others, lead.level, same.loss)
+        found.append(Rung(epochs, equal.params, equal.loss, same.loss, ends, more.change, more.fresh_share))
+    return found
 
 
-def same_model(lead: Surface, members: Sequence[Surface], run: Run) -> dict[str, Any]:
-    """Loss of the leading form against epochs for the run's own model, and what each next epoch would bring."""
+def same_model(lead: Surface, members: Sequence[Surface], run: Run) -> SameModel:
     epochs = np.geomspace(0.5, max(8 * run.epochs, 64.0), POINTS)
     tokens = epochs * run.unique
     every = np.array([losses(one, run.params, tokens, run.unique) for one in (lead, *members)])
     after = losses(lead, run.params, tokens + run.unique, run.unique)
     low, high = band(every, lead.level)
-    return {
-        "params": run.params,
-        "epochs": epochs.tolist(),
-        "loss": finite(every[0]),
-        "low": finite(low),
-        "high": finite(high),
-        "all_new": finite(losses(lead, run.params, tokens, tokens)),
-        "change": finite(after - every[0]),
-        "repeat_value": finite(value_of_a_repeat(lead, run.params, tokens, run.unique)),
-    }
+    return SameModel(
+        params=run.params,
+        epochs=epochs.tolist(),
+        loss=nan_to_null(every[0]),
+        low=nan_to_null(low),
+        high=nan_to_null(high),
+        all_new=nan_to_null(losses(lead, run.params, tokens, tokens)),
+        change=nan_to_null(after - every[0]),
+        repeat_value=nan_to_null(value_of_a_repeat(lead, run.params, tokens, run.unique)),
+    )
 
 
 def band(every: Array, level: float | None) -> tuple[Array, Array]:
@@ -224,66 +381,88 @@ def band(every: Array, level: float | None) -> tuple[Array, Array]:
     return low, high
 
 
-def number(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None
+# What limits an answer
 
 
-def finite(values: Any) -> list[float | None]:
-    return [number(value) for value in np.ravel(values)]
-
-
-# In words
-
-
-def beyond(surface: Surface, run: Run) -> list[str]:
-    """Where the run lies outside what the form was fitted to, a sentence each."""
-    told = []
-    for key, what, say in (
-        ("params", "parameters", amount),
-        ("tokens", "tokens", amount),
-        ("epochs", "epochs", passes),
-    ):
+def beyond(surface: Surface, run: Run) -> list[Warning]:
+    """Where the run lies outside what the form was fitted to."""
+    found = []
+    for key, text in (("params", amount), ("tokens", amount), ("epochs", passes)):
         if key not in surface.within:
             continue
+        what = "parameters" if key == "params" else key
         low, high = surface.within[key]
         value = getattr(run, key)
-        if value > high * FAR and (key != "epochs" or high > 1):
-            told.append(
-                f"{say(value)} {what} are {factor(value / high)} times the most that {surface.name} was fitted to "
-                f"({say(high)}): an extrapolation."
+        if value > high * MAX_BEYOND and (key != "epochs" or high > 1):
+            sentence = (
+                f"{text(value)} {what} are {factor(value / high)} times the most that {surface.name} was fitted to "
+                f"({text(high)}): an extrapolation."
             )
-        elif value < low / FAR and key != "epochs":
-            told.append(
-                f"{say(value)} {what} are fewer than the {say(low)} and more that {surface.name} was fitted to: an "
+        elif value < low / MAX_BEYOND and key != "epochs":
+            sentence = (
+                f"{text(value)} {what} are fewer than the {text(low)} and more that {surface.name} was fitted to: an "
                 "extrapolation."
             )
-    return told
+        else:
+            continue
+        found.append(Warning(f"extrapolated-{key}", sentence))
+    return found
 
 
 def factor(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
-def notes(question: Question, surface: Surface, run: Run) -> list[str]:
-    """What else is to be known of an answer, a sentence each."""
-    told = []
+def notes(question: Question, surface: Surface, run: Run) -> list[Warning]:
+    """What else is to be known of an answer."""
+    found = []
     if run.epochs > 1 and not sees_repetition(surface, run):
-        told.append(
-            f"{surface.name} knows nothing of repetition: it takes repeated tokens for new ones, and promises too much."
-        )
+        told = "knows nothing of repetition: it takes repeated tokens for new ones, and promises too much."
+        found.append(Warning("blind-to-repetition", f"{surface.name} {told}"))
     if not run.inside:
-        told.append("By this form the best run lies at the end of what was searched: it has no optimum here.")
+        text = "By this form the best run lies at the end of what was searched: it has no optimum here."
+        found.append(Warning("no-optimum", text))
+    much = f"The budget is more than {amount(run.unique)} unique tokens can use"
     if question.compute is not None and run.compute < 0.99 * question.compute:
-        told.append(
-            f"The budget is more than {amount(run.unique)} unique tokens can use: by {surface.name} more than "
-            f"{run.compute:.2e} FLOPs gain nothing, however they are spent, and the rest is left unspent."
-        )
+        rest = f"more than {run.compute:.2e} FLOPs gain nothing, however they are spent, and the rest is left unspent."
+        found.append(Warning("unspent-budget", f"{much}: by {surface.name} {rest}"))
     elif run.epochs > 1 and question.compute is not None and not question.of_a_run:
         near = least_compute(surface, run.loss + TOLERABLE, run.unique)
         if near is not None and near.compute < question.compute / 10:
-            told.append(
-                f"The budget is more than {amount(run.unique)} unique tokens can use: {near.compute:.2g} FLOPs, "
-                f"{amount(near.params)} parameters and {passes(near.epochs)} epochs, come within {TOLERABLE:g} "
-                "nats/token."
+            run_of = f"{near.compute:.2g} FLOPs, {amount(near.params)} parameters and {passes(near.epochs)} epochs"
+            found.append(Warning("wasted-budget", f"{much}: {run_of}, come within {TOLERABLE:g} nats/token."))
+    return found
+
+
+def refuse_tiny(question: Question, run: Run, lead: Surface) -> None:
+    """Raises MixoptError where the model, or the tokens it would see, are too few for any law."""
+    least = smallest_model(lead)
+    fewest = LIMITS["tokens"][0]
+    if not run.inside and not question.of_a_run and question.compute is None:
+        what = "a model of so many parameters" if question.params is not None else "so many tokens"
+        raise MixoptError(
+            f"by {lead.name} no run of {what} is a good use of compute on {amount(question.unique)} unique tokens: "
+            "give fewer, or a budget with --compute"
+        )
+    if run.params >= least and run.tokens >= fewest:
+        return
+    if question.params is not None and run.params < least:
+        raise MixoptError(
+            f"--params {amount(question.params)}: the smallest model that a law can tell of has {amount(least)} "
+            "parameters: give a larger one"
+        )
+    what = "compute" if question.compute is not None else "tokens"
+    value = question.compute if question.compute is not None else question.tokens
+    if question.of_a_run:
+        needed = TRAINING * max(run.params, least) * fewest
+        told = f"leaves {run.tokens:.3g} tokens for {amount(run.params)} parameters"
+    else:
+        smallest = balanced(lead, question.unique, params=least)
+        if question.compute is not None and smallest.compute <= question.compute:
+            raise MixoptError(
+                f"--unique {amount(question.unique)}: so little text is best learnt by {amount(run.params)} "
+                f"parameters, fewer than the {amount(least)} that a law can tell of: give more"
             )
-    return told
+        needed = smallest.compute if what == "compute" else smallest.tokens
+        told = f"is too small for one pass of the smallest model ({amount(least)} parameters)"
+    raise MixoptError(f"--{what} {value:.3g} {told}: raise it to {needed:.1e} or more")

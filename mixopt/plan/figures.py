@@ -1,40 +1,44 @@
-"""The figures of a plan, as Plotly's JSON."""
+"""Plotly figures of the plans: loss against epochs and parameters, marginal value of repeats, profiles of R*."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from math import log10
 from typing import Any
 
 from mixopt.formatting import amount, flops, known, passes
-from mixopt.report.figures import OTHERS, axis, label, layout
-from mixopt.report.svg import RECOMMENDED
+from mixopt.plan.epochs import EpochsPlan
+from mixopt.plan.fit import RStar
+from mixopt.plan.scale import LossCurve, ScalePlan
+from mixopt.report.figures import OTHERS, RECOMMENDED, axis, label, layout
+
+Plot = dict[str, Any]  # or a part of one, as Plotly's JSON has it
 
 BAND = "rgba(0,114,178,0.15)"
 COLOURS = (*OTHERS, "#d55e00", "#0b3d5c", "#7a5c00")
 HEIGHT = 420
-WORSE = 5.0  # of a profile's rise: more is of no interest
-OFTEN = (0.125, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384, 65536)
+MAX_RISE = 5.0  # of a profile: more is of no interest
+EPOCH_TICKS = (0.125, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384, 65536)
 
 
-def of_compute(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+def loss_at_equal_compute(plan: EpochsPlan) -> list[Plot]:
     """Loss of every form against epochs at equal compute: above its own best, and as predicted."""
-    curves = plan["curves"]["equal_compute"]
-    epochs = curves["epochs"]
-    sizes = [f"{amount(size)} parameters" for size in curves["params"]]
+    curves = plan.curves.equal_compute
+    epochs = curves.epochs
+    sizes = [f"{amount(size)} parameters" for size in curves.params]
     figures = []
     for above in (True, False):
         traces = []
-        for n, (name, losses) in enumerate(curves["loss"].items()):
+        for n, (name, losses) in enumerate(curves.loss.items()):
             least = min(value for value in losses if value is not None)
             base = least if above else 0.0
             values = [None if value is None else value - base for value in losses]
-            traces += marked(name, epochs, values, sizes, leads=name == plan["form"], n=n)
+            traces += marked(name, epochs, values, sizes, leads=name == plan.form, n=n)
         title = "nats/token above the form's best" if above else "nats/token"
-        best = plan["answer"]["epochs"]
+        best = plan.answer.epochs
         figures.append(figure(traces, epochs, title, top=steep(traces) if above else None, at=best))
     return figures
 
 
-def steep(traces: Sequence[Mapping[str, Any]]) -> float:
+def steep(traces: Sequence[Plot]) -> float:
     """Where an axis of losses above the best ends: at what the flattest sides reach, not the steepest."""
     ends = sorted(max(value for value in trace["y"] if value is not None) for trace in traces if len(trace["y"]) > 1)
     return max(ends[0], min(ends[len(ends) // 2], 0.25))
@@ -42,7 +46,7 @@ def steep(traces: Sequence[Mapping[str, Any]]) -> float:
 
 def marked(
     name: str, x: Sequence[float], y: Sequence[float | None], text: Sequence[str], *, leads: bool, n: int
-) -> list[dict[str, Any]]:
+) -> list[Plot]:
     """A line and a ring at its lowest point; nothing where no value is known."""
     if not any(known(value) for value in y):
         return []
@@ -72,86 +76,83 @@ def marked(
     return [line, ring]
 
 
-def of_model(plan: Mapping[str, Any]) -> dict[str, Any]:
+def loss_of_same_model(plan: EpochsPlan) -> Plot:
     """Loss of the answer's model against epochs, with its range, beside tokens that are all new."""
-    curves, run = plan["curves"]["same_model"], plan["answer"]
-    epochs = curves["epochs"]
+    curves, run = plan.curves.same_model, plan.answer
+    epochs = curves.epochs
     band = {
         "type": "scatter",
         "mode": "lines",
         "x": [*epochs, *epochs[::-1]],
-        "y": [*curves["high"], *curves["low"][::-1]],
+        "y": [*curves.high, *curves.low[::-1]],
         "fill": "toself",
         "fillcolor": BAND,
         "line": {"width": 0},
         "name": "range",
         "hoverinfo": "skip",
     }
-    new = drawn("all tokens new", epochs, curves["all_new"], "#57606a", dash="dash")
-    line = drawn(plan["form"], epochs, curves["loss"], RECOMMENDED, width=3.5)
+    new = drawn("all tokens new", epochs, curves.all_new, "#57606a", dash="dash")
+    line = drawn(plan.form, epochs, curves.loss, RECOMMENDED, width=3.5)
     here = {
         "type": "scatter",
         "mode": "markers",
         "name": "the answer",
-        "x": [run["epochs"]],
-        "y": [run["loss"]],
+        "x": [run.epochs],
+        "y": [run.loss],
         "marker": {"color": RECOMMENDED, "size": 11},
-        "hovertemplate": f"{passes(run['epochs'])} epochs: %{{y:.4f}}<extra></extra>",
+        "hovertemplate": f"{passes(run.epochs)} epochs: %{{y:.4f}}<extra></extra>",
     }
-    return figure([band, new, line, here], epochs, "nats/token", what=f"epochs of a model of {amount(run['params'])}")
+    return figure([band, new, line, here], epochs, "nats/token", what=f"epochs of a model of {amount(run.params)}")
 
 
-def of_margin(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+def value_of_epochs(plan: EpochsPlan) -> list[Plot]:
     """What a repeated token is worth in new ones against epochs, and what the next epoch takes off the loss."""
-    curves, run = plan["curves"]["same_model"], plan["answer"]
-    epochs = curves["epochs"]
-    repeated = [(e, value) for e, value in zip(epochs, curves["repeat_value"], strict=True) if e > 1]
-    x, worth = [e for e, _ in repeated], [value for _, value in repeated]
-    taken = [None if change is None else -change for change in curves["change"]]
-    first = figure([drawn("a repeated token", x, worth, RECOMMENDED, width=3)], x, "new tokens", at=run["epochs"])
-    second = figure(
-        [drawn("the next epoch", epochs, taken, RECOMMENDED, width=3)], epochs, "nats/token", at=run["epochs"]
-    )
+    curves, run = plan.curves.same_model, plan.answer
+    epochs = curves.epochs
+    repeated = [(e, value) for e, value in zip(epochs, curves.repeat_value, strict=True) if e > 1]
+    x, values = [e for e, _ in repeated], [value for _, value in repeated]
+    taken = [None if change is None else -change for change in curves.change]
+    first = figure([drawn("a repeated token", x, values, RECOMMENDED, width=3)], x, "new tokens", at=run.epochs)
+    second = figure([drawn("the next epoch", epochs, taken, RECOMMENDED, width=3)], epochs, "nats/token", at=run.epochs)
     for one in (first, second):
         one["layout"]["showlegend"] = False
     return [first, second]
 
 
-def of_size(plan: Mapping[str, Any]) -> dict[str, Any]:
+def curve_over_params(plan: ScalePlan) -> Plot:
     """Against parameters: every form's loss at equal compute, or FLOPs at equal loss."""
-    curve = plan["curve"]
-    params = curve["params"]
-    if curve["of"] == "loss":
+    curve, params = plan.curve, plan.curve.params
+    if isinstance(curve, LossCurve):
         none = [""] * len(params)
         traces = [
             trace
-            for n, (name, losses) in enumerate(curve["loss"].items())
-            for trace in marked(name, params, losses, none, leads=name == plan["form"], n=n)
+            for n, (name, losses) in enumerate(curve.loss.items())
+            for trace in marked(name, params, losses, none, leads=name == plan.form, n=n)
         ]
         title = "nats/token"
     else:
-        seen = [f"{amount(tokens)} tokens" for tokens in curve["tokens"]]
-        traces = marked("training", params, curve["training"], seen, leads=False, n=1)
-        if plan["given"].get("inference_tokens"):
-            traces += marked("training and use", params, curve["lifetime"], seen, leads=True, n=0)
+        seen = [f"{amount(tokens)} tokens" for tokens in curve.tokens]
+        traces = marked("training", params, curve.training, seen, leads=False, n=1)
+        if plan.given.get("inference_tokens"):
+            traces += marked("training and use", params, curve.lifetime, seen, leads=True, n=0)
         title = "FLOPs"
     drawing = figure(traces, params, title, what="parameters")
     ends = [value for trace in traces for value in trace["y"] if known(value)]
-    if curve["of"] == "compute" and ends:
+    if curve.of == "compute" and ends:
         drawing["layout"]["yaxis"] |= {"type": "log", "range": [log10(min(ends)) - 0.1, log10(min(ends) * 30)]}
         drawing["layout"]["yaxis"] |= ticks(sorted(10.0**k for k in range(int(log10(min(ends))), 40)), flops)
     drawing["layout"]["xaxis"] |= ticks([m * 10.0**k for k in range(4, 18) for m in (1, 3)], amount)
     return drawing
 
 
-def of_r_star(star: Mapping[str, Any]) -> dict[str, Any]:
+def r_star_profile(star: RStar) -> Plot:
     """How much worse the runs are told by other values of R*, each with everything else fitted again."""
-    points = [point for point in star["profile"] if point["rise"] <= WORSE]
-    x, y = [point["value"] for point in points], [point["rise"] for point in points]
+    points = [point for point in star.profile if point.rise <= MAX_RISE]
+    x, y = [point.value for point in points], [point.rise for point in points]
     drawing = figure([drawn("rise", x, y, RECOMMENDED, width=3)], x, "rise of the objective", what="R*, epochs")
     drawing["layout"] |= {"showlegend": False, "height": 300}
     drawing["layout"]["xaxis"] |= ticks([m * 10.0**k for k in range(-2, 9) for m in (1, 3)], amount_or_less)
-    ends = [end for end in (star["low"], star["high"]) if end is not None]
+    ends = [end for end in (star.low, star.high) if end is not None]
     drawing["layout"]["shapes"] = [upright(end) for end in ends]
     return drawing
 
@@ -160,19 +161,19 @@ def amount_or_less(value: float) -> str:
     return f"{value:g}" if value < 1000 else amount(value)
 
 
-def upright(at: float) -> dict[str, Any]:
+def upright(at: float) -> Plot:
     """A dotted line across a figure."""
     line = {"color": "#8a8f98", "width": 1, "dash": "dot"}
     return {"type": "line", "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1, "line": line}
 
 
-def ticks(values: Sequence[float], told: Any) -> dict[str, Any]:
-    return {"tickvals": list(values), "ticktext": [told(value) for value in values]}
+def ticks(values: Sequence[float], text: Callable[[float], str]) -> Plot:
+    return {"tickvals": list(values), "ticktext": [text(value) for value in values]}
 
 
 def drawn(
     name: str, x: Sequence[float], y: Sequence[Any], colour: str, *, width: float = 2, dash: str = "solid"
-) -> dict[str, Any]:
+) -> Plot:
     return {
         "type": "scatter",
         "mode": "lines",
@@ -185,18 +186,18 @@ def drawn(
 
 
 def figure(
-    traces: list[dict[str, Any]],
+    traces: list[Plot],
     x: Sequence[float],
     title: str,
     *,
     what: str = "epochs",
     top: float | None = None,
     at: float | None = None,
-) -> dict[str, Any]:
+) -> Plot:
     """Lines over a logarithmic axis. top: where the other axis ends. at: where a line is drawn across."""
-    across = axis(what, type="log", range=[log10(min(x)), log10(max(x))], **ticks(OFTEN, lambda e: f"{e:g}"))
+    across = axis(what, type="log", range=[log10(min(x)), log10(max(x))], **ticks(EPOCH_TICKS, lambda e: f"{e:g}"))
     up = axis(title) | ({} if top is None else {"range": [-0.02 * top, top]})
-    more: dict[str, Any] = {"xaxis": across, "yaxis": up}
+    more: Plot = {"xaxis": across, "yaxis": up}
     if at is not None:
         more["shapes"] = [upright(at)]
     return {"data": traces, "layout": layout(height=HEIGHT, **more)}

@@ -1,8 +1,9 @@
-"""Plans from the user's own runs: a table of sizes, tokens and losses, fitted first."""
+"""Scaling laws fitted to a user's own runs of several sizes and token counts, with their cross-validation errors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from mixopt.plan.presets import AVERAGE, surface_of
 from mixopt.plan.surface import Surface
 from mixopt.runs.scaling import Array, Runs
+from mixopt.serialization import Record
 
 if TYPE_CHECKING:
     from mixopt.study.progress import Progress
@@ -22,27 +24,68 @@ LEVEL = 0.8
 FOLDS = 5
 
 
-def fitted(runs: Runs, progress: Progress, *, seed: int = 0) -> tuple[list[Surface], dict[str, Any]]:
-    """The forms fitted to the runs, the leading one first, and what the fit is worth as a JSON-able record."""
+@dataclass(frozen=True)
+class FormErrors(Record):
+    """Root mean squared errors of ln loss on runs left out, by split; weight: in the average."""
+
+    form: str
+    weight: float | None
+    errors: dict[str, float]
+
+
+@dataclass(frozen=True)
+class ProfilePoint(Record):
+    """rise: of the objective where R* is held at the value and all else is fitted again."""
+
+    value: float
+    rise: float
+
+
+@dataclass(frozen=True)
+class RStar(Record):
+    """The profile of R*_D, the epochs after which a repeat is worth 1/e, by a form, which it takes for true.
+
+    low, high: the ends of its interval; None where the profile has no number, open where it never rises enough.
+    """
+
+    form: str
+    weight: float
+    low: float | None
+    high: float | None
+    profile: list[ProfilePoint]
+    level: float
+    open_low: bool
+    open_high: bool
+
+
+@dataclass(frozen=True)
+class LawFit(Record):
+    """How well the forms predict runs that they were not fitted to, and what these know of R*, heaviest form first."""
+
+    runs: int
+    name: str
+    repeats: bool
+    judged: list[FormErrors]
+    r_star: list[RStar] | None = None
+
+
+def fitted(runs: Runs, progress: Progress, *, seed: int = 0) -> tuple[list[Surface], LawFit]:
+    """The forms fitted to the runs, the leading one first, and how well they predict."""
     from regressors.estimators.repetition import RepetitionRegressor
 
     progress.stage("fit")
     average = RepetitionRegressor(random_state=seed).fit(runs.X, runs.loss)
     surfaces = of_average(runs, average, seed)
-    judged = [
-        {"form": name, "weight": weight, "errors": average.errors_[name]} for name, weight in average.forms_.items()
-    ]
-    record: dict[str, Any] = {"runs": len(runs.loss), "name": runs.name, "repeats": runs.repeats}
-    if runs.repeats:
-        record["r_star"] = r_stars(average)
-    else:
+    judged = [FormErrors(name, weight, average.errors_[name]) for name, weight in average.forms_.items()]
+    if not runs.repeats:
         # without repeats the forms of the average differ by nothing but their bounds
-        surfaces, once = [of_chinchilla(runs, seed), surfaces[0]], chinchilla_errors(runs, seed)
-        judged = [{"form": ONCE, "weight": None, "errors": once}, *judged]
+        surfaces = [of_chinchilla(runs, seed), surfaces[0]]
+        judged = [FormErrors(ONCE, None, chinchilla_errors(runs, seed)), *judged]
     published = surface_of_published(runs)
-    judged.append({"form": published.name, "weight": None, "errors": {"folds": log_error(published.loss, runs)}})
+    judged.append(FormErrors(published.name, None, {"folds": log_error(published.loss, runs)}))
+    stars = r_stars(average) if runs.repeats else None
     progress.finish(f"{len(runs.loss)} runs of {runs.name}")
-    return [*surfaces, published], record | {"judged": judged}
+    return [*surfaces, published], LawFit(len(runs.loss), runs.name, runs.repeats, judged, stars)
 
 
 def of_average(runs: Runs, average: RepetitionRegressor, seed: int) -> list[Surface]:
@@ -53,15 +96,15 @@ def of_average(runs: Runs, average: RepetitionRegressor, seed: int) -> list[Surf
     refits = average.refits(DRAWS, random_state=seed)
     options: dict[str, Any] = {"within": runs.within(), "level": LEVEL, "made": "runs"}
     allowed = f"{DRAWS} refits to runs drawn again"
-    told = f"{len(runs.loss)} runs of {runs.name}"
+    source = f"{len(runs.loss)} runs of {runs.name}"
     note = "several forms averaged by their errors on runs left out"
     members = tuple(plain(refit.loss) for refit in refits)
-    out = [Surface(AVERAGE, average.loss, told, note=note, members=members, allowed=allowed, **options)]
+    out = [Surface(AVERAGE, average.loss, source, note=note, members=members, allowed=allowed, **options)]
     for name, weight in average.forms_.items():
         if weight > 0:
             own = tuple(plain(refit.loss) for refit in refits if refit.form == name)
-            loss = Preset(name, FORMS[name], average.values_[name], source=told, note="").loss
-            out.append(Surface(name, loss, told, note=f"weight {weight:.0%} in the average", members=own, **options))
+            loss = Preset(name, FORMS[name], average.values_[name], source=source, note="").loss
+            out.append(Surface(name, loss, source, note=f"weight {weight:.0%} in the average", members=own, **options))
     return out
 
 
@@ -104,15 +147,13 @@ def of_chinchilla(runs: Runs, seed: int) -> Surface:
 def chinchilla_errors(runs: Runs, seed: int) -> dict[str, float]:
     """Root mean squared error of ln loss on configurations left out at random."""
     from regressors.estimators.scaling import ScalingRegressor
+    from regressors.evaluation.cross_validation import by_shuffled_mixture, configurations, predict_splits
 
     X = runs.X[:, :2]
-    group = np.unique(X, axis=0, return_inverse=True)[1].reshape(-1)
-    fold = (np.random.default_rng(seed).permutation(group.max() + 1) % FOLDS)[group]
+    splits = by_shuffled_mixture(configurations(X), folds=FOLDS, rng=np.random.default_rng(seed))
     off = np.zeros(len(X))
-    for k in np.unique(fold):
-        out = fold == k
-        fit = ScalingRegressor(random_state=seed).fit(X[~out], runs.loss[~out])
-        off[out] = np.log(fit.predict(X[out]) / runs.loss[out])
+    for split, _, predicted in predict_splits(lambda: ScalingRegressor(random_state=seed), X, runs.loss, splits):
+        off[split.predicted] = np.log(predicted[:, 0] / runs.loss[split.predicted])
     return {"folds": float(np.sqrt(np.mean(off**2)))}
 
 
@@ -131,25 +172,18 @@ def log_error(loss: Callable[..., Any], runs: Runs) -> float:
     return float(np.sqrt(np.mean(off**2)))
 
 
-def r_stars(average: RepetitionRegressor) -> list[dict[str, Any]]:
-    """The epochs after which a repeat is worth 1/e by every form that has a weight, heaviest first: intervals of the
-    profiles, each of which takes its form for true."""
+def r_stars(average: RepetitionRegressor) -> list[RStar]:
+    """The profile of R* by every form that has a weight, heaviest first."""
     return [
-        {"form": form, "weight": average.forms_[form], **told_profile(found)}
-        for form, found in average.profiles("r_star_d", level=LEVEL).items()
+        r_star(form, average.forms_[form], found) for form, found in average.profiles("r_star_d", level=LEVEL).items()
     ]
 
 
-def told_profile(found: Profile) -> dict[str, Any]:
-    ends = {"low": float(found.low[0]), "high": float(found.high[0])}
+def r_star(form: str, weight: float, found: Profile) -> RStar:
+    low, high = (float(end) if np.isfinite(end) else None for end in (found.low[0], found.high[0]))
     points = [
-        {"value": float(value), "rise": float(rise)}
+        ProfilePoint(float(value), float(rise))
         for value, rise in zip(found.value[0], found.rise[0], strict=True)
         if np.isfinite(value) and np.isfinite(rise)
     ]
-    return {key: value if np.isfinite(value) else None for key, value in ends.items()} | {
-        "profile": points,
-        "level": LEVEL,
-        "open_low": bool(found.open_low[0]),
-        "open_high": bool(found.open_high[0]),
-    }
+    return RStar(form, weight, low, high, points, LEVEL, bool(found.open_low[0]), bool(found.open_high[0]))

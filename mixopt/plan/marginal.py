@@ -1,16 +1,76 @@
-"""What one more epoch is worth at a run, when something else is worth more, and what could be done next."""
+"""Marginal value of one more epoch, turning points, and the next steps from a run."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mixopt.plan.optimum import balanced, begins, best_run, least_compute
 from mixopt.plan.surface import LONGER, TRAINING, Run, Surface, losses, run_at, slope
+from mixopt.serialization import Record
 
 MORE_UNIQUE = (0.0, 0.0, 1.0)
-TIMES = (2, 5, 10)  # a new token is worth so many repeated ones
-LONGEST = 1e5  # epochs up to which turning points are looked for
+TIMES = (2, 5, 10)  # a new token is worth so many repeated ones; `Turning` has a field for each
+MAX_EPOCHS = 1e5  # up to which turning points are looked for
 STEP = 0.03  # in ln epochs, and in ln parameters, before a place is refined
+
+
+@dataclass(frozen=True)
+class Marginal(Record):
+    """One more pass over the unique tokens.
+
+    change: of the loss, nats/token. fresh_tokens: x such that the same model is as good after x new tokens as after one
+    more epoch of old ones, 0 where the epoch lowers nothing; fresh_share: the same over the unique tokens.
+    repeat_value: see `value_of_a_repeat`.
+    """
+
+    change: float
+    fresh_tokens: float
+    fresh_share: float
+    repeat_value: float
+
+
+@dataclass(frozen=True)
+class Prices(Record):
+    """FLOPs of one more epoch, and what the same gain costs otherwise; None where nothing does.
+
+    epoch_compute: 6 N U. equivalent_compute: by how much one more epoch raises the least compute, over all sizes and
+    token counts, that reaches its loss. bigger_model_compute: of the larger model as good on the same tokens.
+    """
+
+    epoch_compute: float
+    equivalent_compute: float | None
+    bigger_model_compute: float | None
+
+
+@dataclass(frozen=True)
+class Turning(Record):
+    """The epochs, for a model and its text, from which on something pays more than another epoch; None: never.
+
+    bigger_model: one percent more compute gains more through parameters than through tokens.
+    new_text_k: one new token is worth k repeated ones or more, from there on.
+    harm: another epoch raises the loss.
+    """
+
+    bigger_model: float | None
+    new_text_2: float | None
+    new_text_5: float | None
+    new_text_10: float | None
+    harm: float | None
+
+
+@dataclass(frozen=True)
+class NextStep(Record):
+    """What a run could become, and the change of its loss by that."""
+
+    step: str
+    params: float
+    tokens: float
+    unique: float
+    epochs: float
+    compute: float
+    loss: float
+    change: float
 
 
 def value_of_a_repeat(surface: Surface, params: Any, tokens: Any, unique: Any) -> Any:
@@ -25,33 +85,20 @@ def value_of_a_repeat(surface: Surface, params: Any, tokens: Any, unique: Any) -
         return longer / (longer + richer)
 
 
-def marginal(surface: Surface, run: Run) -> dict[str, Any]:
-    """One more pass over the unique tokens: change of the loss, and how many new tokens would change it as much.
-
-    fresh_tokens: x such that the same model is as good after x new tokens as after one more epoch of old ones; 0 where
-    the epoch lowers nothing. repeat_value: see `value_of_a_repeat`.
-    """
+def marginal(surface: Surface, run: Run) -> Marginal:
+    """What one more epoch of the run's own text changes, and how many new tokens would change as much."""
     after = run_at(surface, run.params, run.tokens + run.unique, run.unique)
 
     def as_good(new: Any) -> Any:
         return losses(surface, run.params, run.tokens + new, run.unique + new) <= after.loss
 
     new = float(begins(as_good, 0.0, run.unique)) if after.loss < run.loss else 0.0
-    return {
-        "change": after.loss - run.loss,
-        "fresh_tokens": new,
-        "fresh_share": new / run.unique,
-        "repeat_value": float(value_of_a_repeat(surface, run.params, run.tokens, run.unique)),
-    }
+    repeat_value = float(value_of_a_repeat(surface, run.params, run.tokens, run.unique))
+    return Marginal(after.loss - run.loss, fresh_tokens=new, fresh_share=new / run.unique, repeat_value=repeat_value)
 
 
-def prices(surface: Surface, run: Run, *, best: bool) -> dict[str, Any]:
-    """FLOPs of one more epoch, and what the same gain costs otherwise.
-
-    epoch_compute: 6 N U. equivalent_compute: by how much one more epoch raises the least compute, over all sizes and
-    token counts, that reaches its loss. bigger_model_compute: of the larger model that gains as much on the same
-    tokens. None where nothing does. best: whether the run is the best of its own compute.
-    """
+def prices(surface: Surface, run: Run, *, best: bool) -> Prices:
+    """What one more epoch costs, and what else would gain as much. best: whether the run is best for its compute."""
     after = run_at(surface, run.params, run.tokens + run.unique, run.unique)
     gains = after.loss < run.loss
     before = run if best or not gains else least_compute(surface, run.loss, run.unique)
@@ -64,36 +111,29 @@ def prices(surface: Surface, run: Run, *, best: bool) -> dict[str, Any]:
     there = as_good(logs)
     first = int(np.argmax(there))
     larger = np.exp(begins(as_good, logs[max(first - 1, 0)], logs[first])) if gains and there.any() else None
-    return {
-        "epoch_compute": TRAINING * run.params * run.unique,
-        "equivalent_compute": then.compute - before.compute if then and before else None,
-        "bigger_model_compute": None
-        if larger is None or not first
-        else float(TRAINING * (larger - run.params) * run.tokens),
-    }
+    bigger = None if larger is None or not first else float(TRAINING * (larger - run.params) * run.tokens)
+    return Prices(
+        epoch_compute=TRAINING * run.params * run.unique,
+        equivalent_compute=then.compute - before.compute if then and before else None,
+        bigger_model_compute=bigger,
+    )
 
 
-def turning(surface: Surface, run: Run) -> dict[str, float | None]:
-    """The epochs, for this model and text, from which on something pays more than another epoch; None: never.
-
-    bigger_model: one percent more compute gains more through parameters than through tokens.
-    new_text_k: one new token is worth k repeated ones or more, from there on.
-    harm: another epoch raises the loss.
-    """
+def turning(surface: Surface, run: Run) -> Turning:
+    """The turning points of a run's model and text; its number of epochs plays no part."""
     even = balanced(surface, run.unique, params=run.params)
-    logs = np.arange(STEP, np.log(LONGEST), STEP)
+    logs = np.arange(STEP, np.log(MAX_EPOCHS), STEP)
     found = losses(surface, run.params, np.exp(logs) * run.unique, run.unique)
     least = int(np.argmin(found))
-    told: dict[str, float | None] = {"bigger_model": even.epochs if even.inside else None}
-    told |= dict(zip((f"new_text_{times}" for times in TIMES), drops(surface, run, logs), strict=True))
 
     def harms(log: Any) -> Any:
         return slope(surface, run.params, np.exp(log) * run.unique, run.unique, LONGER) > 0
 
     risen = found[-1] > found[least]
     ends = logs[max(least - 1, 0)], logs[min(least + 1, len(logs) - 1)]
-    told["harm"] = float(np.exp(begins(harms, *ends))) if risen and least < len(logs) - 1 else None
-    return told
+    harm = float(np.exp(begins(harms, *ends))) if risen and least < len(logs) - 1 else None
+    by_2, by_5, by_10 = drops(surface, run, logs)
+    return Turning(even.epochs if even.inside else None, by_2, by_5, by_10, harm)
 
 
 def drops(surface: Surface, run: Run, logs: Any) -> list[float | None]:
@@ -111,8 +151,8 @@ def drops(surface: Surface, run: Run, logs: Any) -> list[float | None]:
     return [None if gone else float(place) for gone, place in zip(never, found, strict=True)]
 
 
-def next_steps(surface: Surface, run: Run) -> list[dict[str, Any]]:
-    """The run, and what it could become: loss, and change against it."""
+def next_steps(surface: Surface, run: Run) -> list[NextStep]:
+    """The run, and what it could become."""
     params, tokens, unique = run.params, run.tokens, run.unique
     steps = (
         ("this run", run),
@@ -123,15 +163,6 @@ def next_steps(surface: Surface, run: Run) -> list[dict[str, Any]]:
         ("twice the text, same compute", best_run(surface, run.compute, 2 * unique)),
     )
     return [
-        {
-            "step": name,
-            "params": to.params,
-            "tokens": to.tokens,
-            "unique": to.unique,
-            "epochs": to.epochs,
-            "compute": to.compute,
-            "loss": to.loss,
-            "change": to.loss - run.loss,
-        }
+        NextStep(name, to.params, to.tokens, to.unique, to.epochs, to.compute, to.loss, change=to.loss - run.loss)
         for name, to in steps
     ]

@@ -1,4 +1,4 @@
-"""The best way to spend compute on a loss surface: every form is optimised alike, to the precision of the numbers."""
+"""Compute-optimal runs on a loss surface: one optimizer for every form, to the precision of the numbers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,10 +19,10 @@ from mixopt.plan.surface import (
     slope,
 )
 
-LEAST = 100.0  # parameters, and tokens: below them no optimum is looked for
-MOST, MOST_PARAMS, MOST_COMPUTE = 1e22, 1e16, 1e36  # tokens, parameters, FLOPs
-FALSE_POSITIONS, CLOSE = 60, 1e-11  # rounds, and in ln FLOPs
-LEAST_COMPUTE = 1e6
+MIN_COUNT = 100.0  # parameters, and tokens: below them no optimum is looked for
+MAX_TOKENS, MAX_PARAMS, MAX_COMPUTE = 1e22, 1e16, 1e36  # tokens, parameters, FLOPs
+FALSE_POSITIONS, ROOT_TOLERANCE = 60, 1e-11  # rounds, and in ln FLOPs
+MIN_COMPUTE = 1e6
 START, STRIDE = 1e20, np.log(10.0)  # FLOPs from which the budget for a loss is looked for, in such steps of ln
 STEP = 0.5  # in ln N and ln D: half a step of the grid over runs that leave compute unspent
 IDLE = 1e-7  # nats/token, for e times the parameters or tokens
@@ -30,7 +30,7 @@ SLACK = 1e-12  # nats/token: rounding
 GRID = 0.05  # step in ln N at which optima are looked for before they are refined
 COARSE = 0.15  # the same where tokens have to be found for every N
 PARTS, ROUNDS = np.arange(1, 17) / 16, 12  # a bracket is parted so often: a step of a grid becomes less than rounding
-SMALLER = 1e3  # times, at most, that use makes a model
+MAX_SHRINKAGE = 1e3  # times, at most, that use makes a model
 VALLEYS = 3  # that are followed: forms with a penalty have one before repetition begins and one after
 ZOOMS, POINTS = 7, 17  # rounds of laying so many points over the bracket of a cost that is flat at its optimum
 
@@ -63,7 +63,7 @@ def best_split(surface: Surface, compute: float, unique: float, *, inference: fl
         shorter = -(1 + INFERENCE * inference / (TRAINING * seen))  # d ln tokens / d ln params
         return slope(surface, np.exp(log_params), seen, unique, (1.0, shorter, 0.0)) > 0
 
-    low, high = np.log(LEAST), np.log(compute / (TRAINING * LEAST + INFERENCE * inference))
+    low, high = np.log(MIN_COUNT), np.log(compute / (TRAINING * MIN_COUNT + INFERENCE * inference))
     grid = np.linspace(low, high, int(np.ceil((high - low) / GRID)) + 2)
     found = losses(surface, np.exp(grid), tokens(grid), unique)
     best = int(np.argmin(found))
@@ -91,7 +91,8 @@ def balanced(surface: Surface, unique: float, *, params: float | None = None, to
     """
     given = params if params is not None else tokens
     assert given is not None
-    grid = np.arange(max(np.log(LEAST), np.log(given) - np.log(1e9)), min(np.log(given * 1e9), np.log(MOST)), GRID)
+    low, high = max(np.log(MIN_COUNT), np.log(given) - np.log(1e9)), min(np.log(given * 1e9), np.log(MAX_TOKENS))
+    grid = np.arange(low, high, GRID)
 
     def counts(log: Any) -> Any:
         return (params, np.exp(log)) if params is not None else (np.exp(log), tokens)
@@ -116,8 +117,9 @@ def balanced(surface: Surface, unique: float, *, params: float | None = None, to
 
 def tokens_for(surface: Surface, loss: float, params: Array, unique: float) -> Array:
     """The fewest tokens at which models of so many parameters (n,) reach a loss; inf for those that never do."""
-    logs = np.arange(np.log(LEAST), np.log(MOST), COARSE)
-    logs = np.sort(np.append(logs, np.log(unique))) if unique < MOST else logs  # forms may bend where repetition begins
+    logs = np.arange(np.log(MIN_COUNT), np.log(MAX_TOKENS), COARSE)
+    if unique < MAX_TOKENS:
+        logs = np.sort(np.append(logs, np.log(unique)))  # forms may bend where repetition begins
     reached = losses(surface, params[:, None], np.exp(logs)[None, :], unique) <= loss
     first = np.maximum(np.argmax(reached, axis=1), 1)
     sizes = params[:, None]
@@ -131,7 +133,7 @@ def best_run(surface: Surface, compute: float, unique: float, *, inference: floa
     Some are left unspent where more of them would gain nothing, or harm, as forms with a penalty say.
     """
     run = best_split(surface, compute, unique, inference=inference)
-    while idle(surface, run) and compute > LEAST_COMPUTE:
+    while idle(surface, run) and compute > MIN_COMPUTE:
         less = best_split(surface, compute / 10, unique, inference=inference)
         if less.loss > run.loss + IDLE:
             break
@@ -150,15 +152,15 @@ def idle(surface: Surface, run: Run) -> bool:
 
 def may_harm(surface: Surface, compute: float, unique: float) -> bool:
     """Whether, within the compute, there are runs that more tokens of the same text make worse."""
-    epochs = np.geomspace(1.5, max(compute / TRAINING / LEAST / unique, 1.5), 12)[:, None]
-    params = np.geomspace(LEAST, max(compute / TRAINING / unique, LEAST), 12)[None, :]
+    epochs = np.geomspace(1.5, max(compute / TRAINING / MIN_COUNT / unique, 1.5), 12)[:, None]
+    params = np.geomspace(MIN_COUNT, max(compute / TRAINING / unique, MIN_COUNT), 12)[None, :]
     return bool(np.any(slope(surface, params, epochs * unique, unique, LONGER) > SLACK))
 
 
 def best_below(surface: Surface, compute: float, unique: float, inference: float) -> Run:
     """The run with the least loss among those of less compute, on a grid that is drawn together around it."""
     most = np.log(compute)
-    sizes = np.arange(np.log(LEAST), most - np.log(TRAINING * LEAST), 2 * STEP)
+    sizes = np.arange(np.log(MIN_COUNT), most - np.log(TRAINING * MIN_COUNT), 2 * STEP)
     seen = sizes
     width = 2 * STEP
     for _ in range(ZOOMS):
@@ -179,11 +181,11 @@ def least_compute(surface: Surface, loss: float, unique: float) -> Run | None:
         return best_run(surface, float(np.exp(log)), unique)
 
     high = np.log(START)
-    while at(high).loss <= loss and high > np.log(LEAST_COMPUTE):
+    while at(high).loss <= loss and high > np.log(MIN_COMPUTE):
         high -= STRIDE
     while at(high).loss > loss:
         high += STRIDE
-        if high > np.log(MOST_COMPUTE):
+        if high > np.log(MAX_COMPUTE):
             return None
     return at(root(lambda x: at(x).loss - loss, high - STRIDE, high))
 
@@ -197,7 +199,7 @@ def root(gap: Callable[[float], float], low: float, high: float) -> float:
     for _ in range(FALSE_POSITIONS):
         before, new = new, (ends[0] * values[1] - ends[1] * values[0]) / (values[1] - values[0])
         value = gap(new)
-        if value == 0 or abs(new - before) < CLOSE:
+        if value == 0 or abs(new - before) < ROOT_TOLERANCE:
             break
         side = int(value < 0)
         if side == last:
@@ -218,7 +220,7 @@ def cheapest_to_use(surface: Surface, plain: Run, inference: float) -> Run:
         params = np.exp(logs)
         return np.log(params) + np.log(TRAINING * tokens_for(surface, loss, params, unique) + INFERENCE * inference)
 
-    least = max(LEAST, plain.params / SMALLER)
+    least = max(MIN_COUNT, plain.params / MAX_SHRINKAGE)
     grid = np.arange(np.log(least), np.log(plain.params) + COARSE, COARSE)  # use makes models smaller
     found = cost(grid)
     near = [at for at in valleys(found) if found[at] < found.min() + COARSE]
@@ -245,9 +247,9 @@ def seen_once(surface: Surface, loss: float, unique: float) -> float | None:
 
     Forms may bend there, and a narrow optimum lie in the bend.
     """
-    ends = np.log(LEAST), np.log(MOST_PARAMS)
+    ends = np.log(MIN_COUNT), np.log(MAX_PARAMS)
     there = losses(surface, np.exp(np.array(ends)), unique, unique) <= loss
-    if unique >= MOST or there[0] or not there[1]:
+    if unique >= MAX_TOKENS or there[0] or not there[1]:
         return None
     # a hair more, so that rounding leaves the loss reached
     return float(begins(lambda log: losses(surface, np.exp(log), unique, unique) <= loss, *ends)) + 1e-13

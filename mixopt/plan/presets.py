@@ -1,4 +1,4 @@
-"""The forms of an answer that need no runs of the user's: published constants, and forms fitted to published runs."""
+"""Scaling laws with published constants, and laws fitted to published runs, as loss surfaces with their evidence."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

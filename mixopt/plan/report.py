@@ -1,117 +1,416 @@
-"""The page of a plan: the answer in words, loss against epochs or parameters, what one more epoch is worth, tables."""
+"""Documents of the plans: the answer, the forms of the law side by side, marginal values and next steps."""
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
-from mixopt.formatting import share
-from mixopt.plan.figures import of_compute, of_margin, of_model, of_r_star, of_size
-from mixopt.plan.summary import said, tables, warnings
-from mixopt.report.document import Board
-from mixopt.report.html import Column, Safe, chart, join, page, paragraph, section, table, tag
+from mixopt.formatting import amount, flops, loss, passes, share, signed, span, times
+from mixopt.plan import figures
+from mixopt.plan.epochs import EpochsPlan, FormAnswer
+from mixopt.plan.fit import LawFit, RStar
+from mixopt.plan.marginal import TIMES
+from mixopt.plan.scale import ScaleForm, ScalePlan
+from mixopt.report import html
+from mixopt.report.document import Block, Board, Column, Document, Figure, Section, Table, Warning
 
-TITLES = {"epochs": "Plan: how often to repeat", "scale": "Plan: how large, how long"}
+SPLITS = {"folds": "at random", "epochs": "epochs", "size": "size", "strain": "strain"}
+TEXTS_DIFFER = "Losses of different sources are of different texts and tokenizers: compare sizes, not losses."
+BLIND = "*: knows nothing of repetition, takes repeated tokens for new ones."
 
 
-def render_plan(plan: Mapping[str, Any]) -> str:
-    """One self-contained HTML page of what `plan_epochs` or `plan_scale` gave; equal plans give equal pages."""
-    first, *more = said(plan)
-    headline = tag(
-        "section",
-        tag("h1", TITLES[plan["kind"]]),
-        paragraph(first, class_="headline"),
-        *(paragraph(sentence, class_="prediction") for sentence in more),
-        paragraph(scope(plan), class_="scope"),
+def epochs_document(plan: EpochsPlan, reproduce: Section) -> Document:
+    """What `mixopt plan epochs` answered. reproduce: how to get it again."""
+    caution = epochs_caution(plan)
+    return Document(
+        title="Plan: how often to repeat",
+        headline=epochs_headline(plan),
+        summary=[caution] if caution else [],
+        scope=scope(plan),
+        warnings=limitations(plan),
+        sections=[*epochs_sections(plan), sources(plan.forms), reproduce],
     )
-    drawn, figures = charts(plan)
-    stars = [star for star in (plan["fit"] or {}).get("r_star") or [] if len(star["profile"]) > 2]
-    if stars:
-        drawn.append(profiles(stars))
-        figures["r-star"] = [of_r_star(star) for star in stars]
-    boards = [board_section(n, board) for n, board in enumerate(tables(plan))]
-    body = [tag("header", headline), limits(plan), *drawn, *boards, forms(plan), again(plan)]
-    return page(TITLES[plan["kind"]], join(body), figures)
 
 
-def profiles(stars: Sequence[Mapping[str, Any]]) -> Safe:
-    """The place of the profiles of R*, one a form."""
-    caption = (
-        "Rise of the fit's objective when R*, the epochs after which a repeat is worth 1/e, is held elsewhere and all "
-        f"else is fitted again. Dotted: the ends of its {stars[0]['level']:.0%} interval, if the form is right."
+def scale_document(plan: ScalePlan, reproduce: Section) -> Document:
+    """What `mixopt plan scale` answered. reproduce: how to get it again."""
+    caution = scale_caution(plan)
+    return Document(
+        title="Plan: how large, how long",
+        headline=scale_headline(plan),
+        summary=[caution] if caution else [],
+        scope=scope(plan),
+        warnings=limitations(plan),
+        sections=[*scale_sections(plan), sources(plan.forms), reproduce],
     )
-    names = [f"{star['form']}, weight {share(star['weight'])}" for star in stars]
-    return section("r-star", "What the runs know of R*", chart("r-star", caption, choices=names))
 
 
-def scope(plan: Mapping[str, Any]) -> str:
+# Parts that both plans have
+
+
+def scope(plan: EpochsPlan | ScalePlan) -> str:
     return (
-        f"By the form {plan['form']}. Training is counted as 6 N D FLOPs, losses are nats/token of the text and the "
+        f"By the form {plan.form}. Training is counted as 6 N D FLOPs, losses are nats/token of the text and the "
         "tokenizer that the form was fitted to."
     )
 
 
-def limits(plan: Mapping[str, Any]) -> Safe:
-    """What to be careful about, where there is anything."""
-    told = warnings(plan)
-    if not told:
-        return Safe("")
-    return tag(
-        "section", tag("h2", "What limits this"), tag("ul", *(tag("li", text) for text in told)), class_="warnings"
-    )
+def limitations(plan: EpochsPlan | ScalePlan) -> list[Warning]:
+    """What limits the answer; plans of older versions have no codes."""
+    pairs = zip_longest((*plan.notes, *plan.beyond), plan.warning_codes, fillvalue="")
+    return [Warning(code, text) for text, code in pairs]
 
 
-def charts(plan: Mapping[str, Any]) -> tuple[list[Safe], dict[str, Any]]:
-    """Sections with the places of figures, and the figures."""
-    if plan["kind"] == "scale":
-        caption = (
-            "Loss of every form at equal compute; a ring marks its best size."
-            if plan["curve"]["of"] == "loss"
-            else "FLOPs of training and of a whole life for models of equal loss; a ring marks the cheapest."
+def columns(first: str, *others: str) -> list[Column]:
+    return [Column(first, numeric=False), *map(Column, others)]
+
+
+def form_name(row: FormAnswer | ScaleForm, leading: str) -> str:
+    """A form's name in a table: whether its answer is the headline's, and whether it knows of repetition."""
+    return row.form + (" *" if row.sees_repetition is False else "") + (" (used)" if row.form == leading else "")
+
+
+def fit_section(fit: LawFit) -> Section:
+    """How well each form predicts runs that it was not fitted to, and what these know of R*."""
+    rows = [
+        (
+            row.form,
+            "" if row.weight is None else share(row.weight),
+            *(loss(row.errors[kind]) if kind in row.errors else "" for kind in SPLITS),
         )
-        return [section("size", "Against parameters", chart("size", caption))], {"size": [of_size(plan)]}
-    equal, model, margin = of_compute(plan), of_model(plan), of_margin(plan)
-    shown = [
-        section(
-            "compute",
-            "Loss against epochs at equal compute",
-            chart(
-                "compute",
-                "Fewer epochs leave compute for more parameters. A ring marks where each form has its best.",
-                choices=["above each form's own best", "as predicted"],
-            ),
-        ),
-        section(
-            "model",
-            "Going on with this model",
-            chart("model", "Loss of the model of the answer, with the range that the evidence allows."),
-            chart(
-                "margin",
-                "What repeating is worth to it, epoch by epoch.",
-                choices=["a repeated token, in new ones", "loss that the next epoch takes off"],
-            ),
-        ),
+        for row in fit.judged
     ]
-    return shown, {"compute": equal, "model": [model], "margin": margin}
+    note = (
+        f"Root mean squared errors of ln loss over {fit.runs} runs: left out at random, or those with the most "
+        "epochs, the largest models, the most parameters a unique token. Published constants are not fitted."
+    )
+    stars = fit.r_star or []
+    if stars:
+        note += (
+            f" R*, the epochs after which a repeat is worth 1/e ({stars[0].level:.0%} of its profile, if a form is "
+            f"right): {'; '.join(f'{star.form} {r_star_interval(star)}' for star in stars)}."
+        )
+    blocks: list[Block] = [
+        Table("Errors on runs left out", columns("form", "weight", *SPLITS.values()), rows, None, note)
+    ]
+    if drawn := [star for star in stars if len(star.profile) > 2]:
+        caption = (
+            "Rise of the fit's objective when R*, the epochs after which a repeat is worth 1/e, is held elsewhere and "
+            f"all else is fitted again. Dotted: the ends of its {drawn[0].level:.0%} interval, if the form is right."
+        )
+        names = [f"{star.form}, weight {share(star.weight)}" for star in drawn]
+        blocks.append(Figure("r-star", caption, [figures.r_star_profile(star) for star in drawn], names))
+    return Section("fit", "How well the forms predict your runs", blocks, "Fit", brief=True)
 
 
-def board_section(n: int, board: Board) -> Safe:
-    columns = [Column(board.first, numeric=False), *(Column(heading) for heading in board.headings)]
-    return section(
-        f"table-{n}", board.title, table(board.note or board.title, columns, board.rows, marked=board.marked)
+def r_star_interval(star: RStar) -> str:
+    """The interval of a profile, which may have no end on a side."""
+    low = "any" if star.open_low or star.low is None else passes(star.low)
+    high = "no end" if star.open_high or star.high is None else passes(star.high)
+    return f"{low} to {high}"
+
+
+def sources(forms: Sequence[FormAnswer | ScaleForm]) -> Section:
+    """Where each form's constants come from."""
+    wide = [Column(name, numeric=False, wide=True) for name in ("Source", "Fitted to")]
+    rows = [(row.form, row.source, row.note) for row in forms]
+    table = Table("Where the constants come from", [Column("Form", numeric=False), *wide], rows)
+    return Section("sources", "The forms and their sources", [table], "Sources")
+
+
+# `mixopt plan epochs`
+
+
+def epochs_headline(plan: EpochsPlan) -> str:
+    """What to do, in a sentence."""
+    run, of_a_run = plan.answer, len(plan.given) == 3
+    params, tokens, text, epochs = amount(run.params), amount(run.tokens), amount(run.unique), passes(run.epochs)
+    predicted = f"predicted loss {loss(run.loss)} nats/token"
+    if not run.repeats:
+        once = f"No repetition: {tokens} of your {text} unique tokens are seen once ({epochs} epochs)"
+        return once + (f" by {params}" if of_a_run else f", by a model of {params}") + f" parameters: {predicted}."
+    if of_a_run:
+        return f"{params} parameters after {epochs} epochs of your {text} tokens ({tokens}): {predicted}."
+    why = ""
+    if "compute" not in plan.given:
+        why = f" That takes {flops(run.compute)} FLOPs; with more, a bigger model pays more than another epoch."
+    return f"Train {params} parameters for {epochs} epochs of your {text} tokens ({tokens} in all): {predicted}.{why}"
+
+
+def epochs_caution(plan: EpochsPlan) -> str:
+    """How sure that is: the form's own interval, and what the others say; nothing of a run that was given."""
+    if len(plan.given) == 3:
+        return ""
+    ends, over, between, parts = plan.answer.interval, plan.interval, plan.disagreement, []
+    if ends["epochs"] is not None:
+        which = over.over or plan.form
+        level = f"{over.level:.0%} of {which}" if over.level else which[0].upper() + which[1:]
+        what = f"{span(ends['params'], amount)} parameters, {span(ends['epochs'], passes)} epochs"
+        parts.append(f"Not a point: {what} ({level}).")
+    if between.forms > 1:
+        parts.append(
+            f"{between.forms} forms that see repetition say {span(between.params, amount)} parameters and "
+            f"{span(between.epochs, passes)} epochs; if another one is right, this run is up to "
+            f"{loss(between.regret)} nats/token above the best of equal compute."
+        )
+    return " ".join(parts)
+
+
+def epochs_sections(plan: EpochsPlan) -> list[Section]:
+    """The forms' answers, loss against epochs, the marginal value of one more epoch, and the next steps."""
+    equal = Figure(
+        "compute",
+        "Fewer epochs leave compute for more parameters. A ring marks where each form has its best.",
+        figures.loss_at_equal_compute(plan),
+        ("above each form's own best", "as predicted"),
+    )
+    same = Figure("model", "Loss of the answer's model, with the range that the evidence allows.",
+                  [figures.loss_of_same_model(plan)])  # fmt: skip
+    value = Figure(
+        "margin",
+        "What repeating is worth to it, epoch by epoch.",
+        figures.value_of_epochs(plan),
+        ("a repeated token, in new ones", "loss that the next epoch takes off"),
+    )
+    marginal = [marginal_table(plan), turning_table(plan)] if plan.answer.repeats else []
+    return [
+        Section("forms", "The forms of the law side by side", [forms_of_epochs(plan)], "Forms", brief=True),
+        *([fit_section(plan.fit)] if plan.fit else []),
+        Section("compute", "Loss against epochs", [ladder_table(plan), equal], "Epochs", brief=True),
+        Section("model", "Going on with this model", [*marginal, same, value], "One more epoch", brief=True),
+        Section("next", "Next steps", [next_table(plan)], "Next steps", brief=True),
+    ]
+
+
+def forms_of_epochs(plan: EpochsPlan) -> Table:
+    """What each form answers, and what the headline's run would give up by its account."""
+    rows = [
+        (
+            form_name(row, plan.form),
+            amount(row.params),
+            passes(row.epochs),
+            span(row.interval["epochs"], passes),
+            loss(row.loss),
+            "" if row.form == plan.form else loss(row.regret, 4),
+            "" if row.repeat_value is None else share(max(row.repeat_value, 0.0)),
+        )
+        for row in plan.forms
+    ]
+    note = (
+        "Regret: what the run above gives up, by this form's account, against the best of equal compute. Repeat: what "
+        f"one more repeated token is worth there, in new ones. {TEXTS_DIFFER}"
+    )
+    note += "" if all(row.sees_repetition for row in plan.forms) else f" {BLIND}"
+    headings = columns("form", "params", "epochs", "range", "loss", "regret", "repeat")
+    return Table("What each form of the law says", headings, rows, leading_row(plan), note)
+
+
+def leading_row(plan: EpochsPlan | ScalePlan) -> int | None:
+    return next((n for n, row in enumerate(plan.forms) if row.form == plan.form), None)
+
+
+def ladder_table(plan: EpochsPlan) -> Table:
+    """Loss against epochs, at equal compute and for the same model."""
+    rows = [
+        (
+            passes(row.epochs),
+            amount(row.params_at_equal_compute),
+            loss(row.loss_at_equal_compute),
+            loss(row.loss),
+            span(row.interval, loss),
+            signed(row.change, 4),
+            share(row.fresh_share),
+        )
+        for row in plan.ladder
+    ]
+    run = plan.answer
+    note = (
+        f"Params and their loss: at equal compute, {flops(run.compute)} FLOPs, of which fewer epochs leave more for "
+        f"parameters. Then the model of {amount(run.params)}: its loss, what one more epoch changes, and the new "
+        "tokens that would change as much, as a share of that epoch."
+    )
+    headings = columns("epochs", "params", "loss", amount(run.params), "range", "one more", "in new tokens")
+    return Table(f"Loss against epochs of {amount(run.unique)} tokens, by {plan.form}", headings, rows, None, note)
+
+
+def marginal_table(plan: EpochsPlan) -> Table:
+    """What one more epoch is worth in loss, in new tokens, in compute."""
+    row, run, ends = plan.marginal, plan.answer, plan.marginal.interval
+    rows = [
+        ("change of the loss, nats/token", signed(row.change, 4), span(ends["change"], lambda x: signed(x, 4))),
+        ("new tokens that would do as much", amount(row.fresh_tokens), span(ends["fresh_tokens"], amount)),
+        ("the same, as a share of the epoch", share(row.fresh_share), span(ends["fresh_share"], share)),
+        ("FLOPs it costs", flops(row.epoch_compute), ""),
+        ("FLOPs it is worth, spent best", flops(row.equivalent_compute), ""),
+        ("FLOPs of a bigger model as good", flops(row.bigger_model_compute), ""),
+    ]
+    note = (
+        "Worth, spent best: by how much the least compute that reaches the loss rises. A bigger model as good: on the "
+        f"same {amount(run.tokens)} tokens."
+    )
+    title = f"One more epoch: {amount(run.unique)} tokens again, after {passes(run.epochs)}"
+    return Table(title, columns("quantity", "value", "range"), rows, None, note)
+
+
+def turning_table(plan: EpochsPlan) -> Table:
+    """The epochs from which on something else pays more."""
+    labels = {
+        "bigger_model": "a bigger model pays more than another epoch",
+        **{f"new_text_{many}": f"a new token is worth {many} repeated ones" for many in TIMES},
+        "harm": "another epoch harms",
+    }
+    ends = plan.turning.interval
+    rows = [(label, times(getattr(plan.turning, key)), span(ends[key], times)) for key, label in labels.items()]
+    title = f"From which epoch on something else pays more ({amount(plan.answer.params)} parameters)"
+    note = "A bigger model: one percent more compute lowers the loss more as parameters than as tokens."
+    return Table(title, columns("what", "epoch", "range"), rows, None, note)
+
+
+def next_table(plan: EpochsPlan) -> Table:
+    """What the run could become."""
+    rows = [
+        (
+            row.step,
+            amount(row.params),
+            passes(row.epochs),
+            flops(row.compute),
+            loss(row.loss),
+            signed(row.change, 4) if n else "",
+        )
+        for n, row in enumerate(plan.next)
+    ]
+    note = "Split best: the parameters and epochs with the least loss. Change: against this run."
+    headings = columns("step", "params", "epochs", "FLOPs", "loss", "change")
+    return Table("What else could be done", headings, rows, 0, note)
+
+
+# `mixopt plan scale`
+
+
+def scale_headline(plan: ScalePlan) -> str:
+    """What to train, and what that saves where the model will be used."""
+    run, plain = plan.answer, plan.plain
+    epochs = f" ({passes(run.epochs)} epochs of {amount(run.unique)})" if run.repeats else ""
+    train = (
+        f"Train {amount(run.params)} parameters on {amount(run.tokens)} tokens{epochs}: predicted loss "
+        f"{loss(run.loss)} nats/token for {flops(run.compute)} FLOPs"
+    )
+    if not (use := plan.given.get("inference_tokens")):
+        return f"{train}, {run.tokens_per_param:.3g} tokens a parameter."
+    return (
+        f"{train} of training. With {amount(use)} tokens of use it costs {flops(run.lifetime_compute)} FLOPs in its "
+        f"life, {share(plan.saved.share)} less than the model of equal loss that is cheapest to train "
+        f"({amount(plain.params)} parameters, {amount(plain.tokens)} tokens)."
     )
 
 
-def forms(plan: Mapping[str, Any]) -> Safe:
-    """Where each form's constants come from."""
-    rows = [(row["form"], row["source"], row["note"]) for row in plan["forms"]]
-    columns = [Column("Form", numeric=False), Column("Source", numeric=False, wide=True)]
-    columns.append(Column("Fitted to", numeric=False, wide=True))
-    return section("forms", "The forms and their sources", table("Where the constants come from", columns, rows))
+def scale_caution(plan: ScalePlan) -> str:
+    """How far apart the answers lie."""
+    between, ends, over, parts = plan.disagreement, plan.answer.interval, plan.interval, []
+    if ends["params"]:
+        level = f"{over.level:.0%} of {over.over}" if over.level else over.over
+        parts.append(
+            f"Not a point: {span(ends['params'], amount)} parameters, {span(ends['tokens'], amount)} tokens ({level})."
+        )
+    if between.forms > 1:
+        parts.append(
+            f"{between.forms} forms of the law say {span(between.params, amount)} parameters and "
+            f"{span(between.tokens, amount)} tokens."
+        )
+    return " ".join(parts)
 
 
-def again(plan: Mapping[str, Any]) -> Safe:
+def scale_sections(plan: ScalePlan) -> list[Section]:
+    """The model that is cheapest in its life, the forms' answers, and loss or FLOPs against parameters."""
+    caption = (
+        "Loss of every form at equal compute; a ring marks its best size."
+        if plan.curve.of == "loss"
+        else "FLOPs of training and of a whole life for models of equal loss; a ring marks the cheapest."
+    )
+    drawn = Figure("size", caption, [figures.curve_over_params(plan)])
+    sections = [
+        Section("forms", "The forms of the law side by side", [forms_of_scale(plan), drawn], "Forms", brief=True),
+        *([fit_section(plan.fit)] if plan.fit else []),
+    ]
+    if plan.given.get("inference_tokens"):
+        sections.insert(0, Section("lifetime", "Training and use", [lifetime_table(plan)], "Use", brief=True))
+    if plan.answer.unique is not None:
+        sections.append(Section("epochs", "Epochs", [epochs_table(plan)], "Epochs", brief=True))
+    return sections
+
+
+def forms_of_scale(plan: ScalePlan) -> Table:
+    """What each form answers."""
+    rows = [
+        (
+            form_name(row, plan.form),
+            amount(row.params),
+            span(row.interval["params"], amount),
+            amount(row.tokens),
+            loss(row.loss),
+            flops(row.lifetime_compute),
+        )
+        for row in plan.forms
+    ]
+    best = "Each is as good as its own best" if plan.given.get("inference_tokens") else "Each is the best"
+    note = f"{best} of {flops(plan.plain.compute)} FLOPs of training. {TEXTS_DIFFER}"
+    note += f" {BLIND}" if any(row.sees_repetition for row in plan.forms) else ""
+    headings = columns("form", "params", "range", "tokens", "loss", "FLOPs")
+    return Table("What each form of the law says", headings, rows, leading_row(plan), note)
+
+
+def lifetime_table(plan: ScalePlan) -> Table:
+    """The answer beside the model that is cheapest to train, and the best one for the same lifetime FLOPs."""
+    runs = {
+        "cheapest in its life": plan.answer,
+        "cheapest to train": plan.plain,
+        "best for as many FLOPs": plan.same_lifetime,
+    }
+    rows = [
+        (
+            label,
+            amount(run.params),
+            amount(run.tokens),
+            loss(run.loss, 4),
+            *map(flops, (run.compute, run.inference_compute, run.lifetime_compute)),
+        )
+        for label, run in runs.items()
+    ]
+    saved = plan.saved
+    note = (
+        f"The first saves {flops(saved.flops)} FLOPs ({share(saved.share)}) at the loss of the second; the third "
+        f"spends what the second costs in its life and changes the loss by {signed(saved.loss_at_same_lifetime, 4)}."
+    )
+    headings = columns("model", "params", "tokens", "loss", "training", "use", "life")
+    return Table(f"FLOPs with {amount(plan.given['inference_tokens'])} tokens of use", headings, rows, 0, note)
+
+
+def epochs_table(plan: ScalePlan) -> Table:
+    """How often each form's answer repeats the text."""
+    rows = [(form_name(row, plan.form), passes(row.epochs), span(row.interval["epochs"], passes)) for row in plan.forms]
+    title = f"Epochs of {amount(plan.answer.unique)} unique tokens"
+    return Table(title, columns("form", "epochs", "range"), rows, None, "`mixopt plan epochs` tells more of them.")
+
+
+# For the page of continued pretraining, until it is a document.
+
+
+def board_section(n: int, board: Board) -> html.Safe:
+    columns = [html.Column(board.first, numeric=False), *(html.Column(heading) for heading in board.headings)]
+    return html.section(
+        f"table-{n}", board.title, html.table(board.note or board.title, columns, board.rows, marked=board.marked)
+    )
+
+
+def again(plan: Mapping[str, Any]) -> html.Safe:
     made: Mapping[str, Any] = plan.get("made") or {}
     versions = ", ".join(f"{name} {number}" for name, number in (made.get("versions") or {}).items())
     files: Sequence[Mapping[str, Any]] = made.get("files") or []
-    listed = tag("ul", *(tag("li", f"{one['name']}: sha256 {one['sha256']}") for one in files)) if files else Safe("")
-    code = tag("pre", tag("code", made.get("command") or "mixopt plan"), tabindex="0")
-    return section("again", "Doing it again", code, paragraph(f"{versions}.") if versions else Safe(""), listed)
+    listed = (
+        html.tag("ul", *(html.tag("li", f"{one['name']}: sha256 {one['sha256']}") for one in files))
+        if files
+        else html.Safe("")
+    )
+    code = html.tag("pre", html.tag("code", made.get("command") or "mixopt plan"), tabindex="0")
+    return html.section(
+        "again", "Doing it again", code, html.paragraph(f"{versions}.") if versions else html.Safe(""), listed
+    )

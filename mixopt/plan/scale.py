@@ -1,19 +1,33 @@
-"""How large a model for how many tokens: the least loss for a budget, or the fewest FLOPs for a loss, use included.
+"""Compute-optimal size and tokens: the least loss for a budget, or the fewest FLOPs for a loss, inference included.
 
 Lifetime FLOPs are 6 N D of training and 2 N a token of inference (Sardana et al. 2024, Beyond Chinchilla-Optimal,
 arXiv:2401.00448). All losses are nats/token.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from mixopt.plan.epochs import beyond, finite, interval, run_record, sees_repetition
-from mixopt.plan.optimum import LEAST, best_run, cheapest_to_use, least_compute, tokens_for
-from mixopt.plan.surface import INFERENCE, TRAINING, UNLIMITED, Run, Surface, losses
+from mixopt.errors import MixoptError
+from mixopt.formatting import amount
+from mixopt.plan.epochs import Evidence, beyond, interval, sees_repetition
+from mixopt.plan.fit import LawFit
+from mixopt.plan.optimum import MAX_COMPUTE, MIN_COUNT, best_run, cheapest_to_use, least_compute, tokens_for
+from mixopt.plan.presets import LEADING
+from mixopt.plan.questions import Count, count, forms_of, loss_above_0, smallest_model
+from mixopt.plan.surface import INFERENCE, TRAINING, UNLIMITED, Intervals, PlannedRun, Run, Surface, losses
+from mixopt.serialization import Record, nan_to_null
 
+if TYPE_CHECKING:
+    from mixopt.runs.scaling import Runs
+    from mixopt.study.progress import Progress
+
+LEADING_UNLIMITED = "chinchilla"  # leads where text has no end
 POINTS = 97  # of a curve
 SIDE = 16.0  # a curve goes from the best size over this to the best size times it
 
@@ -44,94 +58,227 @@ class Demand:
     def lifetime(self, run: Run) -> float:
         return run.compute + INFERENCE * run.params * self.inference
 
-    def record(self) -> dict[str, float]:
+    def to_json(self) -> dict[str, float]:
         names = {"compute": self.compute, "loss": self.loss, "inference_tokens": self.inference or None}
         names["unique"] = None if self.unique == UNLIMITED else self.unique
         return {key: value for key, value in names.items() if value is not None}
 
 
-def scale_record(demand: Demand, surfaces: Sequence[Surface]) -> dict[str, Any] | None:
-    """Everything that `mixopt plan scale` tells, JSON-able; None where the leading form never reaches the loss."""
-    lead = surfaces[0]
-    plain = demand.plain(lead)
+# What `mixopt plan scale` answers, as its JSON holds it
+
+
+@dataclass(frozen=True)
+class UsedRun(PlannedRun):
+    """A run with what it costs to use, FLOPs."""
+
+    tokens_per_param: float
+    inference_compute: float
+    lifetime_compute: float
+
+    @classmethod
+    def used(cls, demand: Demand, run: Run, **more: Any) -> Self:
+        """more: the fields that a subclass adds."""
+        return cls.of(
+            run,
+            tokens_per_param=run.tokens / run.params,
+            inference_compute=INFERENCE * run.params * demand.inference,
+            lifetime_compute=demand.lifetime(run),
+            **more,
+        )
+
+
+@dataclass(frozen=True)
+class ScaleAnswer(UsedRun):
+    interval: Intervals
+
+
+@dataclass(frozen=True)
+class ScaleForm(ScaleAnswer):
+    """One form's answer; sees_repetition: None where text has no end."""
+
+    form: str
+    made: str
+    source: str
+    note: str
+    sees_repetition: bool | None
+
+
+@dataclass(frozen=True)
+class Saved(Record):
+    """What the answer saves against the run that is cheapest to train: FLOPs of its life, and their share; and what the
+    best run for that one's lifetime FLOPs changes of the loss, nats/token."""
+
+    flops: float
+    share: float
+    loss_at_same_lifetime: float
+
+
+@dataclass(frozen=True)
+class ScaleDisagreement(Record):
+    """The lowest and highest answers of the forms; where text repeats, of those that see that."""
+
+    params: list[float]
+    tokens: list[float]
+    forms: int
+
+
+@dataclass(frozen=True)
+class LossCurve(Record):
+    """Each form's loss at equal compute, against parameters."""
+
+    of: Literal["loss"]
+    params: list[float]
+    loss: dict[str, list[float | None]]
+
+
+@dataclass(frozen=True)
+class ComputeCurve(Record):
+    """The leading form's FLOPs at equal loss, against parameters."""
+
+    of: Literal["compute"]
+    params: list[float]
+    tokens: list[float | None]
+    training: list[float | None]
+    lifetime: list[float | None]
+
+
+@dataclass(frozen=True)
+class ScalePlan(Record):
+    """Everything that `mixopt plan scale` answers. given: the question; form: the leading form of the law.
+
+    plain: the run that is cheapest to train; same_lifetime: the best one for its lifetime FLOPs. beyond: what limits
+    the answer, a sentence each; warning_codes: their codes.
+    """
+
+    kind: Literal["scale"]
+    given: dict[str, float]
+    form: str
+    answer: ScaleAnswer
+    interval: Evidence
+    plain: UsedRun
+    same_lifetime: UsedRun
+    saved: Saved
+    forms: list[ScaleForm]
+    disagreement: ScaleDisagreement
+    curve: LossCurve | ComputeCurve
+    beyond: list[str]
+    notes: list[str] = field(default_factory=list)
+    warning_codes: list[str] = field(default_factory=list)
+    fit: LawFit | None = None
+
+
+def plan_scale(
+    *,
+    compute: Count | None = None,
+    loss: float | str | None = None,
+    inference_tokens: Count | None = None,
+    unique: Count | None = None,
+    preset: str | None = None,
+    runs: Runs | Path | str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> ScalePlan:
+    """How large a model for how many tokens.
+
+    compute (FLOPs, 6 N D): the least loss for it; loss (nats/token): the fewest FLOPs for it. With inference_tokens,
+    the model as good as that which costs the fewest FLOPs of training and use. unique: the tokens of text there are
+    (default: no end of them). preset, runs, seed: as for `plan_epochs`.
+    Raises MixoptError for counts that no plan can be about, and for a loss that no model reaches.
+    """
+    if (compute is None) == (loss is None):
+        raise MixoptError("give either a budget, --compute 1e22, or the loss to reach, --loss 2.2")
+    given = {"compute": compute, "inference_tokens": inference_tokens, "unique": unique}
+    counts = {name: count(name, value) for name, value in given.items() if value is not None}
+    demand = Demand(
+        compute=counts.get("compute"),
+        loss=None if loss is None else loss_above_0(loss),
+        inference=counts.get("inference_tokens", 0.0),
+        unique=counts.get("unique", UNLIMITED),
+    )
+    leading = LEADING if unique is not None else LEADING_UNLIMITED
+    surfaces, fit = forms_of(runs, preset, leading, seed=seed, progress=progress, needs_repeats=unique is not None)
+    plain = demand.plain(surfaces[0])
     if plain is None:
-        return None
-    run = demand.answer(lead, plain)
+        lowest = best_run(surfaces[0], MAX_COMPUTE, demand.unique).loss
+        raise MixoptError(
+            f"--loss {demand.loss:g}: {surfaces[0].name} never gets there: the lowest it can tell of is "
+            f"{lowest:.3f} nats/token; ask for a higher loss" + (" or give more --unique" if unique is not None else "")
+        )
+    run = demand.answer(surfaces[0], plain)
+    if run.params < smallest_model(surfaces[0]):
+        raise MixoptError(
+            f"the best model for that would have {amount(run.params)} parameters, fewer than the "
+            f"{amount(smallest_model(surfaces[0]))} that a law can tell of: raise --compute, or ask for a lower --loss"
+        )
+    return scale_plan(demand, surfaces, plain, run, fit)
+
+
+def scale_plan(demand: Demand, surfaces: Sequence[Surface], plain: Run, run: Run, fit: LawFit | None) -> ScalePlan:
+    """The answer by these forms, the leading one first. plain, run: its runs cheapest to train, and in their life."""
+    lead = surfaces[0]
     # losses of other sources are of other texts: the others are asked what they would do with as much compute
     others = replace(demand, compute=plain.compute, loss=None)
-    forms = [form_record(demand if one is lead else others, one) for one in surfaces]
+    forms = [form_answer(demand if one is lead else others, one) for one in surfaces]
     richer = demand.richer(lead, plain)
-    return {
-        "kind": "scale",
-        "given": demand.record(),
-        "form": lead.name,
-        "answer": told(demand, run) | {"interval": forms[0]["interval"]},
-        "interval": {"level": lead.level, "over": lead.allowed},
-        "plain": told(demand, plain),
-        "same_lifetime": told(demand, richer),
-        "saved": {
-            "flops": demand.lifetime(plain) - demand.lifetime(run),
-            "share": 1 - demand.lifetime(run) / demand.lifetime(plain),
-            "loss_at_same_lifetime": richer.loss - plain.loss,
-        },
-        "forms": forms,
-        "disagreement": disagreement(forms),
-        "curve": curve(demand, surfaces, run),
-        "beyond": beyond(lead, run),
-        "notes": [],
-    }
+    extrapolations = beyond(lead, run)
+    return ScalePlan(
+        kind="scale",
+        given=demand.to_json(),
+        form=lead.name,
+        answer=ScaleAnswer.used(demand, run, interval=forms[0].interval),
+        interval=Evidence(lead.level, lead.allowed),
+        plain=UsedRun.used(demand, plain),
+        same_lifetime=UsedRun.used(demand, richer),
+        saved=Saved(
+            flops=demand.lifetime(plain) - demand.lifetime(run),
+            share=1 - demand.lifetime(run) / demand.lifetime(plain),
+            loss_at_same_lifetime=richer.loss - plain.loss,
+        ),
+        forms=forms,
+        disagreement=disagreement(forms),
+        curve=curve(demand, surfaces, run),
+        beyond=[warning.text for warning in extrapolations],
+        warning_codes=[warning.code for warning in extrapolations],
+        fit=fit,
+    )
 
 
-def told(demand: Demand, run: Run) -> dict[str, Any]:
-    """A run with what it costs to use."""
-    record = run_record(run) | {
-        "tokens_per_param": run.tokens / run.params,
-        "inference_compute": INFERENCE * run.params * demand.inference,
-        "lifetime_compute": demand.lifetime(run),
-    }
-    if run.unique == UNLIMITED:
-        record |= {"unique": None, "epochs": None, "repeats": False}
-    return record
-
-
-def form_record(demand: Demand, surface: Surface) -> dict[str, Any]:
-    """One form's answer."""
-    about = {"form": surface.name, "made": surface.made, "source": surface.source, "note": surface.note}
+def form_answer(demand: Demand, surface: Surface) -> ScaleForm:
     plain = demand.plain(surface)
     assert plain is not None  # the leading form's was found, the others have a budget
     run = demand.answer(surface, plain)
+    limited = demand.unique < UNLIMITED
     runs = []
-    for loss in surface.members if demand.unique < UNLIMITED or surface.level else ():
+    for loss in surface.members if limited or surface.level else ():
         one = surface.at(loss)
         if (its := demand.plain(one)) is not None:
             runs.append(demand.answer(one, its))
-    names = ("params", "tokens", "epochs", "compute", "loss")
-    names = names if demand.unique < UNLIMITED else tuple(name for name in names if name != "epochs")
-    ends = {name: interval([getattr(r, name) for r in runs], surface.level, getattr(run, name)) for name in names}
-    seen = sees_repetition(surface, run) if demand.unique < UNLIMITED else None
-    return about | told(demand, run) | {"interval": ends, "sees_repetition": seen}
+    names = ("params", "tokens", *(("epochs",) if limited else ()), "compute", "loss")
+    return ScaleForm.used(
+        demand,
+        run,
+        interval={n: interval([getattr(r, n) for r in runs], surface.level, getattr(run, n)) for n in names},
+        form=surface.name,
+        made=surface.made,
+        source=surface.source,
+        note=surface.note,
+        sees_repetition=sees_repetition(surface, run) if limited else None,
+    )
 
 
-def disagreement(forms: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The lowest and highest answers of the forms; where text repeats, of those that see that."""
-    seeing = [form for form in forms if form["sees_repetition"]] or list(forms)
-    ends = {key: [min(f[key] for f in seeing), max(f[key] for f in seeing)] for key in ("params", "tokens")}
-    return ends | {"forms": len(seeing)}
+def disagreement(forms: Sequence[ScaleForm]) -> ScaleDisagreement:
+    seeing = [form for form in forms if form.sees_repetition] or list(forms)
+    params, tokens = [form.params for form in seeing], [form.tokens for form in seeing]
+    return ScaleDisagreement([min(params), max(params)], [min(tokens), max(tokens)], forms=len(seeing))
 
 
-def curve(demand: Demand, surfaces: Sequence[Surface], run: Run) -> dict[str, Any]:
-    """Against parameters: each form's loss at equal compute, or the leading form's FLOPs at equal loss."""
-    params = np.geomspace(max(run.params / SIDE, LEAST), run.params * SIDE, POINTS)
+def curve(demand: Demand, surfaces: Sequence[Surface], run: Run) -> LossCurve | ComputeCurve:
+    params = np.geomspace(max(run.params / SIDE, MIN_COUNT), run.params * SIDE, POINTS)
     if demand.compute is not None and not demand.inference:
         tokens = demand.compute / TRAINING / params
-        drawn = {one.name: finite(losses(one, params, tokens, demand.unique)) for one in surfaces}
-        return {"of": "loss", "params": params.tolist(), "loss": drawn}
+        loss = {one.name: nan_to_null(losses(one, params, tokens, demand.unique)) for one in surfaces}
+        return LossCurve("loss", params.tolist(), loss)
     tokens = tokens_for(surfaces[0], run.loss, params, demand.unique)
     training = TRAINING * params * tokens
-    return {
-        "of": "compute",
-        "params": params.tolist(),
-        "tokens": finite(tokens),
-        "training": finite(training),
-        "lifetime": finite(training + INFERENCE * params * demand.inference),
-    }
+    lifetime = training + INFERENCE * params * demand.inference
+    return ComputeCurve("compute", params.tolist(), nan_to_null(tokens), nan_to_null(training), nan_to_null(lifetime))

@@ -1,10 +1,12 @@
-"""Loss as a surface over parameters, tokens and unique tokens, and its slopes. Training is counted as 6 N D FLOPs."""
+"""Loss surfaces over parameters, tokens and unique tokens, and their slopes. Training is counted as 6 N D FLOPs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+
+from mixopt.serialization import Record
 
 Array = np.ndarray
 Loss = Callable[[Any, Any, Any], Any]  # (params, tokens, unique) -> nats/token, in their common shape
@@ -60,6 +62,40 @@ class Run:
     def compute(self) -> float:
         """FLOPs of training."""
         return TRAINING * self.params * self.tokens
+
+
+Interval = list[float] | None  # its ends; None: nothing is uncertain, or nothing is known
+Intervals = dict[str, Interval]
+
+
+@dataclass(frozen=True)
+class PlannedRun(Record):
+    """A run as a plan's JSON holds it. repeats: whether a token is seen twice. unique, epochs: None without a limit."""
+
+    params: float
+    tokens: float
+    unique: float | None
+    epochs: float | None
+    compute: float
+    loss: float
+    repeats: bool
+    inside: bool
+
+    @classmethod
+    def of(cls, run: Run, **more: Any) -> Self:
+        """more: the fields that a subclass adds."""
+        limited = run.unique != UNLIMITED
+        return cls(
+            params=run.params,
+            tokens=run.tokens,
+            unique=run.unique if limited else None,
+            epochs=run.epochs if limited else None,
+            compute=run.compute,
+            loss=run.loss,
+            repeats=limited and run.epochs > 1,
+            inside=run.inside,
+            **more,
+        )
 
 
 def losses(surface: Surface, params: Any, tokens: Any, unique: Any) -> Array:
