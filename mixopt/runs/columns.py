@@ -1,11 +1,11 @@
-"""Which column of a user's table is which: by prefix, suffix, list or map."""
+"""Column names of run tables: aliases, prefixes and suffixes by which a user's columns are recognised."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import comma_list
+from mixopt.formatting import comma_list, did_you_mean
 
 Choice = str | Sequence[str] | Mapping[str, str] | None  # a prefix, a list of columns, {name: column}, or: guess
 Patterns = Sequence[tuple[str, str]]  # what stands before and behind a name
@@ -28,8 +28,9 @@ NOT_A_NAME = frozenset(
 )
 ONE_LOSS = ("val_loss", "valid_loss", "validation_loss", "eval_loss", "loss")  # a single target, "validation"
 
-# Columns about the run; the first present is taken, in upper or lower case.
-ABOUT = {
+# What the other columns of a run may be called, in upper or lower case; the first that a table has is taken.
+Aliases = Mapping[str, Sequence[str]]
+ALIASES: Aliases = {
     "run_id": ("run_id", "run", "run_name", "id", "name", "index"),
     "params": ("params", "n_params", "parameters", "n_nonemb", "model_size"),
     "tokens": ("tokens", "n_tokens", "train_tokens"),
@@ -39,14 +40,38 @@ ABOUT = {
     "diverged": ("diverged",),
     "reason": ("reason",),
 }
+SCALING_ALIASES: Aliases = {  # runs of `mixopt plan`: no weights, so that n and d are no domains
+    "params": ("params", "n_params", "parameters", "n", "n_nonemb", "model_size", "size"),
+    "tokens": ("tokens", "n_tokens", "train_tokens", "training_tokens", "d"),
+    "unique": ("unique", "unique_tokens", "n_unique", "u"),
+    "epochs": ("epochs", "epoch", "n_epochs"),
+    "loss": (*ONE_LOSS, "final_loss"),
+}
+CONTINUAL_ALIASES: Aliases = {  # runs of `mixopt plan cpt`
+    "share": ("domain_share", "share", "r_d", "r_domain", "domain_ratio", "r", "w/domain", "w_domain"),
+    "domain_loss": ("domain_loss", "loss_domain", "l_d", "loss/domain"),
+    "general_loss": ("general_loss", "loss_general", "l_g", "loss/general"),
+    "general_start": ("general_start", "start_general", "l_g0"),
+    "domain_start": ("domain_start", "start_domain", "l_d0"),
+    "params_column": ALIASES["params"],
+    "tokens_column": ALIASES["tokens"],
+    "run_column": ALIASES["run_id"],
+}
 # Columns that never hold a weight or a loss; "" and "Unnamed: 0" are a saved row number.
-NEITHER = frozenset({"", "unnamed: 0"}.union(*ABOUT.values()))
+NEITHER = frozenset({"", "unnamed: 0"}.union(*ALIASES.values()))
 
 
-def about(columns: Sequence[str], key: str) -> str | None:
-    """The column that holds the run's `key` (one of ABOUT), or None."""
+def recognised(columns: Sequence[str], key: str, aliases: Aliases = ALIASES) -> str | None:
+    """The column that holds the run's `key`, one of the aliases' keys, or None."""
     lower = {column.lower(): column for column in reversed(columns)}
-    return next((lower[name] for name in ABOUT[key] if name in lower), None)
+    return next((lower[name] for name in aliases[key] if name in lower), None)
+
+
+def checked(columns: Sequence[str], chosen: str, *, setting: str, where: object) -> str:
+    """A column that the user names. Raises MixoptError where the table `where` has none of that name."""
+    if chosen not in columns:
+        raise MixoptError(f"{where}: no column {chosen!r} ({setting}): {did_you_mean(chosen, columns)}")
+    return chosen
 
 
 def by_pattern(columns: Sequence[str], patterns: Patterns) -> dict[str, str]:

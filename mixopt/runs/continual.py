@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import as_number, comma_list, counted, did_you_mean, is_empty
-from mixopt.runs.columns import ABOUT
+from mixopt.formatting import comma_list, counted
+from mixopt.report.document import Warning
+from mixopt.runs.columns import CONTINUAL_ALIASES, checked, recognised
 from mixopt.runs.filters import keeping
 from mixopt.runs.source import Table, read_table
 
@@ -20,17 +21,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-# Names that such columns go by, the first present is taken, in upper or lower case.
-NAMES = {
-    "share": ("domain_share", "share", "r_d", "r_domain", "domain_ratio", "r", "w/domain", "w_domain"),
-    "domain_loss": ("domain_loss", "loss_domain", "l_d", "loss/domain"),
-    "general_loss": ("general_loss", "loss_general", "l_g", "loss/general"),
-    "general_start": ("general_start", "start_general", "l_g0"),
-    "domain_start": ("domain_start", "start_domain", "l_d0"),
-    "params_column": ABOUT["params"],
-    "tokens_column": ABOUT["tokens"],
-    "run_column": ABOUT["run_id"],
-}
 NEEDED = {"share": "the domain's share", "domain_loss": "the domain loss", "general_loss": "the general loss"}
 
 
@@ -39,7 +29,7 @@ class ContinualRuns:
     """Checkpoints of continued pretraining, (n,) each, losses nats/token and nan where missing.
 
     params, tokens: counts; tokens since the checkpoint that was continued. Where a table has no such column all rows
-    have the same unknown count, which stands as 1 unless the user said it: `knows` is what is known.
+    have the same unknown count, which stands as 1 unless the user gave it; known: the counts that aren't.
     share: of the domain in the training tokens, 0 to 1. run: which checkpoints are of one run.
     starts: size -> (domain, general) loss before continuing, nan where unknown. names: what the two losses are called.
     """
@@ -52,9 +42,9 @@ class ContinualRuns:
     general: Floats
     run: Sequence[str]
     starts: Mapping[float, tuple[float, float]]
-    knows: frozenset[str] = frozenset({"params", "tokens"})
+    known: frozenset[str] = frozenset({"params", "tokens"})
     names: tuple[str, str] = ("domain loss", "general loss")
-    notes: tuple[str, ...] = field(default=())
+    warnings: tuple[Warning, ...] = ()
 
     @property
     def sizes(self) -> list[float]:
@@ -65,17 +55,14 @@ class ContinualRuns:
         values = getattr(self, key)
         return float(values.min()), float(values.max())
 
-    def measured(self, loss: str) -> Floats:
-        return self.domain if loss == "domain" else self.general
-
     def table(self, loss: str) -> tuple[Floats, Floats]:
         """X (n, 3) of parameters, tokens and the share of the loss's own text, y (n,): starts are rows of 0 tokens."""
         own = self.share if loss == "domain" else 1 - self.share
         X = np.column_stack([self.params, self.tokens, own])
-        place = 0 if loss == "domain" else 1
+        place, y = (0, self.domain) if loss == "domain" else (1, self.general)
         known = [(size, losses[place]) for size, losses in self.starts.items() if np.isfinite(losses[place])]
         begin = np.array([[size, 0.0, np.nan] for size, _ in known]).reshape(-1, 3)
-        return np.vstack([begin, X]), np.append([loss for _, loss in known], self.measured(loss))
+        return np.vstack([begin, X]), np.append([start for _, start in known], y)
 
 
 def read_continual(
@@ -89,13 +76,16 @@ def read_continual(
 ) -> ContinualRuns:
     """The runs of a .csv, .tsv or .parquet table.
 
-    columns: names of columns, by the keys of `NAMES`; those not given are recognised. params, tokens: counts of all
-    rows, where the table has no such column. general_start: the general loss before continuing, where neither rows of
-    0 tokens nor a column say it.
+    columns: names of columns, by the keys of `CONTINUAL_ALIASES`; those not given are recognised. params, tokens:
+    counts of all rows, where the table has no such column. general_start: the general loss before continuing, where
+    neither rows of 0 tokens nor a column say it.
     Raises MixoptError for tables that can't be read as such runs, naming line and column.
     """
     table = keeping([read_table(path, door="command")], list(where))[0]
-    found = {key: _column(table, key, (columns or {}).get(key)) for key in NAMES}
+    found = {key: recognised(table.columns, key, CONTINUAL_ALIASES) for key in CONTINUAL_ALIASES}
+    for key, chosen in (columns or {}).items():
+        if chosen is not None:
+            found[key] = checked(table.columns, chosen, setting=f"--{key.replace('_', '-')}", where=path)
     for key, what in NEEDED.items():
         if found[key] is None:
             raise MixoptError(
@@ -104,7 +94,7 @@ def read_continual(
             )
     sizes = _counts(table, found["params_column"], params)
     seen = _counts(table, found["tokens_column"], tokens, zero=True)
-    share, domain, general = (_values(table, found[key]) for key in NEEDED)
+    share, domain, general = (table.numbers(str(found[key])) for key in NEEDED)
     before = seen == 0
     _check_shares(table, str(found["share"]), share, before)
     _check_losses(table, [str(found[key]) for key in ("domain_loss", "general_loss")], [domain, general])
@@ -123,42 +113,20 @@ def read_continual(
         general=general[after],
         run=[runs[row] for row in after],
         starts=starts,
-        knows=frozenset(known),
+        known=frozenset(known),
         names=(str(found["domain_loss"]), str(found["general_loss"])),
-        notes=_notes(domain[after], general[after]),
+        warnings=_missing(domain[after], general[after]),
     )
-
-
-def _column(table: Table, key: str, given: str | None) -> str | None:
-    if given is not None:
-        if given not in table.columns:
-            raise MixoptError(
-                f"{table.path}: no column {given!r} (--{key.replace('_', '-')}): {did_you_mean(given, table.columns)}"
-            )
-        return given
-    lower = {column.lower(): column for column in reversed(table.columns)}
-    return next((lower[name] for name in NAMES[key] if name in lower), None)
 
 
 def _counts(table: Table, column: str | None, given: float | None, *, zero: bool = False) -> Floats:
     """A column of counts, which may be written 70M; without one the same number in all rows."""
     if column is None:
         return np.full(len(table), 1.0 if given is None else given)
-    values = []
-    for row, cell in enumerate(table.cells(column)):
-        value = None if is_empty(cell) else as_number(cell)
-        if value is None or not np.isfinite(value) or value < 0 or (value == 0 and not zero):
-            least = "0 or more" if zero else "above 0"
-            raise MixoptError(f"{table.at(row, column)}: write a count {least}, such as 70M or 1e9, in every row")
-        values.append(value)
-    return np.array(values)
+    return table.positive(column, zero=zero)
 
 
-def _values(table: Table, column: str | None) -> Floats:
-    return table.numbers(str(column))
-
-
-def _check_shares(table: Table, column: str, share: Floats, before: Any) -> None:
+def _check_shares(table: Table, column: str, share: Floats, before: NDArray[np.bool_]) -> None:
     wrong = ~before & ~((share >= 0) & (share <= 1))
     if wrong.any():
         row = int(wrong.argmax())
@@ -178,18 +146,18 @@ def _check_losses(table: Table, columns: Sequence[str], losses: Sequence[Floats]
 def _starts(
     table: Table,
     found: Mapping[str, str | None],
-    columns: tuple[Floats, Floats, Floats],
-    before: Any,
+    measured: tuple[Floats, Floats, Floats],
+    before: NDArray[np.bool_],
     general_start: float | None,
 ) -> dict[float, tuple[float, float]]:
     """By size the losses before continuing: rows of 0 tokens, else columns, else for the general one the option."""
-    sizes, domain, general = columns
+    sizes, domain, general = measured
     at_start = [np.where(before, values, np.nan) for values in (domain, general)]
-    said = [_values(table, found[key]) if found[key] else np.full(len(table), np.nan) for key in STARTS]
+    columns = [table.numbers(str(found[key])) if found[key] else np.full(len(table), np.nan) for key in STARTS]
     starts = {}
     for size in np.unique(sizes):
         rows = sizes == size
-        losses = [_first(own[rows], column[rows]) for own, column in zip(at_start, said, strict=True)]
+        losses = [_first(own[rows], column[rows]) for own, column in zip(at_start, columns, strict=True)]
         if general_start is not None:
             losses[1] = general_start
         starts[float(size)] = (losses[0], losses[1])
@@ -219,6 +187,7 @@ def _runs(table: Table, column: str | None, sizes: Floats, share: Floats) -> lis
     return ids if one_plan else [f"{name} {plan}" for name, plan in zip(ids, plans, strict=True)]
 
 
-def _notes(domain: Floats, general: Floats) -> tuple[str, ...]:
+def _missing(domain: Floats, general: Floats) -> tuple[Warning, ...]:
     missing = int((np.isnan(domain) | np.isnan(general)).sum())
-    return (f"{counted(missing, 'row')} of {len(domain)} lack one of the two losses.",) if missing else ()
+    text = f"{counted(missing, 'row')} of {len(domain)} lack one of the two losses."
+    return (Warning("missing-losses", text),) if missing else ()

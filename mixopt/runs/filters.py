@@ -1,4 +1,4 @@
-"""Which rows of a user's tables are the runs: conditions, last steps, and two files joined by a run's id."""
+"""Row filters of run tables: conditions, the last step of each run, and the join of two files by run id."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import as_number, comma_list, did_you_mean, is_empty, told_values
-from mixopt.runs.columns import about
+from mixopt.formatting import as_number, comma_list, is_empty, told_values
+from mixopt.runs.columns import checked, recognised
 from mixopt.runs.source import Door, Table, read_table, setting
 
 SAME = 1e-9  # relative; 122M and 122000000.0 are one number
@@ -115,10 +115,7 @@ def keeping(tables: list[Table], where: str | Sequence[str] | None) -> list[Tabl
         having = [table for table in tables if condition.column in table.columns]
         if not having:
             columns = list(dict.fromkeys(column for table in tables for column in table.columns))
-            raise MixoptError(
-                f"{tables[0].path}: no column {condition.column!r} ({tables[0].setting('where')}): "
-                + did_you_mean(condition.column, columns)
-            )
+            checked(columns, condition.column, setting=tables[0].setting("where"), where=tables[0].path)
         tables = [_matching(table, condition) if table in having else table for table in tables]
     return tables
 
@@ -155,11 +152,12 @@ def _equal(cell: object, value: str) -> bool:
 
 
 def _id_column(tables: Sequence[Table], on: str | None) -> str | None:
-    for table in tables:
-        if on is not None and on not in table.columns:
-            raise MixoptError(f"{table.path}: no column {on!r} (on): it has {comma_list(table.columns)}")
+    if on is not None:
+        for table in tables:
+            checked(table.columns, on, setting="on", where=table.path)
+        return on
     shared = [column for column in tables[0].columns if column in tables[-1].columns]
-    found = on or about(shared, "run_id")
+    found = recognised(shared, "run_id")
     if found is None and len(tables) == 2:
         raise MixoptError(
             f"{tables[0].path} and {tables[1].path} share no id column such as run or index: name it with "
@@ -182,7 +180,7 @@ def last_of_each(table: Table, columns: Sequence[str], step: str) -> list[int]:
 
 def step_column(table: Table) -> str | None:
     """The column that orders a run's rows: its step, or else its tokens."""
-    return about(table.columns, "step") or about(table.columns, "tokens")
+    return recognised(table.columns, "step") or recognised(table.columns, "tokens")
 
 
 def _last_steps(tables: Sequence[Table], key: str) -> list[Table]:
@@ -203,7 +201,7 @@ def _check_ids(table: Table, key: str) -> None:
                 f"{table.at(row, key)}: every run needs an id, or name another id column with {table.setting('on')}"
             )
         if run in seen:
-            steps = about(table.columns, "step") is not None
+            steps = recognised(table.columns, "step") is not None
             way_out = f"keep each run's last step with {table.setting('last_step')}" if steps else "keep one row a run"
             way_out += " (`mixopt scale` reads them all)" if steps and table.door == "command" else ""
             raise MixoptError(

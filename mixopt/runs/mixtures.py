@@ -11,7 +11,7 @@ import numpy as np
 
 from mixopt.errors import MixoptError
 from mixopt.formatting import comma_list
-from mixopt.runs.columns import Choice, about, loss_columns, weight_columns
+from mixopt.runs.columns import Choice, loss_columns, recognised, weight_columns
 from mixopt.runs.filters import keeping
 from mixopt.runs.read import SUM_TOLERANCE, read_shares
 from mixopt.runs.source import Door, Table, read_table
@@ -116,7 +116,7 @@ def read_mixtures(
     ordered = {column: name for name in domains for column, domain in columns.items() if domain == name}
     notes: list[str] = []
     shares = read_shares(table, ordered, renormalise=renormalise, tolerance=SUM_TOLERANCE, notes=notes)
-    key = about(table.columns, "run_id")
+    key = recognised(table.columns, "run_id")
     names = [f"{table.unit}{row}" for row in table.frame.index]
     return Mixtures(
         names if key is None else [str(cell) for cell in table.cells(key)],

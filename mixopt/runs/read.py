@@ -1,4 +1,4 @@
-"""Runs that somebody already has: a table, or a pair of them, checked and read into a run table.
+"""Reader of run tables: a file of finished runs, or a pair of mixtures and losses, checked and recognised.
 
 The pair (mixtures in one file, losses in the other, joined on a run's id) is how RegMix (arXiv:2407.01492)
 and olmix (arXiv:2602.12237) publish theirs.
@@ -6,7 +6,6 @@ and olmix (arXiv:2602.12237) publish theirs.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import as_number, comma_list, is_empty, parse_count, short, told_values
-from mixopt.runs.columns import NEITHER, Choice, about, loss_columns, weight_columns
+from mixopt.formatting import comma_list, is_empty, parse_count, short, told_values
+from mixopt.runs.columns import NEITHER, Choice, checked, loss_columns, recognised, weight_columns
 from mixopt.runs.filters import Source, last_of_each, open_runs, step_column
-from mixopt.runs.source import Door, Table, is_table
+from mixopt.runs.source import Door, Table, file_record, is_table
 from mixopt.runs.table import SAME_MIXTURE, RunTable
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ def read_runs(
 def _last_of_unnamed(source: Source, weights: Choice, settings: Mapping[str, str | float | None]) -> Source:
     """The last rows of runs that have no id: rows of one mixture, size and seed are one run along its training."""
     _, columns = _facts(source, settings)
-    step = about(source.mixtures.columns, "step") or columns.get("tokens") or step_column(source.mixtures)
+    step = recognised(source.mixtures.columns, "step") or columns.get("tokens") or step_column(source.mixtures)
     if step is None:
         table = source.mixtures
         raise MixoptError(f"{table.path}: {table.setting('last_step')} needs a step column or a tokens column")
@@ -132,7 +131,7 @@ def _facts(source: Source, settings: Mapping[str, str | float | None]) -> tuple[
             elif name in ("role", "reason"):
                 facts[name] = [None if is_empty(cell) else str(cell) for cell in table.cells(column)]
             elif name in ("params", "tokens"):
-                facts[name] = _counts(table, column)
+                facts[name] = table.counts(column)
             else:
                 facts[name] = table.numbers(column)
         elif name in settings:
@@ -141,19 +140,12 @@ def _facts(source: Source, settings: Mapping[str, str | float | None]) -> tuple[
 
 
 def _find(source: Source, name: str, setting: str | None) -> tuple[Table, str | None]:
-    for table in (source.mixtures, source.metrics):
-        column = about(table.columns, name) if setting is None else setting
-        if column in table.columns:
-            return table, column
+    tables = (source.mixtures, source.metrics)
     if setting is not None:
-        raise MixoptError(f"{source.mixtures.path}: no column {setting!r} ({name}): it has {comma_list(table.columns)}")
-    return source.mixtures, None
-
-
-def _counts(table: Table, column: str) -> Floats:
-    """A column of counts, which may be written as 70M or 20B."""
-    counts = [as_number(cell) for cell in table.cells(column)]
-    return table.numbers(column) if None in counts else np.array(counts, dtype=float)
+        both = list(dict.fromkeys(column for table in tables for column in table.columns))
+        checked(both, setting, setting=name, where=source.mixtures.path)
+    found = ((table, setting or recognised(table.columns, name)) for table in tables)
+    return next(((table, column) for table, column in found if column in table.columns), (source.mixtures, None))
 
 
 def _flags(table: Table, column: str) -> NDArray[np.bool_]:
@@ -423,12 +415,7 @@ class Reading:
 
     def record(self) -> dict[str, Any]:
         """The files with their hashes, and the options that were given, as JSON-able values."""
-        return {"files": [_file(path) for path in self.files], "options": self.options()}
-
-
-def _file(path: Path) -> dict[str, Any]:
-    content = path.read_bytes()
-    return {"name": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        return {"files": [file_record(path) for path in self.files], "options": self.options()}
 
 
 def choice(text: str | None) -> Choice:

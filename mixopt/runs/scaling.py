@@ -1,8 +1,7 @@
-""""""
+"""Runs of one mixture by size, tokens and unique tokens: the table that scaling and repetition laws are fitted to."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,25 +10,15 @@ from typing import Any
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import as_number, did_you_mean, is_empty
-from mixopt.runs.columns import ONE_LOSS
+from mixopt.formatting import did_you_mean, is_empty
+from mixopt.runs.columns import SCALING_ALIASES, checked, recognised
 from mixopt.runs.filters import keeping
-from mixopt.runs.source import Table, read_table
+from mixopt.runs.source import file_record, read_table
 
 Array = np.ndarray
 
 
-FEWEST = 6  # runs
-
-
-# What a column may be called, in lower case; the first that a table has is taken.
-NAMES = {
-    "params": ("params", "n_params", "parameters", "n", "n_nonemb", "model_size", "size"),
-    "tokens": ("tokens", "n_tokens", "train_tokens", "training_tokens", "d"),
-    "unique": ("unique", "unique_tokens", "n_unique", "u"),
-    "epochs": ("epochs", "epoch", "n_epochs"),
-    "loss": (*ONE_LOSS, "final_loss"),
-}
+MIN_RUNS = 6
 
 
 @dataclass(frozen=True)
@@ -63,11 +52,13 @@ def read_plan_runs(path: Path, *, columns: Mapping[str, str] | None = None, wher
     Raises MixoptError, naming file, line and column, for what can't be read.
     """
     (table,) = keeping([read_table(path, door="command")], list(where))
-    found = {key: column_of(table, key, (columns or {}).get(key)) for key in NAMES}
+    found = {key: recognised(table.columns, key, SCALING_ALIASES) for key in SCALING_ALIASES}
+    for key, chosen in (columns or {}).items():
+        found[key] = checked(table.columns, chosen, setting=f"`--columns {key}=`", where=path)
     for key in ("params", "tokens", "loss"):
         if found[key] is None:
             raise MixoptError(
-                f"{path}: no column for {key} (one of {', '.join(NAMES[key])}): name it with "
+                f"{path}: no column for {key} (one of {', '.join(SCALING_ALIASES[key])}): name it with "
                 f"`--columns {key}=...`; {did_you_mean(key, table.columns)}"
             )
     used = {key: column for key, column in found.items() if column is not None}
@@ -75,39 +66,16 @@ def read_plan_runs(path: Path, *, columns: Mapping[str, str] | None = None, wher
     notes = (
         [f"{len(table) - len(kept)} of {len(table)} rows have no loss and are out."] if len(kept) < len(table) else []
     )
-    values = {key: counts(table.rows(kept), column) for key, column in used.items()}
+    values = {key: table.rows(kept).positive(column) for key, column in used.items()}
     tokens = values["tokens"]
     if "unique" in values:
         unique = values["unique"]
     else:
         unique = tokens / np.maximum(values["epochs"], 1.0) if "epochs" in values else tokens
-    if len(tokens) < FEWEST:
-        raise MixoptError(f"{path}: {len(tokens)} runs: a law needs {FEWEST} or more")
+    if len(tokens) < MIN_RUNS:
+        raise MixoptError(f"{path}: {len(tokens)} runs: a law needs {MIN_RUNS} or more")
     repeats = bool((tokens > unique * (1 + 1e-6)).any())
-    content = path.read_bytes()
-    file = {"name": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     unique = np.minimum(tokens, unique)
-    return Runs(path.stem, values["params"], tokens, unique, values["loss"], repeats, tuple(notes), (file,))
-
-
-def column_of(table: Table, key: str, chosen: str | None) -> str | None:
-    """The column that holds it; None where there is none."""
-    if chosen is not None:
-        if chosen not in table.columns:
-            raise MixoptError(
-                f"{table.path}: no column {chosen!r} (`--columns {key}=`): {did_you_mean(chosen, table.columns)}"
-            )
-        return chosen
-    lower = {column.lower(): column for column in reversed(table.columns)}
-    return next((lower[name] for name in NAMES[key] if name in lower), None)
-
-
-def counts(table: Table, column: str) -> Array:
-    """A column as numbers above 0, (n_rows,). Raises MixoptError at the first cell that isn't one."""
-    values = [as_number(cell) for cell in table.cells(column)]
-    for row, value in enumerate(values):
-        if value is None or not 0 < value < np.inf:
-            raise MixoptError(
-                f"{table.at(row, column)} is not a number above 0: correct it, or leave it out with --where"
-            )
-    return np.array(values, dtype=float)
+    return Runs(
+        path.stem, values["params"], tokens, unique, values["loss"], repeats, tuple(notes), (file_record(path),)
+    )

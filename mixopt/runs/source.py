@@ -1,8 +1,9 @@
-"""A user's table as it was written: cells as text, each row with the line it stands on."""
+"""Tables of runs as they were written: cells as text, each row with the line it stands on."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import is_empty, to_float
+from mixopt.formatting import as_number, is_empty, to_float
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,7 @@ SWITCHES = frozenset({"renormalise", "last_step"})  # settings that are on or of
 
 
 def setting(name: str, door: Door, value: str = "") -> str:
-    """A setting as it is written at this door, for a message's way out."""
+    """A setting as it is written at this door, for messages that say how to fix it."""
     if door == "command":
         return f"`--{name.replace('_', '-')}{value and ' ' + value}`"
     value = value or ("true" if name in SWITCHES else "")
@@ -71,15 +72,38 @@ class Table:
     def numbers(self, column: str) -> Floats:
         """The column as floats, (n_rows,); NaN where empty. Raises MixoptError at the first cell that is no number."""
         values = [to_float(cell) for cell in self.cells(column)]
-        for row, value in enumerate(values):
-            if value is None:
-                raise MixoptError(f"{self.at(row, column)} is not a number: write one with a decimal point")
+        if None in values:
+            raise MixoptError(f"{self.at(values.index(None), column)} is not a number: write one with a decimal point")
         return np.array(values, dtype=float)
+
+    def counts(self, column: str) -> Floats:
+        """The column as floats, (n_rows,), of counts that may be written 70M or 20B; NaN where empty."""
+        values = [as_number(cell) for cell in self.cells(column)]
+        if None in values:
+            raise MixoptError(f"{self.at(values.index(None), column)} is not a count: write one such as 70M or 1e9")
+        return np.array(values, dtype=float)
+
+    def positive(self, column: str, *, zero: bool = False) -> Floats:
+        """Counts above 0, or from 0, in every row. Raises MixoptError at the first cell that has none."""
+        values = np.array([as_number(cell) for cell in self.cells(column)], dtype=float)
+        wrong = ~(np.isfinite(values) & ((values >= 0) if zero else (values > 0)))
+        if wrong.any():
+            raise MixoptError(
+                f"{self.at(int(wrong.argmax()), column)} is not a number {'from' if zero else 'above'} 0: write one "
+                f"such as 70M or 1e9, or leave the row out with {self.setting('where')}"
+            )
+        return values
 
     def is_numeric(self, column: str) -> bool:
         """Whether every cell that isn't empty is a number, and at least one is."""
         values = [to_float(cell) for cell in self.cells(column)]
         return None not in values and any(value is not None and not math.isnan(value) for value in values)
+
+
+def file_record(path: Path) -> dict[str, str | int]:
+    """A file's name, size and hash, as answers keep them."""
+    content = path.read_bytes()
+    return {"name": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def is_table(path: Path) -> bool:

@@ -89,7 +89,7 @@ def test_every_file_that_the_architecture_page_names_exists():
         ("regressors/laws/__init__.py", "LAWS"),
         ("regressors/registry.py", "PREDICTORS"),
         ("mixopt/study/kind.py", "KINDS"),
-        ("mixopt/runs/columns.py", "ABOUT"),
+        ("mixopt/runs/columns.py", "ALIASES"),
         ("mixopt/mixture/export.py", "FORMATS"),
     ],
 )
