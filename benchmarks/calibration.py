@@ -35,7 +35,7 @@ sys.path.insert(0, str(REPO))  # runs from a checkout that isn't installed
 
 from mixopt.mixture.fit import FOLDS, MANY, REHEARSALS, REHEARSALS_OF_MANY  # noqa: E402
 from regressors import DEFAULT, PREDICTORS, cross_validate, cv_plus  # noqa: E402
-from regressors.evaluation.cross_validation import assign_folds, near_groups, rehearse  # noqa: E402
+from regressors.evaluation.cross_validation import assign_folds, near_groups, repeated_holdout  # noqa: E402
 from regressors.evaluation.intervals import scaled_cv_plus  # noqa: E402
 from regressors.evaluation.optimism import expected_optimism  # noqa: E402
 
@@ -116,7 +116,7 @@ def judge(part: Part, values: Values) -> None:
     many = len(np.unique(groups)) > MANY
     held_out = cross_validate(make, part.W, part.Y, groups, folds=5 if many else FOLDS, seed=part.seed)
     rehearsals = REHEARSALS_OF_MANY if many else REHEARSALS
-    rehearsal = rehearse(make, part.W, part.Y, groups, rehearsals=rehearsals, seed=part.seed)
+    rehearsal = repeated_holdout(make, part.W, part.Y, groups, repeats=rehearsals, seed=part.seed)
     half = np.setdiff1d(np.arange(len(part.W)), rehearsal.rows[0])
     fitted, fitted_to_half = make().fit(part.W, part.Y), make().fit(part.W[half], part.Y[half])
     rng = np.random.default_rng([part.seed, 1])

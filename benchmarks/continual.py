@@ -38,8 +38,8 @@ REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # runs from a checkout that isn't installed
 
 from regressors.estimators.continual import ContinualRegressor  # noqa: E402
-from regressors.estimators.continual_base import Continued  # noqa: E402
-from regressors.estimators.continual_ensemble import ContinualBlend  # noqa: E402
+from regressors.estimators.continual_base import BaseContinualRegressor  # noqa: E402
+from regressors.estimators.continual_ensemble import ContinualEnsembleRegressor  # noqa: E402
 from regressors.evaluation.critical_share import least_share  # noqa: E402
 from regressors.evaluation.metrics import coverage  # noqa: E402
 from regressors.laws.continual import CRITICAL_SHARES  # noqa: E402
@@ -50,7 +50,7 @@ CUT, STEPS = 5_000, 10_000
 TOLERANCE = 0.03  # of the chemistry table's rule
 Row = tuple[str, str, str, float]
 
-METHODS: dict[str, Callable[[], Continued]] = {
+METHODS: dict[str, Callable[[], BaseContinualRegressor]] = {
     "d-cpt": lambda: ContinualRegressor("d-cpt"),
     "d-cpt carried": lambda: ContinualRegressor("d-cpt", carry=True),
     "shift": lambda: ContinualRegressor("shift"),
@@ -59,7 +59,7 @@ METHODS: dict[str, Callable[[], Continued]] = {
     "persistence": lambda: ContinualRegressor("persistence"),
     "interpolation": lambda: ContinualRegressor("interpolation"),
     "trend": lambda: ContinualRegressor("trend"),
-    "default": lambda: ContinualBlend(random_state=SEED),
+    "default": lambda: ContinualEnsembleRegressor(random_state=SEED),
 }
 
 
@@ -70,7 +70,7 @@ def pythia(data: Path, loss: str, share: str) -> tuple[np.ndarray, np.ndarray, n
     return X, table[loss].to_numpy(float), table["step"].to_numpy()
 
 
-def methods(name: str) -> Iterator[tuple[str, Callable[[], Continued]]]:
+def methods(name: str) -> Iterator[tuple[str, Callable[[], BaseContinualRegressor]]]:
     """Those that a loss has a use for: the forgetting law says what a general loss does."""
     return ((method, make) for method, make in METHODS.items() if method != "forgetting" or name == "pile")
 

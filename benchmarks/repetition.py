@@ -35,8 +35,9 @@ import numpy as np  # noqa: E402
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # runs from a checkout that isn't installed
 
-from regressors.estimators.repetition import RepetitionRegressor, configurations  # noqa: E402
+from regressors.estimators.repetition import RepetitionRegressor  # noqa: E402
 from regressors.estimators.scaling import ScalingRegressor  # noqa: E402
+from regressors.evaluation.cross_validation import configurations  # noqa: E402
 from regressors.laws.overfitting import FORMS  # noqa: E402
 from regressors.laws.presets import PRESETS  # noqa: E402
 from regressors.laws.repetition import REPETITION_LAWS, tied  # noqa: E402
@@ -74,18 +75,18 @@ def published(X: np.ndarray, y: np.ndarray) -> Predict:
 def two_stages(X: np.ndarray, y: np.ndarray, starts: int) -> ScalingRegressor:
     """The published procedure from the runs alone: alpha = beta, A, B and E from single epochs, then both R*."""
     fresh = X[:, 1] <= X[:, 2]
-    first = ScalingRegressor(tied(CHINCHILLA), starts=starts).fit(X[fresh, :2], y[fresh])
+    first = ScalingRegressor(tied(CHINCHILLA), n_starts=starts).fit(X[fresh, :2], y[fresh])
     frozen = {name: float(value[0]) for name, value in first.values_.items()}
-    return ScalingRegressor("data-constrained-tied", frozen=frozen, starts=starts).fit(X, y)
+    return ScalingRegressor("data-constrained-tied", frozen=frozen, n_starts=starts).fit(X, y)
 
 
 def chinchilla(X: np.ndarray, y: np.ndarray, starts: int) -> Predict:
-    model = ScalingRegressor("chinchilla", starts=starts).fit(X[:, :2], y)
+    model = ScalingRegressor("chinchilla", n_starts=starts).fit(X[:, :2], y)
     return lambda Z: model.predict(Z[:, :2])
 
 
 def law(name: str, starts: int, frozen: dict[str, float] | None = None) -> Fitter:
-    return lambda X, y: ScalingRegressor(name, frozen=frozen, starts=starts).fit(X, y).predict
+    return lambda X, y: ScalingRegressor(name, frozen=frozen, n_starts=starts).fit(X, y).predict
 
 
 def forms(*names: str) -> Fitter:
@@ -141,9 +142,9 @@ def intervals(X: np.ndarray, y: np.ndarray, starts: int, levels: tuple[float, ..
     """How sure the runs are of R*_D: by the published procedure, by ourselves, and with everything refitted."""
     laws = ("data-constrained", "data-decay", "overfit-decay")
     models = {
-        BOTH: ScalingRegressor("data-constrained", frozen=FROZEN, starts=starts).fit(X, y),
+        BOTH: ScalingRegressor("data-constrained", frozen=FROZEN, n_starts=starts).fit(X, y),
         "two stages": two_stages(X, y, starts),
-        **{name: ScalingRegressor(name, starts=starts).fit(X, y) for name in laws},
+        **{name: ScalingRegressor(name, n_starts=starts).fit(X, y) for name in laws},
     }
     for method, model in models.items():
         for level in levels:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from mixopt.mixture.leaderboard import leaderboard
     from mixopt.mixture.stored import StoredFit, load_fit
     from mixopt.mixture.table import fit_table
-    from mixopt.plan.questions import plan_epochs, plan_scale
+    from mixopt.plan.epochs import plan_epochs
+    from mixopt.plan.scale import plan_scale
     from mixopt.runs.continual import read_continual
     from mixopt.runs.read import read_runs
     from mixopt.runs.table import RunTable
@@ -30,45 +31,45 @@ if TYPE_CHECKING:
     from mixopt.study.pipeline import recommend_for as recommend
     from regressors import (
         PREDICTORS,
-        ContinualBlend,
+        ContinualEnsembleRegressor,
         ContinualRegressor,
         EffectiveDataRegressor,
-        Ensemble,
+        EnsembleRegressor,
         EpochLawRegressor,
-        GaussianProcess,
+        GaussianProcessRegressor,
         JointRegressor,
         LawRegressor,
         PoolRegressor,
-        RegMixLightGBM,
-        RegMixLinear,
+        RegMixLightGBMRegressor,
+        RegMixLinearRegressor,
         RepetitionRegressor,
-        ResidualProcess,
+        ResidualProcessRegressor,
         ScalingRegressor,
-        Scheffe,
+        ScheffeRegressor,
         cross_validate,
     )
 
 # Public names and where they live: `__all__` follows from it, and a test holds the imports above against it.
 HOMES = {
-    "ContinualBlend": "regressors",
+    "ContinualEnsembleRegressor": "regressors",
     "ContinualRegressor": "regressors",
     "CptQuestion": "mixopt.continual.question",
     "EffectiveDataRegressor": "regressors",
-    "Ensemble": "regressors",
+    "EnsembleRegressor": "regressors",
     "EpochLawRegressor": "regressors",
-    "GaussianProcess": "regressors",
+    "GaussianProcessRegressor": "regressors",
     "JointRegressor": "regressors",
     "LawRegressor": "regressors",
     "MixoptError": "mixopt.errors",
     "PREDICTORS": "regressors",
     "PoolRegressor": "regressors",
-    "RegMixLightGBM": "regressors",
-    "RegMixLinear": "regressors",
+    "RegMixLightGBMRegressor": "regressors",
+    "RegMixLinearRegressor": "regressors",
     "RepetitionRegressor": "regressors",
-    "ResidualProcess": "regressors",
+    "ResidualProcessRegressor": "regressors",
     "RunTable": "mixopt.runs.table",
     "ScalingRegressor": "regressors",
-    "Scheffe": "regressors",
+    "ScheffeRegressor": "regressors",
     "StoredFit": "mixopt.mixture.stored",
     "StoredScale": "mixopt.scaling.stored",
     "Study": "mixopt.mixture.config",
@@ -82,8 +83,8 @@ HOMES = {
     "load_scale": "mixopt.scaling.stored",
     "load_study": "mixopt.study.loading",
     "plan_cpt": "mixopt.continual.recommend",
-    "plan_epochs": "mixopt.plan.questions",
-    "plan_scale": "mixopt.plan.questions",
+    "plan_epochs": "mixopt.plan.epochs",
+    "plan_scale": "mixopt.plan.scale",
     "read_continual": "mixopt.runs.continual",
     "read_runs": "mixopt.runs.read",
     "recommend": "mixopt.study.pipeline",
@@ -94,6 +95,9 @@ __all__ = list(HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
+    from regressors import current_name
+
+    name = current_name(name)
     if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

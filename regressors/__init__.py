@@ -1,132 +1,125 @@
-"""Predictors of loss from data mixture: laws as data, one fit for all of them, scikit-learn estimators, metrics.
+"""Regressors of loss on data mixture, size and tokens: laws as data, one fit for all of them, held-out evaluation.
 
-Importing this package imports none of it: names below are looked up when they are first used.
+Names are looked up when they are first used, so importing this package loads none of it.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from regressors.registry import CUBIC, DEFAULT, EPOCH_AWARE, PREDICTORS, SEES_EPOCHS, SEES_POOLS, SIMPLICITY
-
 if TYPE_CHECKING:
     from regressors.estimators.continual import ContinualRegressor
-    from regressors.estimators.continual_ensemble import ContinualBlend
+    from regressors.estimators.continual_ensemble import ContinualEnsembleRegressor
     from regressors.estimators.effective_data import EffectiveDataRegressor
-    from regressors.estimators.ensemble import Ensemble, ResidualProcess
-    from regressors.estimators.gaussian_process import GaussianProcess
+    from regressors.estimators.ensemble import EnsembleRegressor, ResidualProcessRegressor
+    from regressors.estimators.gaussian_process import GaussianProcessRegressor
     from regressors.estimators.joint import JOINT_LAWS, AtScale, JointRegressor
     from regressors.estimators.law import EpochLawRegressor, LawRegressor
     from regressors.estimators.pool_aware import AtPools, PoolRegressor
-    from regressors.estimators.regmix import RegMixLightGBM, RegMixLinear
+    from regressors.estimators.regmix import RegMixLightGBMRegressor, RegMixLinearRegressor
     from regressors.estimators.repetition import RepetitionRegressor
-    from regressors.estimators.restore import ESTIMATORS, from_dict
     from regressors.estimators.scaling import ScalingRegressor
-    from regressors.estimators.scheffe import Scheffe
+    from regressors.estimators.scheffe import ScheffeRegressor
     from regressors.evaluation.critical_share import least_share
-    from regressors.evaluation.cross_validation import HeldOut, cross_validate
-    from regressors.evaluation.intervals import cv_plus
-    from regressors.evaluation.metrics import regret, rmse, spearman
+    from regressors.evaluation.cross_validation import HeldOut, cross_validate, near_groups
+    from regressors.evaluation.intervals import cv_plus, scaled_cv_plus
+    from regressors.evaluation.metrics import coverage, regret, rmse, spearman
+    from regressors.evaluation.model_selection import choose, nested
+    from regressors.evaluation.optimism import expected_optimism
     from regressors.law import Law, Param, Prior
     from regressors.laws import LAWS
     from regressors.laws.continual import CONTINUAL_LAWS, CRITICAL_SHARES
     from regressors.laws.presets import PRESETS, Preset
     from regressors.laws.repetition import REPETITION_LAWS
+    from regressors.registry import (
+        CUBIC,
+        DEFAULT,
+        EPOCH_AWARE,
+        ESTIMATORS,
+        PREDICTORS,
+        SEES_EPOCHS,
+        SEES_POOLS,
+        SIMPLICITY,
+        from_dict,
+    )
 
-_HOME = {
+# Public names and where they live: `__all__` follows from it, and a test holds the imports above against it.
+HOMES = {
     "AtPools": "estimators.pool_aware",
     "AtScale": "estimators.joint",
     "CONTINUAL_LAWS": "laws.continual",
     "CRITICAL_SHARES": "laws.continual",
-    "ContinualBlend": "estimators.continual_ensemble",
+    "CUBIC": "registry",
+    "ContinualEnsembleRegressor": "estimators.continual_ensemble",
     "ContinualRegressor": "estimators.continual",
-    "ESTIMATORS": "estimators.restore",
+    "DEFAULT": "registry",
+    "EPOCH_AWARE": "registry",
+    "ESTIMATORS": "registry",
     "EffectiveDataRegressor": "estimators.effective_data",
-    "Ensemble": "estimators.ensemble",
+    "EnsembleRegressor": "estimators.ensemble",
     "EpochLawRegressor": "estimators.law",
-    "GaussianProcess": "estimators.gaussian_process",
+    "GaussianProcessRegressor": "estimators.gaussian_process",
     "HeldOut": "evaluation.cross_validation",
     "JOINT_LAWS": "estimators.joint",
     "JointRegressor": "estimators.joint",
     "LAWS": "laws",
     "Law": "law",
     "LawRegressor": "estimators.law",
+    "PREDICTORS": "registry",
     "PRESETS": "laws.presets",
     "Param": "law",
     "PoolRegressor": "estimators.pool_aware",
     "Preset": "laws.presets",
     "Prior": "law",
     "REPETITION_LAWS": "laws.repetition",
-    "RegMixLightGBM": "estimators.regmix",
-    "RegMixLinear": "estimators.regmix",
+    "RegMixLightGBMRegressor": "estimators.regmix",
+    "RegMixLinearRegressor": "estimators.regmix",
     "RepetitionRegressor": "estimators.repetition",
-    "ResidualProcess": "estimators.ensemble",
+    "ResidualProcessRegressor": "estimators.ensemble",
+    "SEES_EPOCHS": "registry",
+    "SEES_POOLS": "registry",
+    "SIMPLICITY": "registry",
     "ScalingRegressor": "estimators.scaling",
-    "Scheffe": "estimators.scheffe",
+    "ScheffeRegressor": "estimators.scheffe",
     "choose": "evaluation.model_selection",
     "coverage": "evaluation.metrics",
     "cross_validate": "evaluation.cross_validation",
     "cv_plus": "evaluation.intervals",
     "expected_optimism": "evaluation.optimism",
-    "from_dict": "estimators.restore",
+    "from_dict": "registry",
     "least_share": "evaluation.critical_share",
     "near_groups": "evaluation.cross_validation",
     "nested": "evaluation.model_selection",
-    "ordered_splits": "evaluation.cross_validation",
     "regret": "evaluation.metrics",
     "rmse": "evaluation.metrics",
     "scaled_cv_plus": "evaluation.intervals",
     "spearman": "evaluation.metrics",
 }
+RENAMED = {  # names of one version ago
+    "ContinualBlend": "ContinualEnsembleRegressor",
+    "Ensemble": "EnsembleRegressor",
+    "GaussianProcess": "GaussianProcessRegressor",
+    "RegMixLightGBM": "RegMixLightGBMRegressor",
+    "RegMixLinear": "RegMixLinearRegressor",
+    "ResidualProcess": "ResidualProcessRegressor",
+    "Scheffe": "ScheffeRegressor",
+}
 
-__all__ = [
-    "CONTINUAL_LAWS",
-    "CRITICAL_SHARES",
-    "CUBIC",
-    "DEFAULT",
-    "EPOCH_AWARE",
-    "ESTIMATORS",
-    "JOINT_LAWS",
-    "LAWS",
-    "PREDICTORS",
-    "PRESETS",
-    "REPETITION_LAWS",
-    "SEES_EPOCHS",
-    "SEES_POOLS",
-    "SIMPLICITY",
-    "AtPools",
-    "AtScale",
-    "ContinualBlend",
-    "ContinualRegressor",
-    "EffectiveDataRegressor",
-    "Ensemble",
-    "EpochLawRegressor",
-    "GaussianProcess",
-    "HeldOut",
-    "JointRegressor",
-    "Law",
-    "LawRegressor",
-    "Param",
-    "PoolRegressor",
-    "Preset",
-    "Prior",
-    "RegMixLightGBM",
-    "RegMixLinear",
-    "RepetitionRegressor",
-    "ResidualProcess",
-    "ScalingRegressor",
-    "Scheffe",
-    "cross_validate",
-    "cv_plus",
-    "from_dict",
-    "least_share",
-    "regret",
-    "rmse",
-    "spearman",
-]
+__all__ = list(HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def current_name(name: str) -> str:
+    """A public name as it is now, with a warning to the caller's caller where it is the one of a version ago."""
+    if name not in RENAMED:
+        return name
+    from warnings import warn
+
+    warn(f"{name} is called {RENAMED[name]} now", DeprecationWarning, stacklevel=3)
+    return RENAMED[name]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    name = current_name(name)
+    if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)

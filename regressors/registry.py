@@ -1,94 +1,94 @@
-"""All predictors by name, and which of them are simpler. Importing this loads none of them."""
+"""Predictors and estimators by name. Their classes stand here as text, so importing this loads none of them."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 
-def _law(name: str, seed: int) -> Any:
-    from regressors.estimators.law import LawRegressor
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """An unfitted estimator as text and options: calling it with a seed imports its module and makes one."""
 
-    return LawRegressor(name, random_state=seed)
+    estimator: str  # "module:class"
+    options: Mapping[str, Any] = field(default_factory=dict)
 
-
-def _effective(seed: int) -> Any:
-    from regressors.estimators.effective_data import EffectiveDataRegressor
-
-    return EffectiveDataRegressor(random_state=seed)
-
-
-def _epoch_law(seed: int) -> Any:
-    from regressors.estimators.law import EpochLawRegressor
-
-    return EpochLawRegressor(random_state=seed)
+    def __call__(self, seed: int) -> Any:
+        made = load(self.estimator)(**self.options)
+        if "random_state" in made.get_params(deep=False):  # there is nothing random in least squares
+            made.set_params(random_state=seed)
+        return made
 
 
-def _lightgbm(seed: int) -> Any:
-    from regressors.estimators.regmix import RegMixLightGBM
-
-    return RegMixLightGBM(random_state=seed)
-
-
-def _linear(seed: int) -> Any:  # there's nothing random in least squares
-    from regressors.estimators.regmix import RegMixLinear
-
-    return RegMixLinear()
+def load(place: str) -> Any:
+    """What stands at "module:name"."""
+    module, name = place.split(":")
+    return getattr(import_module(module), name)
 
 
-def _scheffe(seed: int) -> Any:
-    from regressors.estimators.scheffe import Scheffe
-
-    return Scheffe(random_state=seed)
-
-
-def _gaussian_process(features: str, seed: int) -> Any:
-    from regressors.estimators.gaussian_process import GaussianProcess
-
-    return GaussianProcess(features, random_state=seed)
+def from_dict(stored: Mapping[str, Any]) -> Any:
+    """Rebuilds a fitted estimator from what its `to_dict` gave. Raises ValueError for an unknown or a broken one."""
+    name = stored.get("estimator")
+    if name not in ESTIMATORS:
+        raise ValueError(f"no estimator is called {name!r}: choose from {sorted(ESTIMATORS)}")
+    return load(ESTIMATORS[name]).from_dict(stored)
 
 
-def _law_and_process(seed: int) -> Any:
-    from regressors.estimators.ensemble import ResidualProcess
-
-    return ResidualProcess("effective-data", random_state=seed)
-
-
-def _ensemble(weights: str, seed: int) -> Any:
-    from regressors.estimators.ensemble import Ensemble
-
-    return Ensemble(("effective-data", "gp-log"), weights=weights, random_state=seed)
-
-
-def _pools(law: str, seed: int) -> Any:
-    from regressors.estimators.pool_aware import PoolRegressor
-
-    return PoolRegressor(law, random_state=seed)
-
+# The name in a stored fit -> the class that restores it. Names of stored fits outlive those of classes.
+ESTIMATORS: dict[str, str] = {
+    "AtPools": "regressors.estimators.pool_aware:AtPools",
+    "AtScale": "regressors.estimators.joint:AtScale",
+    "ContinualBlend": "regressors.estimators.continual_ensemble:ContinualEnsembleRegressor",
+    "ContinualRegressor": "regressors.estimators.continual:ContinualRegressor",
+    "EffectiveDataRegressor": "regressors.estimators.effective_data:EffectiveDataRegressor",
+    "Ensemble": "regressors.estimators.ensemble:EnsembleRegressor",
+    "EpochLawRegressor": "regressors.estimators.law:EpochLawRegressor",
+    "GaussianProcess": "regressors.estimators.gaussian_process:GaussianProcessRegressor",
+    "JointRegressor": "regressors.estimators.joint:JointRegressor",
+    "LawRegressor": "regressors.estimators.law:LawRegressor",
+    "PoolRegressor": "regressors.estimators.pool_aware:PoolRegressor",
+    "RegMixLightGBM": "regressors.estimators.regmix:RegMixLightGBMRegressor",
+    "RegMixLinear": "regressors.estimators.regmix:RegMixLinearRegressor",
+    "RepetitionRegressor": "regressors.estimators.repetition:RepetitionRegressor",
+    "ResidualProcess": "regressors.estimators.ensemble:ResidualProcessRegressor",
+    "Scheffe": "regressors.estimators.scheffe:ScheffeRegressor",
+}
 
 DEFAULT = "effective-data"  # what is used when nobody chooses
 EPOCH_AWARE = "effective-data-epochs"  # with its `unique` set, sees effective tokens; without, it is the default
 
+_EFFECTIVE = Predictor(ESTIMATORS["EffectiveDataRegressor"])
+
+
+def _law(name: str) -> Predictor:
+    return Predictor(ESTIMATORS["LawRegressor"], {"law": name})
+
+
+def _ensemble(weights: str) -> Predictor:
+    return Predictor(ESTIMATORS["Ensemble"], {"estimators": ("effective-data", "gp-log"), "weights": weights})
+
+
 # name -> factory(seed) of an unfitted estimator
-PREDICTORS: dict[str, Callable[[int], Any]] = {
-    "effective-data": _effective,
-    EPOCH_AWARE: _effective,
-    "epoch-aware": _epoch_law,
-    "exponential-mixing": partial(_law, "exponential-mixing"),
-    "log-linear": partial(_law, "log-linear"),
-    "bimix": partial(_law, "bimix"),
-    "autoscale": partial(_law, "autoscale"),
-    "additive-power": partial(_law, "additive-power"),
-    "additive-offset": partial(_law, "additive-offset"),
-    "additive-power-factor": partial(_law, "additive-power-factor"),
-    "additive-offset-factor": partial(_law, "additive-offset-factor"),
-    "scheffe": _scheffe,
-    "gp-log": partial(_gaussian_process, "log"),
-    "gp-sqrt": partial(_gaussian_process, "sqrt"),
-    "effective-data-gp": _law_and_process,
-    "ensemble": partial(_ensemble, "equal"),
-    "stacked": partial(_ensemble, "held-out"),  # as many times its members' cost as it has inner folds, and one more
-    "regmix-lightgbm": _lightgbm,
-    "regmix-linear": _linear,
+PREDICTORS: dict[str, Predictor] = {
+    "effective-data": _EFFECTIVE,
+    EPOCH_AWARE: _EFFECTIVE,
+    "epoch-aware": Predictor(ESTIMATORS["EpochLawRegressor"]),
+    "exponential-mixing": _law("exponential-mixing"),
+    "log-linear": _law("log-linear"),
+    "bimix": _law("bimix"),
+    "autoscale": _law("autoscale"),
+    "additive-power": _law("additive-power"),
+    "additive-offset": _law("additive-offset"),
+    "additive-power-factor": _law("additive-power-factor"),
+    "additive-offset-factor": _law("additive-offset-factor"),
+    "scheffe": Predictor(ESTIMATORS["Scheffe"]),
+    "gp-log": Predictor(ESTIMATORS["GaussianProcess"], {"features": "log"}),
+    "gp-sqrt": Predictor(ESTIMATORS["GaussianProcess"], {"features": "sqrt"}),
+    "effective-data-gp": Predictor(ESTIMATORS["ResidualProcess"], {"estimator": "effective-data"}),
+    "ensemble": _ensemble("equal"),
+    "stacked": _ensemble("held-out"),  # as many times its members' cost as it has inner folds, and one more
+    "regmix-lightgbm": Predictor(ESTIMATORS["RegMixLightGBM"]),
+    "regmix-linear": Predictor(ESTIMATORS["RegMixLinear"]),
 }
 
 # From the simplest to the most complex: by parameters a domain, laws before what follows no law. A rule that prefers
@@ -118,12 +118,12 @@ SIMPLICITY: tuple[str, ...] = (
 # Those whose fit grows with the cube of the runs: tried only on tables of moderate size unless somebody asks for them.
 CUBIC: tuple[str, ...] = ("gp-log", "gp-sqrt", "effective-data-gp", "ensemble", "stacked")
 
-# Those that are worth judging only where pools are known: they are told each domain's `unique` tokens.
+# Those that are worth judging only where pools are known: they are given each domain's `unique` tokens.
 SEES_EPOCHS: tuple[str, ...] = (EPOCH_AWARE, "epoch-aware")
 
-# The same for runs that tell their pools: factory(seed) of an unfitted estimator of [shares | unique shares], which
-# fits how fast repetition loses its worth. Its `at` gives a predictor of shares alone.
-SEES_POOLS: dict[str, Callable[[int], Any]] = {
-    EPOCH_AWARE: partial(_pools, "effective-data"),
-    "epoch-aware": partial(_pools, "epoch-aware"),
+# The same for runs with pools of their own: factory(seed) of an unfitted estimator of [shares | unique shares], which
+# fits how fast the value of repeated text decays. Its `at` gives a predictor of shares alone.
+SEES_POOLS: dict[str, Predictor] = {
+    EPOCH_AWARE: Predictor(ESTIMATORS["PoolRegressor"], {"law": "effective-data"}),
+    "epoch-aware": Predictor(ESTIMATORS["PoolRegressor"], {"law": "epoch-aware"}),
 }

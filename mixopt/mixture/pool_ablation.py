@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mixopt.runs.objective import Target
     from mixopt.runs.table import RunTable
-    from regressors.evaluation.cross_validation import Beside, HeldOut
+    from regressors.evaluation.cross_validation import Auxiliary, HeldOut
 
     Floats = NDArray[np.float64]
 
@@ -38,12 +38,12 @@ class Task:
 
     make: Callable[[], Any]
     X: Floats
-    beside: Beside | None
+    beside: Auxiliary | None
     sees_pools: bool
 
     def fit(self, Y: Floats) -> Any:
         """An estimator of all runs. Y (n_runs, n_texts): the judged runs' losses."""
-        X, Y = self.beside.with_others(self.X, Y, np.empty(0)) if self.beside else (self.X, Y)
+        X, Y = self.beside.added_to(self.X, Y, without=np.empty(0)) if self.beside else (self.X, Y)
         return self.make().fit(X, Y)
 
     def at(self, estimator: Any, unique: Floats | None) -> Any:
@@ -72,7 +72,7 @@ def task_of(
     beside, groups: runs of role "repetition" and their (n,) labels, as the ordinary runs' are.
     """
     from regressors import PREDICTORS, SEES_EPOCHS, SEES_POOLS
-    from regressors.evaluation.cross_validation import Beside
+    from regressors.evaluation.cross_validation import Auxiliary
 
     sees_pools = name in SEES_POOLS
     if name in SEES_EPOCHS and pool_shares(ordinary) is None:
@@ -81,7 +81,7 @@ def task_of(
     if beside is None or not len(beside.kept):
         near = None
     else:
-        near = Beside(features(beside, sees_pools), beside.losses, np.asarray(groups), fitted=sees_pools)
+        near = Auxiliary(features(beside, sees_pools), beside.losses, np.asarray(groups), fitted=sees_pools)
     return Task(lambda: factory(seed), features(ordinary, sees_pools), near, sees_pools)
 
 
@@ -107,7 +107,7 @@ def evidence(
     told: dict[str, Any] = {"aware": aware, "plain": plain, "runs": 0, "with": None, "without": None, "earned": None}
     told["why"] = "No run tells weight and repetition apart: all runs have the same pools."
     if len(beside.kept):
-        Y, guesses = beside.losses, [np.asarray(judged[name].beside) for name in (aware, plain)]
+        Y, guesses = beside.losses, [np.asarray(judged[name].auxiliary) for name in (aware, plain)]
     elif common_unique(ordinary) is None:
         Y, guesses = ordinary.losses, [judged[name].predicted for name in (aware, plain)]
     else:

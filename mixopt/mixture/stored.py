@@ -13,9 +13,9 @@ import numpy as np
 from mixopt.errors import MixoptError
 from mixopt.runs.mixtures import as_shares
 from mixopt.runs.objective import Target
-from mixopt.runs.stored import PROBES, SAME, Stored, numbers, plain, write_fit
+from mixopt.runs.stored import PROBES, SAME, Stored, numbers, write_fit
 from mixopt.search.simplex import distance_to_hull, nearest
-from mixopt.serialization import digest
+from mixopt.serialization import digest, nan_to_null
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,7 +45,7 @@ class StoredFit(Stored):
 
         Raises MixoptError for mixtures of other domains.
         """
-        return self.aim.of(self.losses(mixtures))
+        return self.objective.of(self.losses(mixtures))
 
     def losses(self, mixtures: Any) -> Floats:
         """Predicted loss on each of `texts`, (n, n_texts), nats/token."""
@@ -58,9 +58,9 @@ class StoredFit(Stored):
         """
         from regressors.evaluation.intervals import scaled_cv_plus
 
-        predicted = self.aim.of(self.held_out.predicted)
-        residual = self.aim.of(numbers(self.record["runs"]["losses"])) - predicted
-        at_new = self.aim.of(self.held_out.at(as_shares(mixtures, self.domains)))
+        predicted = self.objective.of(self.held_out.predicted)
+        residual = self.objective.of(numbers(self.record["runs"]["losses"])) - predicted
+        at_new = self.objective.of(self.held_out.at(as_shares(mixtures, self.domains)))
         return scaled_cv_plus(residual, predicted, self.held_out.fold, at_new, level)
 
     def nearest_run(self, mixtures: Any) -> tuple[list[str], Floats]:
@@ -106,15 +106,15 @@ def record_of(
         "folds": {
             "fold": held_out.fold.tolist(),
             "models": [one.to_dict() for one in held_out.estimators],
-            "rehearsal": held_out.rehearsal.to_dict() if held_out.rehearsal else None,
+            "rehearsal": held_out.repeated_holdout.to_dict() if held_out.repeated_holdout else None,
         },
         "runs": {
             "run_id": table.run_ids,
             "weights": table.weights.tolist(),
-            "losses": plain(table.losses),
-            "held_out": plain(held_out.predicted),
+            "losses": nan_to_null(table.losses),
+            "held_out": nan_to_null(held_out.predicted),
         },
-        "probes": {"weights": probes.tolist(), "losses": plain(fitted.estimator.predict(probes))},
+        "probes": {"weights": probes.tolist(), "losses": nan_to_null(fitted.estimator.predict(probes))},
     }
 
 
@@ -159,21 +159,21 @@ def load_fit(path: str | Path) -> StoredFit:
 def stored(record: Mapping[str, Any], *, where: str = "the fit") -> StoredFit:
     """A fit from its record. Raises MixoptError, naming `where` it is from, when it can't be restored."""
     from regressors import HeldOut, from_dict
-    from regressors.evaluation.cross_validation import Rehearsal
+    from regressors.evaluation.cross_validation import RepeatedHoldout
 
     weights, folds = record["target"]["weights"], record["folds"]
     try:
         estimator = from_dict(record["model"])
         models = [from_dict(model) for model in folds["models"]]
-        rehearsal = Rehearsal.from_dict(folds["rehearsal"]) if folds["rehearsal"] else None
+        rehearsal = RepeatedHoldout.from_dict(folds["rehearsal"]) if folds["rehearsal"] else None
         again = np.asarray(estimator.predict(np.array(record["probes"]["weights"])), dtype=float)
     except (KeyError, TypeError, ValueError) as error:
         raise MixoptError(f"{where}: {_written_by(record)} can't be restored ({error}): fit again") from None
     if not np.allclose(again, numbers(record["probes"]["losses"]), rtol=SAME, atol=0):
         raise MixoptError(f"{where}: {_written_by(record)} predicts otherwise in this version: fit again")
     held_out = HeldOut(numbers(record["runs"]["held_out"]), np.array(folds["fold"]), models, rehearsal)
-    aim = Target(weights, np.array([weights.get(text, 0.0) for text in record["texts"]]))
-    return StoredFit(record=record, estimator=estimator, held_out=held_out, aim=aim)
+    objective = Target(weights, np.array([weights.get(text, 0.0) for text in record["texts"]]))
+    return StoredFit(record=record, estimator=estimator, held_out=held_out, objective=objective)
 
 
 def _written_by(record: Mapping[str, Any]) -> str:

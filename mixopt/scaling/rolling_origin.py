@@ -1,4 +1,4 @@
-"""How well joint laws predict larger sizes and later checkpoints than they were fitted to: rolling origins."""
+"""Rolling-origin evaluation of joint laws: larger sizes and later checkpoints predicted from earlier ones."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixopt.formatting import counted
 from mixopt.runs.objective import Target
-from mixopt.runs.read import FEWEST_MIXTURES
+from mixopt.runs.read import MIN_MIXTURES
+from mixopt.scaling.results import LawScore, LawScores, OriginScore, RollingOrigin
+from mixopt.serialization import nan_to_null
 from mixopt.study.progress import Progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mixopt.runs.table import RunTable
-    from regressors.evaluation.rolling_origin import Origin
+    from regressors.evaluation.cross_validation import Split
 
     Floats = NDArray[np.float64]
 
 DEFAULT = "joint-effective-data"
 PERSISTENCE = "persistence"
-SIZES = 4  # held-out sizes at most, the largest ones
+MAX_SIZES = 4  # held-out sizes at most, the largest ones
 CUTS = (0.25, 0.5)  # shares of each size's most tokens: what lies beyond is predicted from what doesn't
 LAST = 0.98  # of a size's most tokens: the last checkpoints, some a step apart
 HELD = 0.8  # of the held-out losses lie in the range
@@ -50,7 +53,7 @@ class Judged:
     """Every law, and persistence, on every origin."""
 
     held: Mapping[str, Sequence[Held]]
-    origins: Sequence[Mapping[str, Any]]  # kind, fitted, predicted (rows), beyond (times), told
+    origins: Sequence[RollingOrigin]
     chosen: str
     why: str
 
@@ -60,11 +63,11 @@ class Judged:
 
     def _of(self, name: str, kind: str | None = None) -> list[Held]:
         pairs = zip(self.held.get(name, ()), self.origins, strict=False)
-        return [held for held, origin in pairs if kind in (None, origin["kind"])]
+        return [held for held, origin in pairs if kind in (None, origin.kind)]
 
     def beyond(self, kind: str) -> float:
         """How many times further than what was fitted a held-out scale lay at most; 0: none was held out."""
-        return max((origin["beyond"] for origin in self.origins if origin["kind"] == kind), default=0.0)
+        return max((origin.beyond for origin in self.origins if origin.kind == kind), default=0.0)
 
     @property
     def spread(self) -> float | None:
@@ -77,34 +80,23 @@ class Judged:
     def persistence_wins(self) -> bool:
         return bool(self.origins) and self.error(PERSISTENCE) < self.error(self.chosen)
 
-    def told(self) -> dict[str, Any]:
-        """JSON-able numbers and text; errors are shares of the loss."""
-        rows = []
+    def scores(self) -> LawScores:
+        """Every law's errors, and the choice, as the fit's file holds them."""
+        laws = []
         for name in self.held:
             all_of = self._of(name)
-            rows.append(
-                {
-                    "law": name,
-                    "error": _number(self.error(name)),
-                    "bias": _number(_mean([_mean(held.off) for held in all_of])),
-                    "spearman": _number(_mean([held.spearman for held in all_of])),
-                    "error_size": _number(self.error(name, "size")),
-                    "error_tokens": _number(self.error(name, "tokens")),
-                    "origins": [
-                        {"error": _number(h.error), "bias": _number(_mean(h.off)), "spearman": _number(h.spearman)}
-                        for h in all_of
-                    ],
-                }
+            score = LawScore(
+                law=name,
+                error=nan_to_null(self.error(name)),
+                bias=nan_to_null(_mean([_mean(held.off) for held in all_of])),
+                spearman=nan_to_null(_mean([held.spearman for held in all_of])),
+                error_size=nan_to_null(self.error(name, "size")),
+                error_tokens=nan_to_null(self.error(name, "tokens")),
+                origins=[OriginScore(*nan_to_null((h.error, _mean(h.off), h.spearman))) for h in all_of],
             )
-        rows.sort(key=lambda row: np.inf if row["error"] is None else row["error"])
-        return {
-            "laws": rows,
-            "origins": list(self.origins),
-            "chosen": self.chosen,
-            "why": self.why,
-            "spread": self.spread,
-            "spread_level": HELD,
-        }
+            laws.append(score)
+        laws.sort(key=lambda row: np.inf if row.error is None else row.error)
+        return LawScores(laws, list(self.origins), self.chosen, self.why, self.spread, HELD)
 
 
 def inputs(table: RunTable) -> Floats:
@@ -113,12 +105,12 @@ def inputs(table: RunTable) -> Floats:
     return np.column_stack([shares, table.numbers("params"), table.numbers("tokens")])
 
 
-def judge(table: RunTable, aim: Target, laws: Sequence[str], *, progress: Progress) -> Judged:
+def judge(table: RunTable, objective: Target, laws: Sequence[str], *, progress: Progress) -> Judged:
     """Fits every law to every origin's earlier rows and predicts the later ones; nothing is fitted to those."""
     from regressors.estimators.joint import JointRegressor
 
     X, Y = inputs(table), table.losses
-    measured = aim.of(Y)
+    measured = objective.of(Y)
     splits = rolling_origins(X[:, -2], X[:, -1], Y, table.groups)
     progress.stage("judge", total=len(laws) * len(splits))
     held: dict[str, list[Held]] = {name: [] for name in (*laws, PERSISTENCE)}
@@ -126,11 +118,11 @@ def judge(table: RunTable, aim: Target, laws: Sequence[str], *, progress: Progre
         for k, name in enumerate(laws):
             progress.update(i * len(laws) + k, f"{name}, split {i + 1} of {len(splits)}")
             joint = JointRegressor(name).fit(X[split.fitted], Y[split.fitted])
-            predicted = aim.of(joint.predict(X[split.predicted]))
+            predicted = objective.of(joint.predict(X[split.predicted]))
             held[name].append(held_out(split, predicted, measured, X, table.groups))
         predicted = persistence(split, measured, X, table.groups)
         held[PERSISTENCE].append(held_out(split, predicted, measured, X, table.groups))
-    progress.finish(f"{_counted(len(laws), 'joint law')}, {_counted(len(splits), 'split')} by size or tokens")
+    progress.finish(f"{counted(len(laws), 'joint law')}, {counted(len(splits), 'split')} by size or tokens")
     if not splits:
         return Judged(
             {}, [], DEFAULT if DEFAULT in laws else laws[0], "No scale could be held out: nothing was judged."
@@ -139,44 +131,37 @@ def judge(table: RunTable, aim: Target, laws: Sequence[str], *, progress: Progre
     return Judged(held, [described(split, X) for split in splits], chosen, why)
 
 
-def rolling_origins(params: Floats, tokens: Floats, Y: Floats, groups: NDArray[np.int64]) -> list[Origin]:
+def rolling_origins(params: Floats, tokens: Floats, Y: Floats, groups: NDArray[np.int64]) -> list[Split]:
     """By size: each of the largest sizes from all smaller ones. By tokens: what lies beyond CUTS of every size's most
     tokens from what doesn't, where three token counts stay. Origins without enough to fit are left out."""
-    from regressors.evaluation.rolling_origin import Origin, size_bins
+    from regressors.evaluation.cross_validation import by_length, by_size, size_bins
 
     size = size_bins(params)
-    found = [Origin("size", size < k, size == k) for k in range(max(1, size.max() - SIZES + 1), size.max() + 1)]
-    longest = np.array([tokens[size == k].max() for k in range(size.max() + 1)])[size]
-    seen = set()
-    for cut in CUTS:
-        early = tokens <= cut * longest
-        if len(np.unique(tokens[early])) >= 3 and early.tobytes() not in seen:
-            seen.add(early.tobytes())
-            found.append(Origin("tokens", early, ~early))
+    found = [*by_size(size, most=MAX_SIZES, smaller=1), *by_length(tokens, cuts=CUTS, within=size)]
     return [
         split
         for split in found
-        if len(np.unique(groups[split.fitted])) >= FEWEST_MIXTURES
+        if len(np.unique(groups[split.fitted])) >= MIN_MIXTURES
         and np.isfinite(Y[split.fitted]).any(axis=0).all()
         and np.isfinite(Y[split.predicted]).all(axis=1).any()
     ]
 
 
-def described(split: Origin, X: Floats) -> dict[str, Any]:
+def described(split: Split, X: Floats) -> RollingOrigin:
     """How many rows were fitted and predicted, and how far beyond the fitted the predicted ones lie."""
     counts = X[:, -2] if split.kind == "size" else X[:, -1]
     fitted, predicted = float(counts[split.fitted].max()), float(counts[split.predicted].max())
-    return {
-        "kind": split.kind,
-        "fitted": int(split.fitted.sum()),
-        "predicted": int(split.predicted.sum()),
-        "up_to": fitted,
-        "then": predicted,
-        "beyond": predicted / fitted,
-    }
+    return RollingOrigin(
+        kind=split.kind,
+        fitted=int(split.fitted.sum()),
+        predicted=int(split.predicted.sum()),
+        up_to=fitted,
+        then=predicted,
+        beyond=predicted / fitted,
+    )
 
 
-def persistence(split: Origin, measured: Floats, X: Floats, groups: NDArray[np.int64]) -> Floats:
+def persistence(split: Split, measured: Floats, X: Floats, groups: NDArray[np.int64]) -> Floats:
     """The loss of the same mixture at the largest size fitted that is no larger, at its nearest checkpoint."""
     rows = np.flatnonzero(split.predicted)
     usable = split.fitted & np.isfinite(measured)
@@ -189,7 +174,7 @@ def persistence(split: Origin, measured: Floats, X: Floats, groups: NDArray[np.i
     return out
 
 
-def held_out(split: Origin, predicted: Floats, measured: Floats, X: Floats, groups: NDArray[np.int64]) -> Held:
+def held_out(split: Split, predicted: Floats, measured: Floats, X: Floats, groups: NDArray[np.int64]) -> Held:
     """The errors of (n_predicted,) predicted target losses; the other arrays are of all rows."""
     from regressors.evaluation.metrics import spearman
 
@@ -200,7 +185,7 @@ def held_out(split: Origin, predicted: Floats, measured: Floats, X: Floats, grou
     for size in np.unique(X[split.predicted, -2]):
         there = X[split.predicted, -2] == size
         last = there & (tokens >= LAST * tokens[there].max()) & np.isfinite(off)
-        if len(np.unique(group[last])) >= FEWEST_MIXTURES:
+        if len(np.unique(group[last])) >= MIN_MIXTURES:
             ranks.append(spearman(predicted[last], truth[last]))
     return Held(off, by_mixture, _mean(ranks))
 
@@ -212,10 +197,10 @@ def choose(held: Mapping[str, Sequence[Held]]) -> tuple[str, str]:
     if best == DEFAULT or DEFAULT not in held:
         return best, f"{best} has the lowest error." if len(held) > 1 else ""
     more, standard_error = errors[DEFAULT] - errors[best], paired_error(held[DEFAULT], held[best])
-    told = f"{best} is lower by {100 * more:.2f} ± {100 * standard_error:.2f} points"
+    lower = f"{best} is lower by {100 * more:.2f} ± {100 * standard_error:.2f} points"
     if more <= standard_error:
-        return DEFAULT, f"{told}, within one standard error, so the default is kept."
-    return best, f"{told} than the default, {DEFAULT}."
+        return DEFAULT, f"{lower}, within one standard error, so the default is kept."
+    return best, f"{lower} than the default, {DEFAULT}."
 
 
 def paired_error(a: Sequence[Held], b: Sequence[Held]) -> float:
@@ -230,10 +215,6 @@ def paired_error(a: Sequence[Held], b: Sequence[Held]) -> float:
     return float(max(within, between))
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 def _quantile(off: Floats) -> float:
     known = np.abs(off[np.isfinite(off)])
     return float(np.quantile(known, HELD)) if len(known) else np.nan
@@ -244,7 +225,3 @@ def _mean(values: Any) -> float:
     values = np.asarray(values, dtype=float)
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else np.nan
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

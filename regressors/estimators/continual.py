@@ -1,6 +1,6 @@
 """One loss of continued pretraining against model size, tokens and a share, as scikit-learn estimators.
 
-What a planner may rely on, for `ContinualRegressor` here and `ContinualBlend`, the default, in `continual_blend`:
+What a planner may rely on, for `ContinualRegressor` here and `ContinualEnsembleRegressor`, the default:
 
 - X is (n, 3): parameters; training tokens since the checkpoint that is continued; r, the share of those tokens from the
   loss's own side (the domain's share for a domain loss, the general share 1 - r_d for the general loss). y is (n,)
@@ -8,15 +8,15 @@ What a planner may rely on, for `ContinualRegressor` here and `ContinualBlend`, 
   makes them comparable.
 - Rows with 0 tokens hold the loss before continuing, one a size or more; their share may be nan. They are no rows of
   D-CPT, which is infinite there; laws that begin at the start need them. `start_at(params)` gives them back.
-- `predict(X)` (n_points,) nats/token; at 0 tokens the start. `draws(X, n)` (n, n_points): one row is one world that the
-  runs don't rule out, at all points, so any function of predictions (a crossing, an optimum, a front) has an interval
-  from its values over rows. Give two losses' estimators seeds of their own.
+- `predict(X)` (n_points,) nats/token; at 0 tokens the start. `draws(X, n)` (n, n_points): one row is one bootstrap draw
+  at all points, so any function of predictions (a crossing, an optimum, a front) has an interval from its values over
+  rows. Give two losses' estimators seeds of their own.
 - What all runs have in common, one size or one token count, can't be moved: `predict` refuses other values, and
   `cautions_` says so, as it says where the loss rises with its own share.
 - `outside(X)` (n_points,) bool: outside what was trained. `to_dict`, `from_dict`: JSON, the runs included, so that a
   stored fit can still draw.
 
-`regressors.replay` reads shares off such predictions: the replay that costs nothing, and repeated text's worth.
+`regressors.evaluation.critical_share` reads shares off such predictions: the replay that costs nothing.
 """
 
 from collections.abc import Mapping
@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from regressors.estimators.continual_base import Continued
+from regressors.estimators.continual_base import BaseContinualRegressor
 from regressors.estimators.continual_baselines import interpolation, persistence
 from regressors.evaluation.critical_share import falls_with_share
-from regressors.fitting.inference import Questions
+from regressors.fitting.inference import InferenceMixin
 from regressors.fitting.levenberg_marquardt import descend
 from regressors.fitting.posterior import Criterion
 from regressors.fitting.solve import Fit, in_units, pose, solve
@@ -37,7 +37,7 @@ from regressors.laws.continual import CONTINUAL_LAWS, DCPT, INPUTS
 
 BASELINES = ("persistence", "interpolation", "trend")
 FIT_NUMBERS = ("noise", "objective", "used", "agreeing", "converged")
-ENOUGH = 1e-3  # of the objective: a draw's refit needs no more digits than that
+TOLERANCE = 1e-3  # of the objective: a draw's refit needs no more digits than that
 
 
 def early_signs(tokens: Array, loss: Array) -> tuple[float, float]:
@@ -54,28 +54,30 @@ def early_signs(tokens: Array, loss: Array) -> tuple[float, float]:
     return float(loss[0]), float(max(fall, 1e-3 * loss[0]))
 
 
-class ContinualRegressor(Questions, Continued):
+class ContinualRegressor(InferenceMixin, BaseContinualRegressor):
     """One law of continued pretraining, or a baseline, fitted to one loss.
 
     law: a name in `CONTINUAL_LAWS`, a Law of params, tokens, r (and start, the loss before continuing), or a baseline:
     "persistence", the last loss seen at the nearest trained size and share; "interpolation" in ln tokens and between
     shares, held after the last checkpoint; "trend", the same with the last checkpoints' line in ln tokens going on.
     carry: what the law misses at the trained runs, interpolated between them and held outside, is added: predictions at
-    the fitted rows are then the measured losses. starts: how many starts the fit gets. huber: residuals beyond so many
-    noise levels count linearly. random_state: draws the starts after the first.
+    the fitted rows are then the measured losses. n_starts: how many starts the fit gets. huber: residuals beyond so
+    many noise levels count linearly. random_state: draws the starts after the first.
     After fit: values_ {parameter: number} as the law's source writes them, noise_ nats/token, start_, cautions_; the
-    fit's own questions (`identify`, `profile`, `bootstrap`) are those of every law.
+    fit's inference (`identify`, `profile`, `bootstrap`) is that of every law.
     """
 
-    def __init__(self, law="d-cpt", *, carry=False, starts=2, huber=2.0, random_state=0):
+    known_laws = CONTINUAL_LAWS
+
+    def __init__(self, law="d-cpt", *, carry=False, n_starts=2, huber=2.0, random_state=0):
         self.law = law
         self.carry = carry
-        self.starts = starts
+        self.n_starts = n_starts
         self.huber = huber  # in noise levels
         self.random_state = random_state
 
     def _learn(self) -> None:
-        law = self._law()
+        law = self._fitted_law()
         if law is None:
             return
         if self.carry and law.inputs[3:] not in ((), ("start",)):
@@ -84,7 +86,7 @@ class ContinualRegressor(Questions, Continued):
             law, self._inputs(self.X_), self.y_[:, None], criterion=Criterion(huber=self.huber)
         )
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
-        self._found = solve(self._posterior, self.units_, starts=self.starts, rng=rng)
+        self._found = solve(self._posterior, self.units_, n_starts=self.n_starts, rng=rng)
         self._tell(law)
 
     def _tell(self, law: Law) -> None:
@@ -94,7 +96,7 @@ class ContinualRegressor(Questions, Continued):
         self.noise_ = float(self._found.noise[0])
 
     def _predicted(self, X: Array) -> Array:
-        law = self._law()
+        law = self._fitted_law()
         if law is None:
             return self._read(X) @ self.y_
         out = self._found.predict(law, self._inputs(X))[:, 0]
@@ -104,7 +106,7 @@ class ContinualRegressor(Questions, Continued):
         return out
 
     def _refitted(self, Y: Array, X: Array) -> Array:
-        law = self._law()
+        law = self._fitted_law()
         if law is None:
             return self._read(X) @ Y
         values = self._values_of(law, Y)
@@ -120,7 +122,7 @@ class ContinualRegressor(Questions, Continued):
         every = np.arange(Y.shape[1])
         own = {name: np.repeat(value, len(every), axis=0) for name, value in self._found.values.items()}
         posterior.noise = np.repeat(self._found.noise, len(every))
-        z = descend(posterior, posterior.space.z_of(own, every), every, tolerance=ENOUGH).z
+        z = descend(posterior, posterior.space.z_of(own, every), every, tolerance=TOLERANCE).z
         return posterior.space.values(z, every)
 
     def _read(self, X: Array) -> Array:
@@ -130,7 +132,7 @@ class ContinualRegressor(Questions, Continued):
         return interpolation(self.X_, X, trend=self.law == "trend")
 
     def _smooth(self) -> tuple[Array, float]:
-        if self._law() is None:
+        if self._fitted_law() is None:
             return ContinualRegressor(DCPT.name).fit(self.X_, self.y_)._smooth()
         law = self._posterior.law
         return self._found.predict(law, self._inputs(self.X_))[:, 0], float(self._found.used[0])
@@ -140,7 +142,7 @@ class ContinualRegressor(Questions, Continued):
 
     def law_cautions(self) -> list[str]:
         """What the fitted law itself, without what `carry` adds, says that no such loss should."""
-        law = self._law()
+        law = self._fitted_law()
         if law is None:
             return []
 
@@ -151,12 +153,12 @@ class ContinualRegressor(Questions, Continued):
         return [] if slope.falls else [slope.sentence()]
 
     def _columns(self) -> tuple[str, ...]:
-        law = self._law()
+        law = self._fitted_law()
         return INPUTS if law is None else tuple(name for name in law.inputs if name != "start")
 
     def _inputs(self, X: Array) -> dict[str, Array]:
         """What the law is given at X (n, n_columns)."""
-        law = self._law()
+        law = self._fitted_law()
         given = dict(zip(self._columns(), X.T, strict=True))
         if law is not None and "start" in law.inputs:
             given["start"] = self.start_at(X[:, 0])
@@ -166,33 +168,20 @@ class ContinualRegressor(Questions, Continued):
                 )
         return given
 
-    def _law(self) -> Law | None:
+    def _fitted_law(self) -> Law | None:
         """The law, None for a baseline."""
-        if isinstance(self.law, Law):
-            return self.law
-        if self.law in BASELINES:
+        if isinstance(self.law, str) and self.law in BASELINES:
             return None
-        if self.law not in CONTINUAL_LAWS:
-            raise ValueError(f"no law is called {self.law!r}: choose from {sorted([*CONTINUAL_LAWS, *BASELINES])}")
-        return CONTINUAL_LAWS[self.law]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fitted estimator and its runs as JSON-able numbers and text; its law must be a known one, by name."""
-        law = self._law()
-        if law is not None and CONTINUAL_LAWS.get(law.name) is not law:
-            raise ValueError(f"only laws of CONTINUAL_LAWS can be stored, {law.name!r} is another: its formula is code")
-        out = super().to_dict()
-        out["options"]["law"] = self.law if law is None else law.name
-        return out
+        return self._law()
 
     def _learned(self) -> dict[str, Any]:
-        if self._law() is None:
+        if self._fitted_law() is None:
             return {}
         numbers = {name: getattr(self._found, name).tolist() for name in FIT_NUMBERS}
         return {"values": {name: value.tolist() for name, value in self._found.values.items()}, **numbers}
 
     def _restore(self, learned: Mapping[str, Any]) -> None:
-        law = self._law()
+        law = self._fitted_law()
         if law is None:
             return
         self._posterior, self.units_ = pose(

@@ -1,23 +1,23 @@
-"""What estimators of continued pretraining have in common; what a planner may rely on stands in `continual`."""
+"""Base class of estimators of continued pretraining; what a planner may rely on stands in `continual`."""
 
 from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from regressors.estimators.base import plain_seed
+from regressors.estimators.base import BaseRegressor
 from regressors.law import Array
 from regressors.laws.continual import INPUTS
 
-SAME = 0.01  # relative: sizes or token counts this close are one
+TOLERANCE = 0.01  # relative: sizes or token counts this close are one
 
 
-class Continued(RegressorMixin, BaseEstimator):
-    """What estimators of continued pretraining have in common: checked runs, starts, what can't be moved, draws."""
+class BaseContinualRegressor(BaseRegressor):
+    """Base of estimators of continued pretraining: checked runs, starting losses, inputs that all runs share, draws."""
 
+    stored_keys = frozenset({"options", "X", "y", "start", "cautions", "learned"})
     X_: Array  # (n_rows, 3) the fitted rows, those with tokens
     y_: Array  # (n_rows,) their losses, nats/token
     start_: dict[float, float]  # size -> loss before continuing, nats/token
@@ -60,9 +60,9 @@ class Continued(RegressorMixin, BaseEstimator):
         return out
 
     def draws(self, X: Array, n: int = 200, *, random_state: int | np.random.RandomState | None = None) -> Array:
-        """Losses in n worlds that the runs don't rule out, (n, n_points), around `predict`. Raises as `predict`.
+        """Bootstrap draws of losses, (n, n_points), around `predict`. Raises as `predict`.
 
-        Each world's runs are the fitted ones with their residuals drawn again, by a factor a run and one a row: the
+        Each draw's runs are the fitted ones with their residuals drawn again, by a factor a run and one a row: the
         checkpoints of a run err alike, in part (wild bootstrap, Wu 1986). With 5 shares there are too few runs to draw
         whole runs.
         """
@@ -91,8 +91,8 @@ class Continued(RegressorMixin, BaseEstimator):
     def outside(self, X: Array) -> Array:
         """Which points lie outside the trained ranges of size, tokens or share, (n_points,) bool."""
         X = self._checked(X)[:, :3]
-        below = self.X_[:, :3].min(axis=0) * (1 - SAME) - X
-        above = X - self.X_[:, :3].max(axis=0) * (1 + SAME)
+        below = self.X_[:, :3].min(axis=0) * (1 - TOLERANCE) - X
+        above = X - self.X_[:, :3].max(axis=0) * (1 + TOLERANCE)
         return ((below > 0) | (above > 0)).any(axis=1)
 
     def _columns(self) -> tuple[str, ...]:
@@ -102,7 +102,10 @@ class Continued(RegressorMixin, BaseEstimator):
         raise NotImplementedError
 
     def _cautions(self) -> list[str]:
-        return held_cautions(self.X_)
+        return [
+            f"all runs have {value:.4g} {COUNTS[k]}: what others do isn't known, and predictions for them are refused"
+            for k, value in held(self.X_).items()
+        ]
 
     def _predicted(self, X: Array) -> Array:
         """(n_points,) at X with tokens above 0."""
@@ -112,7 +115,7 @@ class Continued(RegressorMixin, BaseEstimator):
         """What fits to each column of Y (n_rows, m) in place of y_ predict at X (n_points, 3): (n_points, m)."""
         raise NotImplementedError
 
-    def _worlds(self, n: int, rng: np.random.Generator) -> Array:
+    def _bootstrap_losses(self, n: int, rng: np.random.Generator) -> Array:
         """Losses of the fitted rows, (n_rows, 1 + n): a smooth curve, and n times with residuals drawn again."""
         smooth, used = self._smooth()
         residual = (self.y_ - smooth) * np.sqrt(len(smooth) / max(len(smooth) - used, 1.0))
@@ -127,7 +130,7 @@ class Continued(RegressorMixin, BaseEstimator):
 
     def _drawn(self, X: Array, n: int, rng: np.random.Generator) -> Array:
         """What draws add to predictions, (n, n_points)."""
-        again = self._refitted(self._worlds(n, rng), X)
+        again = self._refitted(self._bootstrap_losses(n, rng), X)
         return (again[:, 1:] - again[:, [0]]).T
 
     def _checked(self, X: Array) -> Array:
@@ -149,9 +152,9 @@ class Continued(RegressorMixin, BaseEstimator):
         X = X.copy()
         for k, value in held(self.X_).items():
             rows = X[:, 1] > 0 if k == 1 else np.full(len(X), True)
-            if (np.abs(X[rows, k] / value - 1) > SAME).any():
+            if (np.abs(X[rows, k] / value - 1) > TOLERANCE).any():
                 raise ValueError(
-                    f"all runs have {value:.4g} {WORDS[k]}: what another number does can't be known from them; "
+                    f"all runs have {value:.4g} {COUNTS[k]}: what another number does can't be known from them; "
                     f"ask for {value:.4g} or train a second one"
                 )
             X[rows, k] = value
@@ -160,12 +163,9 @@ class Continued(RegressorMixin, BaseEstimator):
     def to_dict(self) -> dict[str, Any]:
         """The fitted estimator and the runs it was fitted to, as JSON-able numbers and text."""
         check_is_fitted(self, "X_")
-        options = self.get_params(deep=False)
-        if "random_state" in options:
-            options["random_state"] = plain_seed(options["random_state"])
         return {
-            "estimator": type(self).__name__,
-            "options": options,
+            "estimator": self.stored_name,
+            "options": self._stored_options(),
             "X": self.X_.tolist(),
             "y": self.y_.tolist(),
             "start": [[size, loss] for size, loss in self.start_.items()],
@@ -175,13 +175,8 @@ class Continued(RegressorMixin, BaseEstimator):
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """Rebuilds what `to_dict` gave. Raises ValueError for another estimator's numbers, or where some lack."""
-        name = stored.get("estimator")
-        if name != cls.__name__:
-            raise ValueError(f"these are numbers of a {name}, not of a {cls.__name__}")
-        if missing := {"options", "X", "y", "start", "cautions", "learned"} - stored.keys():
-            raise ValueError(f"a stored {name} lacks {sorted(missing)}: fit it again")
-        self = cls(**stored["options"])
+        """Rebuilds what `to_dict` gave. Raises ValueError for other or incomplete numbers."""
+        self = cls._from_options(stored)
         self.X_, self.y_ = np.array(stored["X"], dtype=float), np.array(stored["y"], dtype=float)
         self.start_ = {float(size): float(loss) for size, loss in stored["start"]}
         self.cautions_ = tuple(stored["cautions"])
@@ -195,17 +190,10 @@ class Continued(RegressorMixin, BaseEstimator):
         raise NotImplementedError
 
 
-WORDS = {0: "parameters", 1: "tokens"}
+COUNTS = {0: "parameters", 1: "tokens"}  # columns of X
 
 
 def held(X: Array) -> dict[int, float]:
     """Columns of sizes and tokens that are the same in all rows, and their values."""
-    same = {k: X[:, k].max() / X[:, k].min() - 1 <= SAME for k in WORDS}
-    return {k: float(np.exp(np.log(X[:, k]).mean())) for k in WORDS if same[k]}
-
-
-def held_cautions(X: Array) -> list[str]:
-    return [
-        f"all runs have {value:.4g} {WORDS[k]}: what others do isn't known, and predictions for them are refused"
-        for k, value in held(X).items()
-    ]
+    same = {k: X[:, k].max() / X[:, k].min() - 1 <= TOLERANCE for k in COUNTS}
+    return {k: float(np.exp(np.log(X[:, k]).mean())) for k in COUNTS if same[k]}

@@ -1,13 +1,13 @@
-"""The default predictor of continued pretraining: laws and curves, weighted by what each predicts without seeing it."""
+"""The default predictor of continued pretraining: laws and interpolation, weighted by their held-out errors."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from regressors.estimators.continual import BASELINES, ContinualRegressor
-from regressors.estimators.continual_base import Continued
+from regressors.estimators.continual_base import BaseContinualRegressor
+from regressors.evaluation.cross_validation import Split, by_length, by_share, by_size
 from regressors.law import Array
 
 MEMBERS = ("d-cpt", "shift", "interpolation")
@@ -16,70 +16,53 @@ ORIGINS = (0.4, 0.6, 0.8)  # of the most tokens: what came later is predicted fr
 AHEAD = 2.0  # times the tokens fitted: how far ahead predictions are judged
 
 
-@dataclass(frozen=True)
-class Split:
-    """Rows to fit and rows to predict, (n_rows,) bool each."""
-
-    kind: str  # "share", "tokens" or "size": what the predicted rows have that the fitted ones don't
-    fitted: Array
-    predicted: Array
-
-    def beyond(self, X: Array) -> Array:
-        """How far the predicted rows lie outside what was fitted, (n_predicted,): shares 1 outside and 0 within, tokens
-        in doublings, sizes 1."""
-        known, asked = X[self.fitted], X[self.predicted]
-        if self.kind == "tokens":
-            return np.log2(asked[:, 1] / known[:, 1].max())
-        if self.kind == "share":
-            return ((asked[:, 2] < known[:, 2].min()) | (asked[:, 2] > known[:, 2].max())).astype(float)
-        return np.ones(len(asked))
+def splits_of(X: Array) -> list[Split]:
+    """Each share left out; later tokens; the largest size: each where enough others stay."""
+    later = by_length(X[:, 1], cuts=ORIGINS, counts=2, ahead=AHEAD)
+    return [*by_share(X[:, 2]), *later, *by_size(X[:, 0])]
 
 
-def splits(X: Array) -> Iterator[Split]:
-    """Each share left out, where two others stay; later tokens, where two token counts stay; the largest size, where
-    two smaller ones stay."""
-    shares, tokens, sizes = np.unique(X[:, 2]), np.unique(X[:, 1]), np.unique(X[:, 0])
-    for share in shares if len(shares) > 2 else ():
-        out = X[:, 2] == share
-        yield Split("share", ~out, out)
-    last = {float(tokens[tokens <= part * tokens[-1]].max(initial=0.0)) for part in ORIGINS}
-    for most in sorted(last):
-        later = (X[:, 1] > most) & (X[:, 1] <= AHEAD * most * (1 + 1e-9))
-        fitted = X[:, 1] <= most
-        if later.any() and len(np.unique(X[fitted, 1])) > 1:
-            yield Split("tokens", fitted, later)
-    if len(sizes) > 2:
-        out = X[:, 0] == sizes[-1]
-        yield Split("size", ~out, out)
+def extrapolation(split: Split, X: Array) -> Array:
+    """How far the predicted rows lie outside what was fitted, (n_predicted,): shares 1 outside and 0 within, tokens in
+    doublings, sizes 1."""
+    fitted, predicted = X[split.fitted], X[split.predicted]
+    if split.kind == "tokens":
+        return np.log2(predicted[:, 1] / fitted[:, 1].max())
+    if split.kind == "share":
+        share = predicted[:, 2]
+        return ((share < fitted[:, 2].min()) | (share > fitted[:, 2].max())).astype(float)
+    return np.ones(len(predicted))
 
 
-class ContinualBlend(Continued):
+class ContinualEnsembleRegressor(BaseContinualRegressor):
     """The default: measured curves that laws carry on between and beyond the trained shares, sizes and tokens.
 
     The mean of D-CPT and the shift law, both with what they miss at the trained runs carried on (`carry`), and of
     interpolation, which after the last checkpoint is persistence; weighted by held-out errors: shares left out, later
     checkpoints predicted from earlier ones, and the largest of three sizes or more. What predicts worse counts less,
     and at a trained run the prediction is what was measured. Without a loss before continuing the shift law stays out.
-    Where runs allow no such test, all weigh the same. starts: of each fit; random_state draws those after the first.
+    Where runs allow no such test, all weigh the same. n_starts: of each fit; random_state draws those after the first.
     After fit: weights_ {member: share of the mean}, heldout_ {"share", "tokens" or "size": {member: mean absolute
     error, nats/token}} where the member "blend" is the mean with these weights; members_; cautions_; why_, a sentence.
     Draws take one member each, by weight, and are moved together by as much as held-out errors exceed their spread: an
     interval from them is meant to hold the loss of one more run.
     """
 
-    def __init__(self, *, starts=1, random_state=0):
-        self.starts = starts
+    stored_name = "ContinualBlend"
+
+    def __init__(self, *, n_starts=1, random_state=0):
+        self.n_starts = n_starts
         self.random_state = random_state
 
     def _learn(self) -> None:
         names = [name for name in MEMBERS if self.start_ or name != "shift"]
         found: dict[str, list[Array]] = {}
-        rows: dict[str, list[Array]] = {}
-        for split in splits(self.X_):
-            fitted, asked = self._members(names, split.fitted), self.X_[split.predicted]
-            off = [member._predicted(asked) - self.y_[split.predicted] for member in fitted.values()]
+        beyond: dict[str, list[Array]] = {}
+        for split in splits_of(self.X_):
+            fitted, points = self._members(names, split.fitted), self.X_[split.predicted]
+            off = [member._predicted(points) - self.y_[split.predicted] for member in fitted.values()]
             found.setdefault(split.kind, []).append(np.stack(off))
-            rows.setdefault(split.kind, []).append(split.beyond(self.X_))
+            beyond.setdefault(split.kind, []).append(extrapolation(split, self.X_))
         errors = {kind: np.concatenate(parts, axis=1) for kind, parts in found.items()}
         weights = weigh(errors, len(names))
         self.members_ = self._members(names, np.full(len(self.X_), True))
@@ -88,7 +71,7 @@ class ContinualBlend(Continued):
         for kind, error in errors.items():
             each = np.abs(np.vstack([error, weights @ error])).mean(axis=1)
             self.heldout_[kind] = dict(zip([*names, "blend"], each.tolist(), strict=True))
-            self.spread_ |= spread(kind, weights @ error, np.concatenate(rows[kind]))
+            self.spread_ |= spread(kind, weights @ error, np.concatenate(beyond[kind]))
 
     @property
     def why_(self) -> str:
@@ -106,7 +89,9 @@ class ContinualBlend(Continued):
         return out
 
     def _member(self, name: str, rows: Array) -> ContinualRegressor:
-        made = ContinualRegressor(name, carry=name not in BASELINES, starts=self.starts, random_state=self.random_state)
+        made = ContinualRegressor(
+            name, carry=name not in BASELINES, n_starts=self.n_starts, random_state=self.random_state
+        )
         made.start_, made.X_, made.y_ = self.start_, self.X_[rows], self.y_[rows]
         return made
 
@@ -114,14 +99,14 @@ class ContinualBlend(Continued):
         return np.sum([self.weights_[name] * member._predicted(X) for name, member in self.members_.items()], axis=0)
 
     def _drawn(self, X: Array, n: int, rng: np.random.Generator) -> Array:
-        worlds = self._worlds(n, rng)
+        losses = self._bootstrap_losses(n, rng)
         taken = rng.choice(len(self.weights_), size=n, p=list(self.weights_.values()))
         centre = self._predicted(X)
         out = np.empty((n, len(X)))
         for k, member in enumerate(self.members_.values()):
             mine = taken == k
             if mine.any():
-                again = member._refitted(worlds[:, [0, *(1 + np.flatnonzero(mine))]], X)
+                again = member._refitted(losses[:, [0, *(1 + np.flatnonzero(mine))]], X)
                 out[mine] = (member._predicted(X) - centre) + (again[:, 1:] - again[:, [0]]).T
         lacking = np.sqrt(np.maximum(self._held_out_variance(X) - out.var(axis=0), 0.0))
         return out + rng.standard_normal((n, 1)) * lacking
@@ -149,11 +134,12 @@ class ContinualBlend(Continued):
         return self.members_[max(laws, key=lambda name: self.weights_[name])]._smooth()
 
     def _cautions(self) -> list[str]:
-        found = super()._cautions()
-        for name, member in self.members_.items():
-            if name not in BASELINES:
-                found += [f"{name}: {text}" for text in member.law_cautions()]
-        return found
+        return [*super()._cautions(), *self.law_cautions()]
+
+    def law_cautions(self) -> list[str]:
+        """What the members' fitted laws say that no such loss should."""
+        laws = {name: member for name, member in self.members_.items() if name not in BASELINES}
+        return [f"{name}: {text}" for name, member in laws.items() for text in member.law_cautions()]
 
     def _learned(self) -> dict[str, Any]:
         return {

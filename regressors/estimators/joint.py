@@ -1,6 +1,7 @@
-"""Loss from mixture, parameters and training tokens together, for models larger than any that was trained."""
+"""Joint laws of mixture, parameters and training tokens, for models larger than any that was trained."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import inf
 from typing import Any, Self
 
@@ -8,9 +9,9 @@ import numpy as np
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from regressors.estimators.base import MixtureRegressor, own_order
+from regressors.estimators.base import AtFixedInputs, MixtureRegressor, check_stored, own_order
 from regressors.estimators.joint_fit import DECIDES, Exponent, fit_joint, run_weights, scaled
-from regressors.evaluation.rolling_origin import Trial, best_strength, origins
+from regressors.evaluation.cross_validation import Split, by_length, by_size, size_bins
 from regressors.fitting.posterior import Criterion
 from regressors.fitting.solve import in_units
 from regressors.law import Array, Law
@@ -38,10 +39,21 @@ JOINT_LAWS = {
     )
 }
 STRENGTHS = (1.0, 2.0, 0.5, 0.25, 0.0)
+LATE = 0.5  # checkpoints beyond this share of their size's largest token count are held out together
+MAX_RATIO = 0.75  # of the error at strength 1: one size or a few checkpoints are a noisy judge, so a change has to pay
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How well priors of one strength predicted what one split leaves out."""
+
+    kind: str
+    strength: float
+    error: float  # mean, a share of the loss (or nats/token); inf where a prediction isn't a number
 
 
 class JointRegressor(MixtureRegressor):
-    """Fits a joint law to runs, or to checkpoints of runs, of several sizes and token counts.
+    """A joint law, fitted to runs, or to checkpoints of runs, of several sizes and token counts.
 
     X is (n_runs, n_domains + 2): shares, then parameters, then training tokens; without a share column, loss depends on
     size and tokens alone.
@@ -52,12 +64,14 @@ class JointRegressor(MixtureRegressor):
     as together: a law errs alike on all of them, so they aren't so many witnesses. huber: residuals beyond so many
     noise levels count linearly. Residuals are of ln loss unless a loss isn't above 0.
     pools: X is (n_runs, 2 n_domains + 2), with each domain's unique tokens over the run's tokens (at that checkpoint),
-    inf for unlimited ones, after the shares; the law is shown effective tokens (`regressors.laws.repeated`) and R* is
-    fitted, one a target.
+    inf for unlimited ones, after the shares; the law is shown effective tokens (`regressors.laws.effective_tokens`)
+    and R* is fitted, one a target.
     After fit: values_ {parameter: (n_targets, ...)}, units_ (what parameters and tokens were divided by), noise_
     (n_targets,) a share of the loss (or nats/token), strength_ {"size", "tokens"}, trials_ (the held-out errors behind
     it), exponents_ (how well each is identified), converged_ (n_targets,).
     """
+
+    known_laws = JOINT_LAWS
 
     def __init__(
         self,
@@ -98,11 +112,11 @@ class JointRegressor(MixtureRegressor):
         self, law: Law, inputs: Mapping[str, Array], Y: Array, criterion: Criterion, weights: Array
     ) -> tuple[dict[str, float], list[Trial]]:
         chosen, trials = dict.fromkeys(DECIDES, 1.0), []
-        for split in origins(inputs["params"], inputs["tokens"]):
+        for split in splits_of(inputs["params"], inputs["tokens"]):
             if not np.isfinite(Y[split.fitted]).any(axis=0).all():
                 continue
             part = {name: value[split.fitted] for name, value in inputs.items()}
-            begin = None  # where the first strength ends, the others start
+            first = None  # where the first strength ends, the others start
             for strength in STRENGTHS:
                 found = fit_joint(
                     scaled(law, chosen | {split.kind: strength}),
@@ -111,10 +125,11 @@ class JointRegressor(MixtureRegressor):
                     criterion,
                     weights[split.fitted],
                     shared=self.shared,
-                    begin=begin,
+                    first=first,
                 )
-                begin = begin or found
-                trials.append(split.trial(strength, found.predict(law, inputs), Y, log_loss=criterion.log))
+                first = first or found
+                error = held_out_error(split, found.predict(law, inputs), Y, log_loss=criterion.log)
+                trials.append(Trial(split.kind, strength, error))
             chosen[split.kind] = best_strength([t for t in trials if t.kind == split.kind])
         return chosen, trials
 
@@ -148,11 +163,7 @@ class JointRegressor(MixtureRegressor):
         return super()._checked_shares(checked_pools(W, slice((W.shape[-1] - 2) // 2, -2)), reset=reset)
 
     def _law(self) -> Law:
-        law = self.law
-        if not isinstance(law, Law):
-            if law not in JOINT_LAWS:
-                raise ValueError(f"no joint law is called {law!r}: choose from {sorted(JOINT_LAWS)}")
-            law = JOINT_LAWS[law]
+        law = super()._law()
         if self.n_features_in_ < 2:
             raise ValueError(f"n_features = {self.n_features_in_}: columns for parameters and tokens are missing")
         if self.pools:
@@ -168,15 +179,6 @@ class JointRegressor(MixtureRegressor):
         check_is_fitted(self)
         return AtScale(self, params=params, tokens=tokens, unique=unique)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fitted estimator as JSON-able numbers and text; its law must be one of `JOINT_LAWS`, by name."""
-        name = self.law.name if isinstance(self.law, Law) else self.law
-        if isinstance(self.law, Law) and JOINT_LAWS.get(name) is not self.law:
-            raise ValueError(f"only laws of JOINT_LAWS can be stored, {name!r} is another: its formula is code")
-        out = super().to_dict()
-        out["options"]["law"] = name
-        return out
-
     def _learned(self) -> dict[str, Any]:
         return {
             "values": {name: value.tolist() for name, value in self.values_.items()},
@@ -191,7 +193,7 @@ class JointRegressor(MixtureRegressor):
             ],
         }
 
-    def _restore(self, learned: dict[str, Any]) -> None:
+    def _restore(self, learned: Mapping[str, Any]) -> None:
         self.values_ = {name: np.array(value) for name, value in learned["values"].items()}
         self.units_, self.strength_ = learned["units"], learned["strength"]
         self.trials_ = [
@@ -212,12 +214,41 @@ class JointRegressor(MixtureRegressor):
         self.n_targets_ = len(self.noise_)
 
 
+def splits_of(params: Array, tokens: Array) -> list[Split]:
+    """Rolling origins that runs of such sizes and token counts, (n_runs,) each, allow: the later half of the token
+    counts of every size, and the largest of three sizes or more; with two, a fit to one couldn't know what size does.
+
+    Folds at random would judge interpolation, which hardly depends on exponents.
+    """
+    size = size_bins(params)
+    return [*by_length(tokens, cuts=(LATE,), within=size), *by_size(size)]
+
+
+def held_out_error(split: Split, predicted: Array, Y: Array, *, log_loss: bool) -> float:
+    """Mean absolute error, of ln loss or of loss, of predictions for all runs, (n_runs, n_targets), at those left out.
+
+    Y alike, nan where missing. inf where a prediction isn't a number.
+    """
+    predicted, measured = predicted[split.predicted], Y[split.predicted]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        off = np.log(predicted / measured) if log_loss else predicted - measured
+    error = float(np.abs(off[np.isfinite(measured)]).mean())
+    return error if np.isfinite(error) else inf
+
+
+def best_strength(trials: Sequence[Trial]) -> float:
+    """The strength of the lowest error; 1 unless another one is clearly better."""
+    usual = next(trial for trial in trials if trial.strength == 1)
+    best = min(trials, key=lambda trial: trial.error)
+    return best.strength if best.error < MAX_RATIO * usual.error else 1.0
+
+
 def _has_pools(predictor: "AtScale") -> bool:
     return predictor.unique is not None
 
 
-class AtScale:
-    """A fitted joint law at one size and one token count: a predictor of loss from shares, to search with.
+class AtScale(AtFixedInputs):
+    """A fitted joint law at one size and one token count.
 
     unique: with pools, unique tokens over the training tokens, inf where unlimited, (n_domains,); else None.
     """
@@ -235,39 +266,16 @@ class AtScale:
         self.tokens = float(tokens)
         domains = joint._domains
         if unique is not None and not joint.pools:
-            raise ValueError("unique: this fit was told no pools")
-        told = [None] * domains if unique is None else list(unique)
-        self.unique = unique_shares(told, domains) if joint.pools else None
-
-    def _whole(self, W: Array) -> Array:
-        W = np.asarray(W)
-        pools = [] if self.unique is None else [np.broadcast_to(self.unique, W.shape)]
-        return np.column_stack([W, *pools, np.full(len(W), self.params), np.full(len(W), self.tokens)])
-
-    def predict(self, W: Array) -> Array:
-        """Loss at shares W (n_points, n_domains): (n_points,) or (n_points, n_targets). nats/token."""
-        return self.joint.predict(self._whole(W))
-
-    def gradient(self, W: Array) -> Array:
-        """Exact d loss / d share at W (n_points, n_domains): (n_points, n_domains), or (n_points, n_targets, n_domains)
-        after a fit to 2-D Y. nats/token per unit of share, each domain by itself, not along the simplex."""
-        return self._slopes(W, 0)
+            raise ValueError("unique: this fit sees no pools")
+        given = [None] * domains if unique is None else list(unique)
+        self.unique = unique_shares(given, domains) if joint.pools else None
+        pools = [] if self.unique is None else self.unique
+        super().__init__(joint, np.array([*pools, self.params, self.tokens]), domains)
 
     @available_if(_has_pools)
     def unique_gradient(self, W: Array) -> Array:
-        """Exact d loss / d unique tokens over the training tokens, of the same shape. Only a fit with pools has it."""
-        return self._slopes(W, self.joint._domains)
-
-    def _slopes(self, W: Array, first: int) -> Array:
-        """The slopes by n_domains columns of X from the first on."""
-        joint = self.joint
-        X = joint._checked_shares(self._whole(W), reset=False)
-        slopes = np.empty((len(X), len(joint.noise_), joint._domains))
-        for k in range(joint._domains):
-            moved = X.astype(complex)
-            moved[:, first + k] += 1e-30j
-            slopes[..., k] = np.imag(joint._predict(moved[:, joint.order_])) / 1e-30
-        return slopes[:, 0] if joint.flat_ else slopes
+        """Exact d loss / d unique tokens over the training tokens, shaped as `gradient`; only with pools."""
+        return self._slopes(W, self._domains)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able numbers and text."""
@@ -275,12 +283,13 @@ class AtScale:
             "estimator": "AtScale",
             "params": self.params,
             "tokens": self.tokens,
-            "unique": None if self.unique is None else [float(u) if np.isfinite(u) else None for u in self.unique],
+            "unique": self._stored_unique(),
             "joint": self.joint.to_dict(),
         }
 
     @classmethod
-    def from_dict(cls, stored: dict[str, Any]) -> Self:
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """Rebuilds what `to_dict` gave."""
+        check_stored(stored, "AtScale", frozenset({"params", "tokens", "joint"}))
         joint = JointRegressor.from_dict(stored["joint"])
         return cls(joint, params=stored["params"], tokens=stored["tokens"], unique=stored.get("unique"))

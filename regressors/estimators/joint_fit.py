@@ -1,4 +1,4 @@
-"""How a joint law is fitted: each target's own fit, exponents that targets share, and how well those are identified."""
+"""Fitting of joint laws: each target's own fit, exponents shared by targets, and how well those are identified."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from math import inf
 
 import numpy as np
 
-from regressors.evaluation.rolling_origin import size_bins
+from regressors.evaluation.cross_validation import size_bins
 from regressors.fitting.bfgs import finish
 from regressors.fitting.levenberg_marquardt import State, descend
 from regressors.fitting.posterior import Criterion, Posterior
@@ -15,15 +15,15 @@ from regressors.law import Array, Law, Param
 from regressors.laws.effective_tokens import UNLIMITED
 
 EXPONENTS = ("alpha", "beta")
-# whose priors decide what is predicted of larger sizes and of more tokens: each kind of origin judges its own
+# whose priors decide what is predicted of larger sizes and of more tokens: each kind of split judges its own
 DECIDES = {"size": ("E", "alpha"), "tokens": ("beta",)}
-HELD = 1e-6  # sd of a prior that nothing moves
-ROUGH = 1e-3  # of the objective: where one way down gives over to another
+FIXED_SD = 1e-6  # sd of a prior that nothing moves
+ROUGH = 1e-3  # of the objective: where Levenberg-Marquardt hands over to BFGS
 
 
 @dataclass(frozen=True)
 class Exponent:
-    """What is known of one exponent; the prior and the posterior are normal on its log."""
+    """The posterior of one exponent; the prior and the posterior are normal on its log."""
 
     name: str
     value: tuple[float, ...]  # one a target, or one for all where targets share it
@@ -82,7 +82,7 @@ def blinded(law: Law, params: Array) -> Law:
     def held(param: Param) -> Param:
         if param.name != "alpha" or param.prior.sd == inf:
             return param
-        return replace(param, prior=replace(param.prior, sd=HELD))
+        return replace(param, prior=replace(param.prior, sd=FIXED_SD))
 
     return replace(law, params=tuple(held(p) for p in law.params))
 
@@ -95,18 +95,18 @@ def fit_joint(
     weights: Array,
     *,
     shared: bool,
-    begin: Joint | None = None,
+    first: Joint | None = None,
 ) -> Joint:
     """Fits a law to every column of Y; where exponents are shared, twice: the second time at their common values.
 
-    begin: another fit of the law, from which to start.
+    first: another fit of the law, from which to start.
     """
     posterior, units = pose(blinded(law, inputs["params"]), inputs, Y, criterion=criterion, weights=weights)
     targets = np.arange(Y.shape[1])
     z = np.zeros((len(targets), posterior.space.size))
-    if begin is not None:
-        z = posterior.space.z_of(begin.values, targets)
-        posterior.noise = begin.noise.copy()
+    if first is not None:
+        z = posterior.space.z_of(first.values, targets)
+        posterior.noise = first.noise.copy()
     z = settle_noise(posterior, z)
     ends = reach(posterior, z)
     common, precision = pooled(posterior, ends.z, shared=shared)
@@ -130,7 +130,7 @@ def fit_joint(
 
 
 def reach(posterior: Posterior, z: Array, held: Array | None = None) -> State:
-    """To the minimum from near it: reweighted steps crawl along the long flat valleys of laws like these."""
+    """The minimum, by BFGS in the end: reweighted steps crawl along the long flat valleys of laws like these."""
     targets = np.arange(len(z))
     near = descend(posterior, z, targets, tolerance=ROUGH, held=held)
     return finish(posterior, near.z, targets, tolerance=1e-6, held=held)

@@ -1,22 +1,25 @@
 """RegMix's two regressions (Liu et al. 2024, arXiv:2407.01492)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
 
-from regressors.estimators.base import MixtureRegressor, plain_seed
+from regressors.estimators.base import MixtureRegressor
 from regressors.law import Array
 
-SMALL_SAMPLE = 128  # up to so many runs LightGBM's default of 20 rows a leaf can't split finely enough
+MAX_SMALL_SAMPLE = 128  # up to so many runs LightGBM's default of 20 rows a leaf can't split finely enough
 
 
-class RegMixLinear(MixtureRegressor):
+class RegMixLinearRegressor(MixtureRegressor):
     """RegMix's linear regression (Liu et al. 2024, arXiv:2407.01492): least squares of each loss on the shares.
 
     With fewer runs than domains it's the least squares solution of smallest norm. After fit: coef_
     (n_targets, n_domains) and intercept_ (n_targets,), nats/token.
     """
+
+    stored_name = "RegMixLinear"
 
     def _fit(self, W: Array, Y: Array) -> None:
         self.coef_ = np.empty((Y.shape[1], W.shape[1]))
@@ -33,21 +36,24 @@ class RegMixLinear(MixtureRegressor):
     def _learned(self) -> dict[str, Any]:
         return {"coef": self.coef_.tolist(), "intercept": self.intercept_.tolist()}
 
-    def _restore(self, learned: dict[str, Any]) -> None:
+    def _restore(self, learned: Mapping[str, Any]) -> None:
         self.coef_, self.intercept_ = np.array(learned["coef"]), np.array(learned["intercept"])
         self.n_targets_ = len(self.intercept_)
 
 
-class RegMixLightGBM(MixtureRegressor):
+class RegMixLightGBMRegressor(MixtureRegressor):
     """RegMix's gradient-boosted trees, one booster a target (Liu et al. 2024, arXiv:2407.01492).
 
-    Published settings: 1,000 rounds at learning rate 0.01, LightGBM's defaults besides. Two departures: no early
-    stopping, as the published code stops on the rows that it is tested on; and 5 runs a leaf, not 20, up to 128 runs.
+    Published settings: 1,000 boosting rounds at learning rate 0.01, LightGBM's defaults besides. Two departures: no
+    early stopping, as the published code stops on the rows that it is tested on; and 5 runs a leaf, not 20, up to 128
+    runs.
     After fit: boosters_ [n_targets].
     """
 
-    def __init__(self, *, rounds=1000, learning_rate=0.01, random_state=None):
-        self.rounds = rounds
+    stored_name = "RegMixLightGBM"
+
+    def __init__(self, *, n_estimators=1000, learning_rate=0.01, random_state=None):
+        self.n_estimators = n_estimators
         self.learning_rate = learning_rate
         self.random_state = random_state
 
@@ -66,24 +72,18 @@ class RegMixLightGBM(MixtureRegressor):
         self.boosters_ = []
         for y in Y.T:
             known = np.isfinite(y)
-            if known.sum() <= SMALL_SAMPLE:
+            if known.sum() <= MAX_SMALL_SAMPLE:
                 settings["min_data_in_leaf"] = settings["min_data_in_bin"] = 5
             data = lightgbm.Dataset(W[known], label=y[known])
-            self.boosters_.append(lightgbm.train(settings, data, num_boost_round=self.rounds))
+            self.boosters_.append(lightgbm.train(settings, data, num_boost_round=self.n_estimators))
 
     def _predict(self, W: Array) -> Array:
         return np.column_stack([np.asarray(b.predict(W, num_threads=1)) for b in self.boosters_])
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fitted estimator as JSON-able numbers and text."""
-        out = super().to_dict()
-        out["options"]["random_state"] = plain_seed(self.random_state)
-        return out
-
     def _learned(self) -> dict[str, Any]:
         return {"boosters": [booster.model_to_string() for booster in self.boosters_]}
 
-    def _restore(self, learned: dict[str, Any]) -> None:
+    def _restore(self, learned: Mapping[str, Any]) -> None:
         import lightgbm
 
         self.boosters_ = [lightgbm.Booster(model_str=text) for text in learned["boosters"]]

@@ -1,4 +1,4 @@
-"""Loss where text is repeated, from runs of one study: several forms, weighed by what they predict of runs left out.
+"""Laws of repeated text, averaged by their held-out errors on runs of one study.
 
 No form of repetition is the right one. Which parameters the runs decide differs from table to table, and forms that
 agree where runs were trained part ways beyond. So forms are averaged, each with weak priors, by their errors on runs
@@ -12,11 +12,11 @@ from math import inf
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from regressors.estimators.base import plain_seed
+from regressors.estimators.base import BaseRegressor
+from regressors.evaluation.cross_validation import Split, by_region, by_shuffled_mixture, configurations
 from regressors.fitting.levenberg_marquardt import descend
 from regressors.fitting.posterior import Criterion, Posterior
 from regressors.fitting.solve import Fit, in_units, pose, solve
@@ -27,10 +27,10 @@ from regressors.laws.repetition import COUNTS
 
 FOLDS = 5
 REGION = 0.2  # share of the runs in a region left out
-LEAST = 6  # runs that must stay to fit a form to
-WORST = 1.0  # of ln loss: an error beyond it is no worse for being larger
-SHARPNESS = 2.0  # weights go by mean squared error to minus this
-FAINT = 0.02  # a weight below it is 0
+MIN_RUNS = 6  # that must stay to fit a form to
+MAX_ERROR = 1.0  # of ln loss: an error beyond it is no worse for being larger
+EXPONENT = 2.0  # weights go by mean squared error to minus this
+MIN_WEIGHT = 0.02  # a weight below it is 0
 
 
 @dataclass(frozen=True)
@@ -49,39 +49,35 @@ class Refit:
         return loss.reshape(*loss.shape[:-1], *given[0].shape)
 
 
-class RepetitionRegressor(RegressorMixin, BaseEstimator):
+class RepetitionRegressor(BaseRegressor):
     """Predicts the loss of runs that repeat their text, as an average of several fitted forms.
 
     X: (n_runs, 3) parameters, training tokens and unique tokens, counts above 0; tokens below unique repeat nothing.
     y: (n_runs,) losses above 0, nats/token, nan where missing; a run of sample weight 0 is none. Residuals are of ln
     loss; runs of the same counts are resampled and left out together.
     forms: names in `regressors.laws.overfitting.FORMS`. huber: residuals beyond so many noise levels count linearly.
-    starts: how many each form gets. random_state: draws starts and folds.
+    n_starts: how many each form gets. random_state: draws starts and folds.
     After fit: forms_ {form: weight}, errors_ {form: {split: root mean squared error of ln loss on runs left out}},
     values_ {form: {parameter: number}} with amplitudes in nats/token at inputs of 1, noise_ {form: of ln loss}. Runs
     beyond those fitted are predicted by the same average; `outside` says which they are.
     """
 
+    stored_keys = frozenset({"options", "weights", "errors", "noise", "hull", "found", "refits"})
     n_features_in_: int  # scikit-learn's name
 
-    def __init__(self, forms=tuple(FORMS), *, huber=2.0, starts=3, random_state=0):
+    def __init__(self, forms=tuple(FORMS), *, huber=2.0, n_starts=3, random_state=0):
         self.forms = forms
         self.huber = huber
-        self.starts = starts
+        self.n_starts = n_starts
         self.random_state = random_state
 
     def fit(self, X: Array, y: Array, sample_weight: Array | None = None) -> Self:
         """Learns from finished runs. Raises ValueError for counts or losses that aren't above 0, or fewer than 2."""
-        if y is None:
-            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         unknown = [name for name in self.forms if name not in FORMS]
         if unknown or not self.forms:
             raise ValueError(f"forms that don't exist: {unknown}, of {len(self.forms)}: choose from {sorted(FORMS)}")
         X = self._checked(X, reset=True)
-        options: dict[str, Any] = {"dtype": np.float64, "ensure_2d": False, "ensure_all_finite": "allow-nan"}
-        y = np.asarray(check_array(y, input_name="y", **options)).reshape(-1)
-        if len(y) != len(X):
-            raise ValueError(f"X has {len(X)} runs, y has {len(y)}")
+        y = self._checked_losses(y, len(X)).reshape(-1)
         weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
         known = np.isfinite(y) & (weight > 0)
         if known.sum() < 2:
@@ -91,7 +87,7 @@ class RepetitionRegressor(RegressorMixin, BaseEstimator):
         self._fits = {name: self._fitted(FORMS[name], rng) for name in self.forms}
         self._found = {name: Refit(name, f.values, f.units) for name, (_, f) in self._fits.items()}
         self.noise_ = {name: float(f.noise[0]) for name, (_, f) in self._fits.items()}
-        self.errors_ = self._judged(rng)
+        self.errors_ = self._held_out_errors(rng)
         self.forms_ = weights(self.errors_)
         self.hull_ = np.stack([bound(directions(self._runs[0]), axis=0) for bound in (np.min, np.max)])
         self._stored: list[Refit] = []
@@ -102,24 +98,25 @@ class RepetitionRegressor(RegressorMixin, BaseEstimator):
         criterion = Criterion(huber=self.huber, log=True)
         inputs = dict(zip(COUNTS, X.T, strict=True))
         posterior, units = pose(law, inputs, y[:, None], criterion=criterion, weights=weight)
-        return posterior, solve(posterior, units, starts=self.starts, rng=rng)
+        return posterior, solve(posterior, units, n_starts=self.n_starts, rng=rng)
 
-    def _judged(self, rng: np.random.Generator) -> dict[str, dict[str, float]]:
-        """Every form's errors on runs left out, all splits at once."""
+    def _held_out_errors(self, rng: np.random.Generator) -> dict[str, dict[str, float]]:
+        """Every form's errors on runs left out, all splits in one batch: a run left out has a weight of 0."""
         X, y, _ = self._runs
-        splits = left_out(X, rng)
+        splits = splits_of(X, rng)
         errors: dict[str, dict[str, float]] = {name: {} for name in self._fits}
         if not splits:
             return errors
-        stay = 1.0 - np.array([rows for _, rows in splits])
+        stay = np.array([split.fitted for split in splits], dtype=float)
         for name, (posterior, found) in self._fits.items():
             z = bootstrap_z(posterior, found, stay)[0]
             values = posterior.space.values(z, np.zeros(len(z), dtype=int))
             with np.errstate(all="ignore"):
                 loss = posterior.law.formula(*posterior.rows.inputs, **values)
-                off = np.minimum(np.abs(np.nan_to_num(np.log(loss / y), nan=inf)), WORST)
-            for kind in dict.fromkeys(kind for kind, _ in splits):
-                squares = np.concatenate([off[k][rows] ** 2 for k, (what, rows) in enumerate(splits) if what == kind])
+                off = np.minimum(np.abs(np.nan_to_num(np.log(loss / y), nan=inf)), MAX_ERROR)
+            for kind in dict.fromkeys(split.kind for split in splits):
+                parts = [off[k][split.predicted] ** 2 for k, split in enumerate(splits) if split.kind == kind]
+                squares = np.concatenate(parts)
                 errors[name][kind] = float(np.sqrt(squares.mean()))
         return errors
 
@@ -210,7 +207,7 @@ class RepetitionRegressor(RegressorMixin, BaseEstimator):
         return {form: self.profile(name, level=level, form=form) for form in forms}
 
     def identify(self) -> dict[str, Identified]:
-        """What the runs say about each parameter of each form; see `regressors.uncertainty.identify`."""
+        """What the runs say about each parameter of each form; see `regressors.fitting.uncertainty.identify`."""
         return {name: identify(posterior, found) for name, (posterior, found) in self._kept().items()}
 
     def _by_weight(self) -> Sequence[str]:
@@ -247,17 +244,15 @@ class RepetitionRegressor(RegressorMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.positive_only = True
-        tags.regressor_tags.poor_score = True
+        tags.target_tags.multi_output = False
         return tags
 
     def to_dict(self, *, refits: int = 0) -> dict[str, Any]:
         """The fitted estimator as JSON-able numbers and text, with so many `refits` to plan with."""
         check_is_fitted(self)
-        options = self.get_params(deep=False)
         return {
-            "estimator": type(self).__name__,
-            "options": options | {"forms": list(self.forms), "random_state": plain_seed(self.random_state)},
+            "estimator": self.stored_name,
+            "options": self._stored_options(),
             "weights": self.forms_,
             "errors": self.errors_,
             "noise": self.noise_,
@@ -267,11 +262,10 @@ class RepetitionRegressor(RegressorMixin, BaseEstimator):
         }
 
     @classmethod
-    def from_dict(cls, stored: dict[str, Any]) -> Self:
-        """Rebuilds what `to_dict` gave. Raises ValueError for another estimator's numbers."""
-        if stored.get("estimator") != cls.__name__:
-            raise ValueError(f"these are numbers of a {stored.get('estimator')}, not of a {cls.__name__}")
-        self = cls(**stored["options"] | {"forms": tuple(stored["options"]["forms"])})
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """Rebuilds what `to_dict` gave. Raises ValueError for other or incomplete numbers."""
+        self = cls._from_options(stored)
+        self.forms = tuple(self.forms)  # JSON knows lists only
         self.n_features_in_ = len(COUNTS)
         self.forms_, self.errors_, self.noise_ = stored["weights"], stored["errors"], stored["noise"]
         self.hull_ = np.array(stored["hull"])
@@ -313,29 +307,15 @@ def directions(X: Array) -> Array:
     return np.column_stack([*sides, *(a + b for a, b in pairs), *(a - b for a, b in pairs)])
 
 
-def configurations(X: Array) -> Array:
-    """Which runs are repeats of one configuration: (n_runs,) labels from 0."""
-    return np.unique(X, axis=0, return_inverse=True)[1].reshape(-1)
-
-
-def left_out(X: Array, rng: np.random.Generator) -> list[tuple[str, Array]]:
-    """Splits of runs: what they tell of, and which runs (n_runs,) bool are left out; none where runs are too few.
-
-    "folds" at random; "epochs", "size" and "strain" (parameters a unique token): the runs that have most of it.
-    """
+def splits_of(X: Array, rng: np.random.Generator) -> list[Split]:
+    """Splits of runs, none where they are too few: "folds" at random, and the regions of most "epochs", largest "size"
+    and most "strain", parameters a unique token."""
     group = configurations(X)
-    count = int(group.max()) + 1
-    out = []
-    if count >= LEAST + 2:
-        fold = rng.permutation(count) % FOLDS
-        out += [("folds", (fold == k)[group]) for k in range(FOLDS)]
+    folds = by_shuffled_mixture(group, folds=FOLDS, rng=rng) if group.max() + 1 >= MIN_RUNS + 2 else []
     params, tokens, unique = X.T
     unique = np.minimum(tokens, unique)
-    for kind, much in (("epochs", tokens / unique), ("size", params), ("strain", params / unique)):
-        rows = much > np.quantile(much, 1 - REGION) * (1 + 1e-9)
-        if rows.any() and len(np.unique(group[~rows])) >= LEAST and len(np.unique(much[~rows])) > 1:
-            out.append((kind, rows))
-    return out
+    measures = {"epochs": tokens / unique, "size": params, "strain": params / unique}
+    return [*folds, *by_region(measures, group, share=REGION, least=MIN_RUNS)]
 
 
 def weights(errors: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -349,6 +329,6 @@ def weights(errors: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         regions = [error**2 for kind, error in by_kind.items() if kind != "folds"]
         parts = [np.mean(part) for part in (folds, regions) if part]
         score.append(max(float(np.mean(parts)), 1e-12) if parts else 1.0)
-    weight = (min(score) / np.array(score)) ** SHARPNESS
-    weight = np.where(weight < FAINT * weight.sum(), 0.0, weight)
+    weight = (min(score) / np.array(score)) ** EXPONENT
+    weight = np.where(weight < MIN_WEIGHT * weight.sum(), 0.0, weight)
     return dict(zip(errors, (weight / weight.sum()).tolist(), strict=True))

@@ -1,15 +1,15 @@
-"""Laws of loss against a run's size and tokens as scikit-learn estimators."""
+"""Scaling laws of model size and training tokens as scikit-learn estimators, fitted as published."""
 
 from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils import Tags, check_random_state
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
 
+from regressors.estimators.base import BaseRegressor
 from regressors.fitting.fixed_parameters import freeze
-from regressors.fitting.inference import Questions
+from regressors.fitting.inference import InferenceMixin
 from regressors.fitting.posterior import Criterion
 from regressors.fitting.solve import in_units, pose, solve, units_of
 from regressors.law import Array, Law
@@ -17,18 +17,20 @@ from regressors.laws.repetition import REPETITION_LAWS
 from regressors.laws.scaling import SCALING_LAWS
 
 
-class ScalingRegressor(Questions, RegressorMixin, BaseEstimator):
-    """Fits a scaling law to finished runs as published: least sum of Huber losses of ln loss, best of a grid of starts.
+class ScalingRegressor(InferenceMixin, BaseRegressor):
+    """A scaling law, fitted as published: least sum of Huber losses of ln loss, best of a grid of starts.
 
     X: (n_runs, n_inputs), the law's inputs in its order, for `chinchilla` parameters and tokens, all above 0.
     Y: (n_runs,) or (n_runs, n_targets) losses above 0, nats/token, nan where missing.
     law: a name in `SCALING_LAWS` or `REPETITION_LAWS`, or a Law. frozen: {parameter: value} that are given and not
-    fitted, amplitudes in nats/token at inputs of 1, as published. starts: how many of the grid's best points are
-    followed. huber: the knee, in units of ln loss (or of the loss, without log); log: fit ln loss. random_state: only
-    for laws that take no grid.
+    fitted, amplitudes in nats/token at inputs of 1, as published. n_starts: how many of the grid's best points
+    are followed. huber: the knee, in units of ln loss (or of the loss, without log); log: fit ln loss. random_state:
+    only for laws that take no grid.
     After fit: values_ {parameter: (n_targets,)}, amplitudes being nats/token at inputs of 1 (as published); objective_
     (n_targets,), agreeing_ (share of starts that reached the optimum), converged_.
     """
+
+    known_laws = SCALING_LAWS | REPETITION_LAWS
 
     def __init__(
         self,
@@ -37,38 +39,28 @@ class ScalingRegressor(Questions, RegressorMixin, BaseEstimator):
         frozen: Mapping[str, float] | None = None,
         huber=1e-3,
         log=True,
-        starts=12,
+        n_starts=12,
         random_state=None,
     ):
         self.law = law
         self.frozen = frozen
         self.huber = huber
         self.log = log
-        self.starts = starts
+        self.n_starts = n_starts
         self.random_state = random_state
 
     def fit(self, X: Array, y: Array, sample_weight: Array | None = None) -> Self:
         """Learns from finished runs. Raises ValueError for an input or, with log, a loss that isn't above 0."""
-        if y is None:
-            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         X = self._checked(X, reset=True)
         law = freeze(self._law(), self.frozen or {}, units_of(self._law(), self._inputs(X)))
-        options: dict[str, Any] = {
-            "dtype": np.float64,
-            "ensure_2d": False,
-            "ensure_all_finite": "allow-nan",
-            "input_name": "y",
-        }
-        Y = np.asarray(check_array(y, **options))
-        if len(Y) != len(X):
-            raise ValueError(f"X has {len(X)} runs, y has {len(Y)}")
+        Y = self._checked_losses(y, len(X))
         self.flat_ = Y.ndim == 1
         criterion = Criterion(huber=1.0, log=self.log, noise=self.huber)
         self._posterior, self.units_ = pose(
             law, self._inputs(X), Y.reshape(len(Y), -1), criterion=criterion, weights=sample_weight
         )
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
-        self._found = solve(self._posterior, self.units_, starts=self.starts, rng=rng)
+        self._found = solve(self._posterior, self.units_, n_starts=self.n_starts, rng=rng)
         self.scaled_ = self._found.values
         self.values_ = law.published(self.scaled_, self.units_) if law.published else self.scaled_
         self.objective_ = self._found.objective * criterion.unit
@@ -91,18 +83,3 @@ class ScalingRegressor(Questions, RegressorMixin, BaseEstimator):
 
     def _checked(self, X: Any, *, reset: bool) -> Array:
         return np.asarray(validate_data(self, X, dtype=np.float64, reset=reset))
-
-    def _law(self) -> Law:
-        if isinstance(self.law, Law):
-            return self.law
-        known = SCALING_LAWS | REPETITION_LAWS
-        if self.law not in known:
-            raise ValueError(f"no scaling law is called {self.law!r}: choose from {sorted(known)}")
-        return known[self.law]
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        tags.input_tags.positive_only = True
-        tags.regressor_tags.poor_score = True
-        return tags

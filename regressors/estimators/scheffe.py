@@ -1,31 +1,34 @@
-"""Scheffe's quadratic mixture polynomial, with a lasso over its terms (arXiv:2608.23922)."""
+"""Scheffe's quadratic mixture polynomial with a lasso over its terms (arXiv:2608.23922)."""
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from regressors.estimators.base import SlopedRegressor, plain_seed
+from regressors.estimators.base import DifferentiableRegressor
 from regressors.law import Array
 
 PENALTIES = np.logspace(0, -3, 50)  # those tried, as shares of the one that leaves no term
-SWEEPS = 1000  # of coordinate descent; below the chosen penalties it rarely gets through in any number
-PRECISION = 1e-3  # duality gap that is small enough, as a share of the losses' variance
+MAX_SWEEPS = 1000  # of coordinate descent; below the chosen penalties it rarely converges in any number
+MAX_GAP = 1e-3  # duality gap at convergence, as a share of the losses' variance
 
 
-class Scheffe(SlopedRegressor):
+class ScheffeRegressor(DifferentiableRegressor):
     """Scheffe-2: each loss is linear in the shares w_i and in their products w_i w_j, few of which count.
 
     The penalty is chosen by cross-validation over runs; terms are standardised, so that it means the same for all.
-    folds: of it, fewer where there are fewer runs; random_state shuffles runs into them.
+    cv: its folds, fewer where there are fewer runs; random_state shuffles runs into them.
     After fit: coef_ (n_targets, n_domains + n_domains (n_domains - 1) / 2) and intercept_ (n_targets,), nats/token;
     converged_ (n_targets,).
     """
 
-    def __init__(self, *, folds=5, random_state=None):
-        self.folds = folds
+    stored_name = "Scheffe"
+
+    def __init__(self, *, cv=5, random_state=None):
+        self.cv = cv
         self.random_state = random_state
 
     def _fit(self, W: Array, Y: Array) -> None:
@@ -40,7 +43,7 @@ class Scheffe(SlopedRegressor):
             self.intercept_[k] = y[known].mean() - X[known].mean(axis=0) @ self.coef_[k]
 
     def _lasso(self, X: Array, y: Array, seed: int) -> tuple[Array, bool]:
-        """Coefficients of the terms X (n_runs, n_terms), and whether coordinate descent got through."""
+        """Coefficients of the terms X (n_runs, n_terms), and whether coordinate descent converged."""
         from sklearn.linear_model import LassoCV
         from sklearn.model_selection import KFold
 
@@ -49,19 +52,19 @@ class Scheffe(SlopedRegressor):
         X = (X - X.mean(axis=0)) / spread
         y = y - y.mean()
         largest = np.abs(X.T @ y).max() / len(y)
-        folds = min(self.folds, len(y))
+        folds = min(self.cv, len(y))
         if largest == 0 or folds < 2:
             return np.zeros(X.shape[1]), True
         lasso = LassoCV(
             alphas=largest * PENALTIES,
             cv=KFold(folds, shuffle=True, random_state=seed),
-            tol=PRECISION,
-            max_iter=SWEEPS,
+            tol=MAX_GAP,
+            max_iter=MAX_SWEEPS,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # of every penalty tried; the chosen one's is kept
             lasso.fit(X, y)
-        return lasso.coef_ / spread, lasso.n_iter_ < SWEEPS
+        return lasso.coef_ / spread, lasso.n_iter_ < MAX_SWEEPS
 
     def _predict(self, W: Array) -> Array:
         return _terms(W) @ self.coef_.T + self.intercept_
@@ -73,16 +76,10 @@ class Scheffe(SlopedRegressor):
         products[:, i, j] = products[:, j, i] = self.coef_[:, domains:]
         return self.coef_[:, :domains] + np.einsum("nj,tij->nti", W, products)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fitted estimator as JSON-able numbers and text."""
-        out = super().to_dict()
-        out["options"]["random_state"] = plain_seed(self.random_state)
-        return out
-
     def _learned(self) -> dict[str, Any]:
         return {name: getattr(self, f"{name}_").tolist() for name in ("coef", "intercept", "converged")}
 
-    def _restore(self, learned: dict[str, Any]) -> None:
+    def _restore(self, learned: Mapping[str, Any]) -> None:
         for name in ("coef", "intercept", "converged"):
             setattr(self, f"{name}_", np.array(learned[name]))
         self.n_targets_ = len(self.intercept_)

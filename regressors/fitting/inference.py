@@ -1,4 +1,4 @@
-"""What an estimator of a law can be asked beyond predictions: how sure its parameters are."""
+"""Inference of an estimator of a law: standard errors, profile intervals, bootstrap draws of its parameters."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from regressors.fitting.uncertainty import Identified, Profile, bootstrap, ident
 from regressors.law import Array
 
 
-class Questions:
+class InferenceMixin:
     """For estimators that keep the posterior and the fit of their law as `_posterior` and `_found`."""
 
     _posterior: Posterior

@@ -52,7 +52,7 @@ def fit_law(
     inputs: Array | Mapping[str, Array],
     Y: Array,
     *,
-    starts: int,
+    n_starts: int,
     rng: np.random.Generator,
     criterion: Criterion | None = None,
     weights: Array | None = None,
@@ -61,11 +61,11 @@ def fit_law(
 
     inputs: the law's inputs by name, w (n_runs, n_domains) shares of 0 or more, others (n_runs,) above 0; an array
     stands for w alone. Y: (n_runs, n_targets) nats/token, nan where a loss is missing; every target has one at least.
-    starts: how many starts a target gets, from the priors' centre and around it, or the best of a grid for laws that
+    n_starts: how many starts a target gets, from the priors' centre and around it, or the best of a grid for laws that
     allow it. weights: (n_runs,), how much each run counts.
     """
     posterior, units = pose(law, inputs, Y, criterion=criterion, weights=weights)
-    return solve(posterior, units, starts=starts, rng=rng)
+    return solve(posterior, units, n_starts=n_starts, rng=rng)
 
 
 def pose(
@@ -97,7 +97,7 @@ def solve(
     posterior: Posterior,
     units: dict[str, float],
     *,
-    starts: int,
+    n_starts: int,
     rng: np.random.Generator,
     shared: bool = False,
     first: Array | None = None,
@@ -109,9 +109,9 @@ def solve(
     """
     targets, size = np.arange(len(posterior.noise)), posterior.space.size
     if can_lay_out(posterior.law):
-        begin = laid_out(posterior, starts)
+        begin = laid_out(posterior, n_starts)
     else:
-        begin = np.repeat(drawn(posterior, starts, rng)[:, None], len(targets), axis=1)
+        begin = np.repeat(drawn(posterior, n_starts, rng)[:, None], len(targets), axis=1)
         begin[0] = 0 if first is None else first
     if posterior.criterion.noise is None:
         begin[0] = settle_noise(posterior, begin[0])

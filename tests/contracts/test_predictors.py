@@ -1,5 +1,7 @@
 """One contract for every predictor."""
 
+import ast
+import inspect
 import json
 import pickle
 import subprocess
@@ -12,6 +14,8 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import mixopt
+import regressors
 from regressors import (
     DEFAULT,
     ESTIMATORS,
@@ -19,31 +23,32 @@ from regressors import (
     PREDICTORS,
     SEES_EPOCHS,
     SIMPLICITY,
-    Ensemble,
+    EnsembleRegressor,
     EpochLawRegressor,
-    GaussianProcess,
+    GaussianProcessRegressor,
     LawRegressor,
-    RegMixLightGBM,
-    RegMixLinear,
-    ResidualProcess,
-    Scheffe,
+    RegMixLightGBMRegressor,
+    RegMixLinearRegressor,
+    ResidualProcessRegressor,
+    ScheffeRegressor,
     from_dict,
 )
 from regressors.estimators.effective_data import EffectiveDataRegressor
 from regressors.laws import make_effective_data
+from regressors.registry import load
 
 every_predictor = pytest.mark.parametrize("name", PREDICTORS)
 # the cheapest of each class
 OF_EACH_CLASS = (
     LawRegressor("exponential-mixing", random_state=0),
-    EpochLawRegressor(starts=1, random_state=0),
+    EpochLawRegressor(n_starts=1, random_state=0),
     EffectiveDataRegressor(skills=1, random_state=0),
-    Scheffe(folds=2, random_state=0),
-    GaussianProcess(random_state=0),
-    ResidualProcess("regmix-linear", random_state=0),
-    Ensemble(("exponential-mixing", "regmix-linear"), random_state=0),
-    RegMixLinear(),
-    RegMixLightGBM(rounds=20, random_state=0),
+    ScheffeRegressor(cv=2, random_state=0),
+    GaussianProcessRegressor(random_state=0),
+    ResidualProcessRegressor("regmix-linear", random_state=0),
+    EnsembleRegressor(("exponential-mixing", "regmix-linear"), random_state=0),
+    RegMixLinearRegressor(),
+    RegMixLightGBMRegressor(n_estimators=20, random_state=0),
 )
 SLOW = (
     "effective-data-epochs",
@@ -56,7 +61,13 @@ SLOW = (
 def quick(name, seed=0):
     """The predictor, with as little of what costs time as leaves its workings whole."""
     made = PREDICTORS[name](seed)
-    cheap = {"starts": 1, "rounds": 200, "base": "exponential-mixing", "members": ("bimix", "gp-log"), "folds": 3}
+    cheap = {
+        "n_starts": 1,
+        "n_estimators": 200,
+        "estimator": "exponential-mixing",
+        "estimators": ("bimix", "gp-log"),
+        "cv": 3,
+    }
     return made.set_params(**{key: value for key, value in cheap.items() if key in made.get_params()})
 
 
@@ -80,8 +91,48 @@ def test_scikit_learn_accepts_every_class(estimator, check):
 
 
 def test_no_class_is_left_out():
-    of_mixture_alone = sorted(set(ESTIMATORS) - {"JointRegressor", "PoolRegressor"})  # those have files of their own
-    assert sorted(type(estimator).__name__ for estimator in OF_EACH_CLASS) == of_mixture_alone
+    with_files_of_their_own = {
+        name for name in ESTIMATORS if name.startswith(("At", "Continual", "Joint", "Pool", "Rep"))
+    }
+    assert {estimator.stored_name for estimator in OF_EACH_CLASS} == set(ESTIMATORS) - with_files_of_their_own
+
+
+def test_every_public_estimator_ends_in_regressor_and_is_restored_by_its_stored_name():
+    for stored_name, place in ESTIMATORS.items():
+        kind = load(place)
+        if not stored_name.startswith("At"):  # an estimator at fixed inputs
+            assert kind.__name__.endswith("Regressor") and kind.stored_name == stored_name
+            assert getattr(regressors, kind.__name__) is kind
+
+
+@pytest.mark.parametrize("package", [mixopt, regressors], ids=lambda package: package.__name__)
+def test_old_names_import_with_a_warning(package):
+    for old, new in regressors.RENAMED.items():
+        with pytest.warns(DeprecationWarning, match=f"{old} is called {new} now"):
+            assert getattr(package, old) is getattr(package, new)
+
+
+@pytest.mark.parametrize("package", [mixopt, regressors], ids=lambda package: package.__name__)
+def test_the_table_of_public_names_and_the_imports_for_type_checkers_agree(package):
+    (block,) = (node for node in ast.parse(inspect.getsource(package)).body if isinstance(node, ast.If))
+    imported = {}
+    for node in block.body:
+        assert isinstance(node, ast.ImportFrom)
+        imported |= {name.asname or name.name: node.module for name in node.names}
+    prefix = "regressors." if package is regressors else ""
+    assert imported == {name: prefix + home for name, home in package.HOMES.items()}
+
+
+def test_old_options_are_taken_with_a_warning():
+    with pytest.warns(DeprecationWarning, match="the option starts is called n_starts now"):
+        assert LawRegressor(starts=3).get_params()["n_starts"] == 3
+
+
+def test_stored_options_keep_the_names_of_files_and_both_names_load():
+    W, Y = toy_runs()
+    stored = ScheffeRegressor(cv=3, random_state=0).fit(W, Y).to_dict()
+    assert stored["estimator"] == "Scheffe" and stored["options"] == {"folds": 3, "random_state": 0}
+    assert from_dict(stored).cv == from_dict(stored | {"options": {"cv": 3}}).cv == 3
 
 
 @pytest.mark.slow
@@ -200,7 +251,7 @@ def test_unknown_or_broken_stored_fits_are_refused():
     W, Y = toy_runs()
     stored = PREDICTORS["regmix-linear"](0).fit(W, Y).to_dict()
     with pytest.raises(ValueError, match="RegMixLinear"):
-        RegMixLightGBM.from_dict(stored)
+        RegMixLightGBMRegressor.from_dict(stored)
     assert stored["estimator"] in ESTIMATORS
 
 
@@ -237,8 +288,8 @@ def test_only_trees_and_straight_lines_have_no_gradient():
 def test_a_law_that_sees_epochs_gets_passes_over_each_domains_text():
     W, Y = toy_runs()
     unique = [0.5, None, 0.1, 2.0]  # the second is as good as one run's tokens
-    told = EpochLawRegressor(unique=unique, starts=1, random_state=0).fit(W, Y)
-    by_hand = EpochLawRegressor(starts=1, random_state=0).fit(W / [0.5, 1.0, 0.1, 2.0] / 4, Y)
+    told = EpochLawRegressor(unique=unique, n_starts=1, random_state=0).fit(W, Y)
+    by_hand = EpochLawRegressor(n_starts=1, random_state=0).fit(W / [0.5, 1.0, 0.1, 2.0] / 4, Y)
     np.testing.assert_allclose(told.predict(W), by_hand.predict(W / [0.5, 1.0, 0.1, 2.0] / 4), atol=1e-4)
 
 
@@ -246,14 +297,14 @@ def test_pools_are_permuted_with_their_domains():
     W, Y = toy_runs()
     unique, shuffle = np.array([0.5, 1.0, 0.1, 2.0]), [2, 0, 3, 1]
     for kind in (EpochLawRegressor, LawRegressor):
-        as_is = kind(unique=unique.tolist(), starts=1, random_state=0).fit(W, Y)
-        permuted = kind(unique=unique[shuffle].tolist(), starts=1, random_state=0).fit(W[:, shuffle], Y)
+        as_is = kind(unique=unique.tolist(), n_starts=1, random_state=0).fit(W, Y)
+        permuted = kind(unique=unique[shuffle].tolist(), n_starts=1, random_state=0).fit(W[:, shuffle], Y)
         np.testing.assert_array_equal(permuted.predict(W[:, shuffle]), as_is.predict(W))
 
 
 def test_a_law_of_ones_own_fits_but_is_not_stored_as_code():
     W, Y = toy_runs()
-    three = LawRegressor(make_effective_data(skills=3), starts=1, random_state=0)
+    three = LawRegressor(make_effective_data(skills=3), n_starts=1, random_state=0)
     assert np.isfinite(clone(three).fit(W, Y).predict(W)).all()
     with pytest.raises(ValueError, match="code"):
         three.fit(W, Y).to_dict()
@@ -261,5 +312,5 @@ def test_a_law_of_ones_own_fits_but_is_not_stored_as_code():
 
 def test_a_law_passed_as_a_record_is_stored_by_name():
     W, Y = toy_runs()
-    fitted = clone(LawRegressor(LAWS["effective-data"], starts=1, random_state=0)).fit(W, Y)
+    fitted = clone(LawRegressor(LAWS["effective-data"], n_starts=1, random_state=0)).fit(W, Y)
     assert fitted.to_dict()["options"]["law"] == "effective-data"

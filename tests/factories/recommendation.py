@@ -8,7 +8,7 @@ import pandas as pd
 from mixopt.mixture.recommend import recommend
 from mixopt.runs.table import RunTable
 from mixopt.search.simplex import feasible
-from regressors.evaluation.cross_validation import Rehearsal
+from regressors.evaluation.cross_validation import RepeatedHoldout
 
 DOMAINS = ("books", "code", "news")
 TEXTS = ("quotes", "spanish")
@@ -40,7 +40,7 @@ class Held:
     predicted: np.ndarray
     fold: np.ndarray
     estimators: list = field(default_factory=lambda: [SmoothBowl() for _ in range(5)])
-    rehearsal: Rehearsal | None = None
+    repeated_holdout: RepeatedHoldout | None = None
 
     def at(self, W):
         return np.stack([estimator.predict(W) for estimator in self.estimators])

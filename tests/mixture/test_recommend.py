@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 import mixopt
 from mixopt.errors import MixoptError
 from mixopt.mixture.recommend import domain_rows
-from mixopt.mixture.summary import HEADER, summary_rows, told_optimism
+from mixopt.mixture.results import Recommendation
+from mixopt.mixture.summary import optimism_text, shares_table
 from mixopt.runs.table import RunTable
 from mixopt.search.simplex import feasible
 from regressors.evaluation.cross_validation import RepeatedHoldout
@@ -135,10 +136,14 @@ def rehearsed(too_low, *, noise=0.01, n=40):
     return table, held, replace(held, repeated_holdout=RepeatedHoldout(rows, predicted))
 
 
+def sentence(found):
+    return optimism_text(Recommendation.from_json(found))
+
+
 def test_optimism_is_unknown_where_nothing_was_rehearsed():
     found = made()
     assert found["optimism"]["loss"] is None and found["optimism"]["standard_error"] is None
-    assert told_optimism(found) == ""
+    assert sentence(found) == ""
 
 
 def test_rehearsed_optimism_is_told_and_moves_the_interval_of_the_recommendation_alone():
@@ -146,7 +151,9 @@ def test_rehearsed_optimism_is_told_and_moves_the_interval_of_the_recommendation
     found, without = made(table, held), made(table, plain)
     assert 0.005 < found["optimism"]["loss"] < 0.05
     assert 0 < found["optimism"]["standard_error"] < found["optimism"]["loss"]
-    assert told_optimism(found).startswith(f"Expected optimism {found['optimism']['loss']:.3f} ± ")
+    assert sentence(found).startswith(
+        f"Expected optimism {found['optimism']['loss']:.3f} ± "
+    )
     best, before = found["predicted"]["recommended"], without["predicted"]["recommended"]
     assert best["loss"] == before["loss"]
     assert best["high"] > before["high"] + 0.01
@@ -166,10 +173,12 @@ def test_a_predictor_that_keeps_its_promises_is_said_to():
     table, _ = made_runs(noise=0.01)
     rows = [np.arange(i, 40, 2) for i in (0, 1)]
     losses = table.losses
-    held = Held(losses + 0.01, np.arange(40) % 5, repeated_holdout=RepeatedHoldout(rows, [losses[some] + 0.01 for some in rows]))
+    held = Held(
+        losses + 0.01, np.arange(40) % 5, repeated_holdout=RepeatedHoldout(rows, [losses[some] + 0.01 for some in rows])
+    )
     found = made(table, held)
     assert found["optimism"]["loss"] == pytest.approx(-0.01)  # every run was better than predicted
-    assert "no optimism is to be expected" in told_optimism(found)
+    assert "no optimism is to be expected" in sentence(found)
 
 
 def test_few_runs_give_open_intervals_as_null():
@@ -187,7 +196,8 @@ def test_unknown_pools_leave_natural_epochs_and_tokens_open():
     for row in found["domains"]:
         assert (row["natural"], row["tokens"], row["epochs"], row["pool"]) == (None,) * 4
     assert warned(found, "How often text would be repeated is not known")
-    assert summary_rows(found)[0] == ("books", "–", "50.0%", "–", "–")
+    table = shares_table(Recommendation.from_json(found))
+    assert [column.name for column in table.columns] == ["Domain", "Recommended", "Best run"]
 
 
 @given(
@@ -301,16 +311,18 @@ def test_a_target_that_no_run_has_in_full_is_refused():
         made(table, held, target={"quotes": 0.5, "spanish": 0.5})
 
 
-# The terminal
+# The table of shares
 
 
-def test_the_terminal_rows_are_text_with_the_largest_share_first():
-    rows = summary_rows(made())
-    assert len(HEADER) == len(rows[0])
-    assert rows == [
-        ("books", "10.0%", "50.0%", "5B", "1.7"),
-        ("code", "10.0%", "30.0%", "3B", "0.5"),
-        ("news", "80.0%", "20.0%", "2B", "–"),
+def test_the_table_of_shares_has_the_largest_first():
+    table = shares_table(Recommendation.from_json(made()))
+    names = [column.name for column in table.columns]
+    rows = [dict(zip(names, row, strict=True)) for row in table.rows]
+    keys = ("Domain", "Natural", "Recommended", "× natural", "Tokens", "Epochs", "Pool")
+    assert [tuple(row[key] for key in keys) for row in rows] == [
+        ("books", "10.0%", "50.0%", "5.0", "5B", "1.67", "3B"),
+        ("code", "10.0%", "30.0%", "3.0", "3B", "0.50", "6B"),
+        ("news", "80.0%", "20.0%", "0.25", "2B", "–", "–"),
     ]
 
 

@@ -86,9 +86,11 @@ def test_the_fit_is_of_the_chosen_predictor_with_its_choice_rehearsed():
     fitted = fit_runs(made(), TARGET, QUICK, seed=3)
     assert fitted.name == fitted.selection["chosen"] == "exponential-mixing"
     assert np.corrcoef(fitted.estimator.predict(made().weights)[:, 0], made().losses[:, 0])[0, 1] > 0.999
-    assert len(fitted.held_out.rehearsal.rows) == 8
+    assert len(fitted.held_out.repeated_holdout.rows) == 8
     again = fit_runs(made(), TARGET, QUICK, seed=3)
-    np.testing.assert_array_equal(again.held_out.rehearsal.predicted[7], fitted.held_out.rehearsal.predicted[7])
+    np.testing.assert_array_equal(
+        again.held_out.repeated_holdout.predicted[7], fitted.held_out.repeated_holdout.predicted[7]
+    )
 
 
 def test_repeats_give_the_noise_and_are_not_fitted():

@@ -12,7 +12,7 @@ from sklearn.base import clone
 import regressors
 from regressors.estimators.continual import BASELINES, ContinualRegressor
 from regressors.estimators.continual_baselines import interpolation, persistence
-from regressors.estimators.continual_ensemble import ContinualBlend, splits, weigh
+from regressors.estimators.continual_ensemble import ContinualEnsembleRegressor, splits_of, weigh
 from regressors.evaluation.critical_share import crossings, least_share, with_repetition
 from regressors.laws.continual import shift
 from tests.factories.continual_runs import RISING, N, arrays, domain_runs, general_runs, grid
@@ -31,7 +31,7 @@ def test_repeated_text_counts_as_the_new_text_that_it_is_worth():
 
 
 def test_the_blend_says_of_what_it_is_made():
-    fitted = ContinualBlend().fit(*general_runs(noise=0.003))
+    fitted = ContinualEnsembleRegressor().fit(*general_runs(noise=0.003))
     assert "% shift" in fitted.why_ and "on shares left out" in fitted.why_
 
 
@@ -46,7 +46,7 @@ def test_what_all_runs_share_cannot_be_moved():
     ]
     one = X[:, 1] == 1e9
     with pytest.raises(ValueError, match="tokens"):
-        ContinualBlend().fit(X[one], y[one]).predict([[N, 2e9, 0.3]])
+        ContinualEnsembleRegressor().fit(X[one], y[one]).predict([[N, 2e9, 0.3]])
     two = ContinualRegressor("d-cpt").fit(*domain_runs(sizes=(N, 3 * N)))
     assert two.cautions_ == () and np.isfinite(two.predict([[2 * N, 1e9, 0.3]])).all()
 
@@ -54,7 +54,7 @@ def test_what_all_runs_share_cannot_be_moved():
 def test_larger_models_are_predicted_from_three_sizes():
     X, y = domain_runs(sizes=(N, 2 * N, 4 * N, 8 * N), start=False, shares=(0.2, 0.3, 0.5), checkpoints=4)
     largest = X[:, 0] == 8 * N
-    fitted = ContinualBlend().fit(X[~largest], y[~largest])
+    fitted = ContinualEnsembleRegressor().fit(X[~largest], y[~largest])
     held = y[X[:, 0] == 4 * N]  # the same runs at the largest size that was trained
     error = np.abs(fitted.predict(X[largest]) - y[largest]).mean()
     assert error < 0.5 * np.abs(held - y[largest]).mean() and fitted.heldout_["size"]["d-cpt"] > 0
@@ -62,7 +62,7 @@ def test_larger_models_are_predicted_from_three_sizes():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: ContinualRegressor("d-cpt", carry=True), ContinualBlend], ids=["carry", "blend"]
+    "make", [lambda: ContinualRegressor("d-cpt", carry=True), ContinualEnsembleRegressor], ids=["carry", "blend"]
 )
 def test_at_a_trained_run_the_prediction_is_what_was_measured(make):
     X, y = general_runs(noise=0.01)
@@ -104,7 +104,7 @@ def test_interpolation_is_exact_on_lines_of_its_own_scales():
 def test_the_order_of_rows_changes_nothing(order, name):
     X, y = general_runs(noise=0.003, checkpoints=3)
     asked = np.array([(N, 2.5e9, 0.2), (N, 6e9, 0.35)])
-    make = ContinualRegressor(name, carry=name not in BASELINES, starts=1)
+    make = ContinualRegressor(name, carry=name not in BASELINES, n_starts=1)
     straight = make.fit(X, y).predict(asked)
     # descents stop within a tolerance, and sums in another order round otherwise
     assert make.fit(X[list(order)], y[list(order)]).predict(asked) == pytest.approx(straight, abs=1e-5)
@@ -112,26 +112,26 @@ def test_the_order_of_rows_changes_nothing(order, name):
 
 def test_the_blend_trusts_what_predicts_unseen_runs():
     X, y = domain_runs(noise=0.002)
-    fitted = ContinualBlend().fit(X, y)
+    fitted = ContinualEnsembleRegressor().fit(X, y)
     assert sum(fitted.weights_.values()) == pytest.approx(1)
     assert fitted.weights_["interpolation"] < 0.1 and fitted.heldout_["tokens"]["interpolation"] > 0.01
     flat = 2.5 - 0.2 * np.log(X[:, 2] + 0.1)  # a loss that tokens don't move
     known = X[:, 1] > 0
     rng = np.random.default_rng(0)
-    still = ContinualBlend().fit(X[known], flat[known] + 0.002 * rng.standard_normal(known.sum()))
+    still = ContinualEnsembleRegressor().fit(X[known], flat[known] + 0.002 * rng.standard_normal(known.sum()))
     assert still.weights_["interpolation"] > 0.3 and "shift" not in still.weights_  # no start is known
 
 
 def test_where_nothing_can_be_left_out_all_members_weigh_the_same():
     X, y = domain_runs(shares=(0.2, 0.4), checkpoints=1)
-    fitted = ContinualBlend().fit(X, y)
+    fitted = ContinualEnsembleRegressor().fit(X, y)
     assert fitted.heldout_ == {} and set(fitted.weights_.values()) == {1 / 3}
     assert fitted.draws([[N, 1e9, 0.3]], 5).shape == (5, 1)
 
 
 def test_splits_never_predict_what_they_were_fitted_to():
     X = grid(sizes=(N, 2 * N, 3 * N))
-    found = list(splits(X))
+    found = splits_of(X)
     assert {split.kind for split in found} == {"share", "tokens", "size"} and len(found) == 5 + 3 + 1
     for split in found:
         assert not (split.fitted & split.predicted).any() and split.predicted.any()
@@ -146,7 +146,9 @@ def test_weights_count_every_kind_of_test_alike():
     assert weigh({"share": np.zeros((2, 3))}, 2) == pytest.approx([0.5, 0.5])
 
 
-@pytest.mark.parametrize("make", [ContinualBlend, *(lambda n=n: ContinualRegressor(n) for n in ("shift", *BASELINES))])
+@pytest.mark.parametrize(
+    "make", [ContinualEnsembleRegressor, *(lambda n=n: ContinualRegressor(n) for n in ("shift", *BASELINES))]
+)
 def test_draws_lie_around_the_prediction_and_repeat_with_their_seed(make):
     X, y = general_runs(noise=0.004)
     asked = np.array([(N, 6e9, 0.2), (N, 1.6e10, 0.35), (N, 0.0, 0.3)])
@@ -159,7 +161,7 @@ def test_draws_lie_around_the_prediction_and_repeat_with_their_seed(make):
 
 
 def test_intervals_widen_beyond_the_last_checkpoint():
-    fitted = ContinualBlend().fit(*general_runs(noise=0.004))
+    fitted = ContinualEnsembleRegressor().fit(*general_runs(noise=0.004))
     width = fitted.draws([[N, 8e9, 0.2], [N, 3.2e10, 0.2]], 300, random_state=0).std(axis=0)
     assert width[1] > 1.5 * width[0]
 
@@ -169,13 +171,15 @@ def test_eighty_percent_intervals_hold_most_shares_that_were_not_trained():
     for seed in range(4):
         X, y = (domain_runs if seed % 2 else general_runs)(noise=0.004, seed=seed)
         out = X[:, 2] == 0.3
-        draws = ContinualBlend().fit(X[~out], y[~out]).draws(X[out], 200, random_state=0)
+        draws = ContinualEnsembleRegressor().fit(X[~out], y[~out]).draws(X[out], 200, random_state=0)
         low, high = np.quantile(draws, [0.1, 0.9], axis=0)
         held.append(((low <= y[out]) & (y[out] <= high)).mean())
     assert 0.6 < np.mean(held) < 0.98  # 4 tables of 8 rows that err together
 
 
-@pytest.mark.parametrize("make", [ContinualBlend, *(lambda n=n: ContinualRegressor(n) for n in ("d-cpt", *BASELINES))])
+@pytest.mark.parametrize(
+    "make", [ContinualEnsembleRegressor, *(lambda n=n: ContinualRegressor(n) for n in ("d-cpt", *BASELINES))]
+)
 def test_a_stored_fit_predicts_draws_and_answers_as_before(make):
     X, y = general_runs(noise=0.004)
     fitted = make().fit(X, y)
@@ -188,21 +192,21 @@ def test_a_stored_fit_predicts_draws_and_answers_as_before(make):
     with pytest.raises(ValueError, match="these are numbers of"):
         type(fitted).from_dict({**fitted.to_dict(), "estimator": "Scheffe"})
     with pytest.raises(ValueError, match="lacks"):
-        type(fitted).from_dict({"estimator": type(fitted).__name__})
+        type(fitted).from_dict({"estimator": fitted.stored_name})
 
 
 def test_estimators_are_cloned_and_pickled_as_scikit_learns_are():
-    made = ContinualRegressor("shift", carry=True, starts=3)
+    made = ContinualRegressor("shift", carry=True, n_starts=3)
     assert clone(made).get_params() == made.get_params()
     X, y = general_runs()
     fitted = pickle.loads(pickle.dumps(made.fit(X, y)))
     assert (fitted.predict(X) == made.predict(X)).all()
-    assert regressors.ContinualBlend is ContinualBlend and regressors.least_share is least_share
+    assert regressors.ContinualEnsembleRegressor is ContinualEnsembleRegressor and regressors.least_share is least_share
 
 
 def test_the_least_share_is_where_the_general_loss_ends_at_its_start():
     X, y = general_runs()
-    fitted = ContinualBlend().fit(X, y)
+    fitted = ContinualEnsembleRegressor().fit(X, y)
     found = least_share(fitted, params=N, tokens=8e9)
     at = shift(np.ones(1), np.array([2.0]), np.array([found.share]), np.array([2.8]), **arrays(RISING))
     assert at == pytest.approx(2.8, abs=1e-3) and found.low <= found.share <= found.high and not found.at_edge
@@ -232,7 +236,7 @@ def test_a_crossing_is_the_last_one():
 )
 def test_what_cannot_be_fitted_is_refused_with_a_reason(X, y, message):
     with pytest.raises(ValueError, match=message):
-        ContinualBlend().fit(X, y)
+        ContinualEnsembleRegressor().fit(X, y)
 
 
 def test_missing_losses_are_left_out():
@@ -265,17 +269,17 @@ def pythia(shared_data, loss, share):
 def test_the_default_is_no_worse_than_laws_and_baselines_on_published_runs(shared_data, loss, share, later, left_out):
     X, y, step = pythia(shared_data, loss, share)
     early = step <= 5000
-    assert np.abs(ContinualBlend().fit(X[early], y[early]).predict(X[~early]) - y[~early]).mean() <= later
+    assert np.abs(ContinualEnsembleRegressor().fit(X[early], y[early]).predict(X[~early]) - y[~early]).mean() <= later
     errors = []
     for ratio in np.unique(X[step > 0, 2]):
         out = (X[:, 2] == ratio) & (step > 0)
-        errors.append(np.abs(ContinualBlend().fit(X[~out], y[~out]).predict(X[out]) - y[out]).mean())
+        errors.append(np.abs(ContinualEnsembleRegressor().fit(X[~out], y[~out]).predict(X[out]) - y[out]).mean())
     assert np.mean(errors) <= left_out
 
 
 def test_the_critical_share_of_published_runs_is_the_measured_crossing(shared_data):
     X, y, _ = pythia(shared_data, "loss_full", "w_Pile")
-    found = least_share(ContinualBlend().fit(X, y), params=X[0, 0], tokens=X[:, 1].max())
+    found = least_share(ContinualEnsembleRegressor().fit(X, y), params=X[0, 0], tokens=X[:, 1].max())
     assert found.share == pytest.approx(0.279, abs=0.01) and found.low < 0.279 < found.high
 
 
@@ -285,6 +289,6 @@ def test_the_published_chemistry_share_raises_the_general_loss_by_three_percent(
     table = pd.read_csv(shared_data / "continual" / "dcpt_usage1_chemistry_1.8B_10B.csv")
     X = np.column_stack([np.full(len(table), 1.8e9), np.full(len(table), 1e10), 1 - table.r_d])
     X, y = np.vstack([X, [1.8e9, 0.0, np.nan]]), np.append(table.L_g, table.L_g0.iloc[0])
-    for make in (ContinualBlend, ContinualRegressor):
+    for make in (ContinualEnsembleRegressor, ContinualRegressor):
         found = least_share(make().fit(X, y), params=1.8e9, tokens=1e10, tolerance=0.03, draws=0)
         assert 1 - found.share == pytest.approx(0.924, abs=0.002)

@@ -39,7 +39,7 @@ def test_what_two_skills_made_is_predicted_better_by_two():
 
 def test_more_starts_say_whether_they_agree_and_never_end_higher():
     W, Y = runs(60)
-    one, four = (EffectiveDataRegressor(starts=starts, random_state=0).fit(W, Y) for starts in (1, 4))
+    one, four = (EffectiveDataRegressor(n_starts=n_starts, random_state=0).fit(W, Y) for n_starts in (1, 4))
     assert set(four.agreeing_) <= {0.25, 0.5, 0.75, 1.0}
     assert (four.objective_ <= one.objective_ + 1e-6).all()
 

@@ -1,17 +1,17 @@
 """Joint laws of mixture, parameters and tokens, and the regressor that extrapolates with them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from regressors.estimators.joint import JOINT_LAWS, AtScale, JointRegressor
+from regressors.estimators.joint import JOINT_LAWS, AtScale, JointRegressor, Trial, best_strength, splits_of
 from regressors.estimators.joint_fit import run_weights
-from regressors.evaluation.rolling_origin import Trial, best_strength, origins, size_bins
+from regressors.evaluation.cross_validation import size_bins
 from regressors.fitting.solve import measure
 from regressors.fitting.transforms import Space, complex_step
 from regressors.laws.joint import BENT, JOINT_EFFECTIVE_DATA
@@ -227,7 +227,7 @@ def test_bad_input_is_refused():
         JointRegressor().fit(X[:, :1], Y)
     with pytest.raises(ValueError, match="Negative"):
         JointRegressor().fit(-X, Y)
-    own = clone(JOINT_EFFECTIVE_DATA, safe=False)
+    own = replace(JOINT_EFFECTIVE_DATA, params=JOINT_EFFECTIVE_DATA.params[::-1])
     with pytest.raises(ValueError, match="code"):
         JointRegressor(own, strength=1).fit(X, Y).to_dict()
 
@@ -236,18 +236,18 @@ def test_sizes_that_hardly_differ_are_one_size():
     np.testing.assert_array_equal(size_bins(np.array([1e8, 1.2e8, 9e8, 1e9, 3e8])), [0, 0, 2, 2, 1])
 
 
-def test_origins_leave_out_the_largest_size_and_the_latest_checkpoints():
+def test_splits_leave_out_the_largest_size_and_the_latest_checkpoints():
     X, _ = runs_of(sizes=(1e8, 3e8, 1e9), mixtures=1, checkpoints=8)
-    by_kind = {origin.kind: origin for origin in origins(X[:, 3], X[:, 4])}
+    by_kind = {split.kind: split for split in splits_of(X[:, 3], X[:, 4])}
     assert (X[by_kind["size"].predicted, 3] == 1e9).all() and (X[by_kind["size"].fitted, 3] < 1e9).all()
     tokens = by_kind["tokens"]
     assert X[tokens.fitted, 4].max() <= 1e10 < X[tokens.predicted, 4].min()
     np.testing.assert_array_equal(tokens.fitted, ~tokens.predicted)
 
 
-def test_two_sizes_and_final_checkpoints_allow_no_origin():
+def test_two_sizes_and_final_checkpoints_allow_no_split():
     X, Y = runs_of(checkpoints=1)
-    assert origins(X[:, 3], X[:, 4]) == []
+    assert splits_of(X[:, 3], X[:, 4]) == []
     assert JointRegressor().fit(X, Y).strength_ == {"size": 1, "tokens": 1}
 
 

@@ -19,7 +19,7 @@ from regressors import (
     from_dict,
 )
 from regressors.estimators.joint import JOINT_LAWS
-from regressors.evaluation.cross_validation import Beside, cross_validate, rehearse
+from regressors.evaluation.cross_validation import Auxiliary, cross_validate, repeated_holdout
 from regressors.fitting.transforms import Space, complex_step
 from regressors.law import Scale
 from regressors.laws.effective_tokens import effective_shares, repetition_aware
@@ -321,7 +321,7 @@ class Spy:
 
 def beside(groups, *, fitted):
     X = np.array(groups, dtype=float)[:, None] + 0.5
-    return Beside(X, np.zeros((len(groups), 2)), np.array(groups), fitted=fitted)
+    return Auxiliary(X, np.zeros((len(groups), 2)), np.array(groups), fitted=fitted)
 
 
 @pytest.mark.parametrize("learnt", [False, True])
@@ -329,22 +329,26 @@ def test_runs_beside_are_never_learnt_from_by_what_predicts_their_mixture(learnt
     groups, log = np.repeat(np.arange(6), 2), []
     X, Y = groups[:, None].astype(float), np.zeros((12, 2))
     near = beside([0, 3, 3, 9], fitted=learnt)
-    held_out = cross_validate(lambda: Spy(log), X, Y, groups, folds=3, beside=near)
+    held_out = cross_validate(lambda: Spy(log), X, Y, groups, folds=3, auxiliary=near)
     for k, seen in enumerate(log):
         out = set(groups[held_out.fold == k])
         assert not {x for x in seen if int(x) in out}
         assert (9.5 in seen) == learnt
         assert ({x for x in seen if x % 1} == {0.5, 3.5, 9.5} - {g + 0.5 for g in out}) == learnt or not learnt
-    np.testing.assert_array_equal(held_out.beside[:3, 0], [0.5, 3.5, 3.5])
-    assert np.isnan(held_out.beside[3]).all()  # no judged run has its mixture, so no fold is its own
+    np.testing.assert_array_equal(held_out.auxiliary[:3, 0], [0.5, 3.5, 3.5])
+    assert np.isnan(held_out.auxiliary[3]).all()  # no judged run has its mixture, so no fold is its own
 
 
-def test_rehearsals_learn_from_the_fitted_half_s_runs_beside_alone():
+def test_a_repeated_holdout_learns_from_the_fitted_halfs_auxiliary_runs_alone():
     groups, log = np.arange(10), []
-    rehearsal = rehearse(
-        lambda: Spy(log), groups[:, None].astype(float), np.zeros((10, 2)), groups, beside=beside([2, 7], fitted=True)
+    found = repeated_holdout(
+        lambda: Spy(log),
+        groups[:, None].astype(float),
+        np.zeros((10, 2)),
+        groups,
+        auxiliary=beside([2, 7], fitted=True),
     )
-    for asked, seen in zip(rehearsal.rows, log, strict=True):
+    for asked, seen in zip(found.rows, log, strict=True):
         assert {int(x) for x in seen} == set(groups) - set(asked)
 
 

@@ -10,7 +10,8 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from regressors import RepetitionRegressor
-from regressors.estimators.repetition import configurations, left_out, weights
+from regressors.estimators.repetition import splits_of, weights
+from regressors.evaluation.cross_validation import configurations
 from regressors.laws.overfitting import FORMS
 
 
@@ -142,16 +143,16 @@ def test_forms_that_predict_left_out_runs_better_weigh_more():
 
 def test_left_out_runs_are_whole_configurations_and_whole_regions():
     X = np.repeat(ladder(), 2, axis=0)
-    splits = left_out(X, np.random.default_rng(0))
+    splits = splits_of(X, np.random.default_rng(0))
     group = configurations(X)
-    folds = [rows for kind, rows in splits if kind == "folds"]
+    folds = [split.predicted for split in splits if split.kind == "folds"]
     assert (np.sum(folds, axis=0) == 1).all()
-    for _, rows in splits:
-        assert not set(group[rows]) & set(group[~rows])
-    by_kind = dict(splits)
+    for split in splits:
+        assert not set(group[split.fitted]) & set(group[split.predicted])
+    by_kind = {split.kind: split for split in splits}
     epochs = X[:, 1] / X[:, 2]
-    assert epochs[by_kind["epochs"]].min() > epochs[~by_kind["epochs"]].max()
-    assert left_out(X[:4], np.random.default_rng(0)) == []
+    assert epochs[by_kind["epochs"].predicted].min() > epochs[by_kind["epochs"].fitted].max()
+    assert splits_of(X[:4], np.random.default_rng(0)) == []
 
 
 def test_the_order_and_the_units_of_runs_say_nothing():
@@ -240,7 +241,7 @@ def test_numbers_stored_as_json_give_the_same_predictions_and_refits():
 
 
 def test_it_behaves_as_an_estimator_of_scikit_learn():
-    model, X, y = fitted(starts=1)
+    model, X, y = fitted(n_starts=1)
     copy = clone(model)
     assert copy.get_params() == model.get_params()
     with pytest.raises(NotFittedError):
@@ -274,5 +275,5 @@ def test_what_cannot_be_fitted_is_refused_in_a_sentence():
         RepetitionRegressor(("no-such-form",)).fit(X, y)
     with pytest.raises(ValueError, match="n_samples = 1"):
         RepetitionRegressor().fit(X[:1], y[:1])
-    with pytest.raises(ValueError, match="X has 24 runs, y has 3"):
+    with pytest.raises(ValueError, match=r"n_runs = 24, got \(3,\)"):
         RepetitionRegressor().fit(X, y[:3])

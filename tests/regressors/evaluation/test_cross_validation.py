@@ -8,8 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from regressors import RegMixLinear, cross_validate, cv_plus, regret, rmse, spearman
-from regressors.evaluation.cross_validation import assign_folds, near_groups, ordered_splits
+from regressors import RegMixLinearRegressor, cross_validate, cv_plus, regret, rmse, spearman
+from regressors.evaluation.cross_validation import (
+    assign_folds,
+    by_last,
+    by_length,
+    by_region,
+    by_share,
+    by_size,
+    near_groups,
+)
 from regressors.evaluation.intervals import held_out_bounds, local_error, scaled_cv_plus
 from regressors.evaluation.metrics import coverage
 
@@ -136,12 +144,39 @@ def test_a_fine_grid_of_mixtures_is_not_one_group():
 
 def test_every_size_is_predicted_from_all_smaller_ones():
     params = np.array([3e8, 1e8, 1e9, 1e8, 3e8])
-    splits = [(fit.tolist(), asked.tolist()) for fit, asked in ordered_splits(params)]
-    assert splits == [([1, 3], [0, 4]), ([0, 1, 3, 4], [2])]
-    assert [(a.tolist(), b.tolist()) for a, b in ordered_splits(params, least=2)] == splits[1:]
-    assert ordered_splits(np.ones(4)) == []
+    splits = by_size(params, most=None, smaller=1)
+    found = [(np.flatnonzero(s.fitted).tolist(), np.flatnonzero(s.predicted).tolist()) for s in splits]
+    assert found == [([1, 3], [0, 4]), ([0, 1, 3, 4], [2])]
+    for fewer in (by_size(params, most=1, smaller=1), by_size(params, most=None)):
+        assert [split.fitted.tolist() for split in fewer] == [splits[1].fitted.tolist()]
+    assert by_size(np.ones(4)) == []
     with pytest.raises(ValueError, match="size isn't known"):
-        ordered_splits(np.array([1.0, np.nan]))
+        by_size(np.array([1.0, np.nan]))
+
+
+def test_later_checkpoints_are_predicted_from_earlier_ones_of_every_group():
+    tokens, group = np.array([1.0, 2, 3, 4, 10, 20, 30, 40]), np.repeat([0, 1], 4)
+    (split,) = by_length(tokens, cuts=(0.5, 0.6), within=group)  # both cuts part the rows alike
+    assert tokens[split.fitted].tolist() == [1, 2, 10, 20] and (split.predicted == ~split.fitted).all()
+    (near,) = by_length(tokens, cuts=(0.1, 0.25), ahead=2.4)  # nothing lies within 2.4 times 4
+    assert tokens[near.fitted].max() == 10 and tokens[near.predicted].tolist() == [20]
+    assert by_length(tokens, cuts=(0.05,)) == []  # two token counts decide nothing
+
+
+def test_the_end_of_a_curve_is_held_out_where_enough_of_it_stays():
+    tokens, curves = np.array([1.0, 2, 3, 1, 9]), np.array([0, 0, 0, 1, 1])
+    (split,) = by_last(tokens, curves)
+    assert split.predicted.tolist() == [False, False, True, False, False]
+    assert by_last(tokens, curves, least=4) == []
+
+
+def test_shares_and_regions_are_left_out_whole():
+    shares = np.array([0.1, 0.5, 0.1, 0.9])
+    assert by_share(shares)[0].predicted.tolist() == [True, False, True, False]
+    assert by_share(shares[:3]) == []
+    values = np.arange(10.0)
+    (split,) = by_region({"size": values, "flat": np.ones(10)}, np.arange(10), share=0.2, least=6)
+    assert split.kind == "size" and np.flatnonzero(split.predicted).tolist() == [8, 9]
 
 
 class Memory:
@@ -167,7 +202,7 @@ def test_held_out_estimators_predict_new_points():
     rng = np.random.default_rng(0)
     W = rng.dirichlet(np.ones(3), size=30)
     Y = W @ rng.random((3, 2))
-    out = cross_validate(RegMixLinear, W, Y, np.arange(30), folds=4, seed=0)
+    out = cross_validate(RegMixLinearRegressor, W, Y, np.arange(30), folds=4, seed=0)
     assert out.at(W[:6]).shape == (4, 6, 2)
     np.testing.assert_allclose(out.predicted, Y, atol=1e-10)  # a plane is learnt exactly from any fold
     for k in range(4):
@@ -176,7 +211,7 @@ def test_held_out_estimators_predict_new_points():
 
 def test_cross_validation_refuses_unequal_lengths():
     with pytest.raises(ValueError, match="as long"):
-        cross_validate(RegMixLinear, np.eye(4), np.ones(3), np.arange(4), folds=2, seed=0)
+        cross_validate(RegMixLinearRegressor, np.eye(4), np.ones(3), np.arange(4), folds=2, seed=0)
 
 
 def test_cv_plus_intervals_hold_about_the_share_that_they_promise():
@@ -185,7 +220,7 @@ def test_cv_plus_intervals_hold_about_the_share_that_they_promise():
     for _ in range(60):
         W = rng.dirichlet(np.ones(5), size=60)
         Y = W @ slope + 0.1 * rng.standard_normal(60)
-        out = cross_validate(RegMixLinear, W[:40], Y[:40], np.arange(40), folds=5, seed=0)
+        out = cross_validate(RegMixLinearRegressor, W[:40], Y[:40], np.arange(40), folds=5, seed=0)
         residual = Y[:40] - out.predicted[:, 0]
         low, high = cv_plus(residual, out.fold, out.at(W[40:])[..., 0], 0.8)
         held += ((low <= Y[40:]) & (Y[40:] <= high)).sum()

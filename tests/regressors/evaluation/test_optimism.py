@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regressors import RegMixLinear
-from regressors.evaluation.cross_validation import Rehearsal, rehearse
+from regressors import RegMixLinearRegressor
+from regressors.evaluation.cross_validation import RepeatedHoldout, repeated_holdout
 from regressors.evaluation.optimism import expected_optimism
 
 
@@ -87,12 +87,12 @@ def test_every_rehearsal_asks_about_half_of_the_mixtures_and_fits_the_others():
     groups = np.repeat(np.arange(20), 2)
     seen = []
 
-    class Spy(RegMixLinear):
+    class Spy(RegMixLinearRegressor):
         def fit(self, W, Y):
             seen.append(W)
             return super().fit(W, Y)
 
-    found = rehearse(Spy, W, Y, groups, rehearsals=5, seed=0)
+    found = repeated_holdout(Spy, W, Y, groups, repeats=5, seed=0)
     assert len(found.rows) == len(found.predicted) == len(seen) == 5
     for rows, predicted, fitted in zip(found.rows, found.predicted, seen, strict=True):
         assert len(rows) == 20 and len(fitted) == 20
@@ -105,9 +105,9 @@ def test_rehearsals_are_decided_by_their_seed_and_survive_json():
     W, Y = table()
     Y[::2, 1] = np.nan
     Y[3:, 1] = np.nan  # one loss is left: no half can fit it
-    found = rehearse(RegMixLinear, W, Y, np.arange(40), rehearsals=3, seed=4)
-    again = Rehearsal.from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False)))
-    same = rehearse(RegMixLinear, W, Y, np.arange(40), rehearsals=3, seed=4)
+    found = repeated_holdout(RegMixLinearRegressor, W, Y, np.arange(40), repeats=3, seed=4)
+    again = RepeatedHoldout.from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False)))
+    same = repeated_holdout(RegMixLinearRegressor, W, Y, np.arange(40), repeats=3, seed=4)
     for other in (again, same):
         for a, b in zip(found.rows + found.predicted, other.rows + other.predicted, strict=True):
             np.testing.assert_array_equal(a, b)
@@ -116,4 +116,4 @@ def test_rehearsals_are_decided_by_their_seed_and_survive_json():
 
 def test_too_few_mixtures_cannot_be_rehearsed():
     W, Y = table(14)
-    assert rehearse(RegMixLinear, W, Y, np.repeat(np.arange(7), 2)).rows == []
+    assert repeated_holdout(RegMixLinearRegressor, W, Y, np.repeat(np.arange(7), 2)).rows == []

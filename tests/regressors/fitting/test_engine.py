@@ -33,10 +33,10 @@ def scaling_runs(*, runs=60, noise=0.01, seed=0, targets=1):
     return {"params": params, "tokens": tokens}, Y
 
 
-def fitted(runs=60, noise=0.01, seed=0, targets=1, starts=6, criterion=PUBLISHED):
+def fitted(runs=60, noise=0.01, seed=0, targets=1, n_starts=6, criterion=PUBLISHED):
     inputs, Y = scaling_runs(runs=runs, noise=noise, seed=seed, targets=targets)
     posterior, units = pose(CHINCHILLA, inputs, Y, criterion=criterion)
-    return posterior, solve(posterior, units, starts=starts, rng=np.random.default_rng(0))
+    return posterior, solve(posterior, units, n_starts=n_starts, rng=np.random.default_rng(0))
 
 
 def test_the_published_refit_of_chinchilla_is_reached_and_beaten(shared_data):
@@ -79,7 +79,7 @@ def test_least_squares_is_scipys():
 def test_a_small_knee_is_least_absolute_deviation():
     inputs, Y = scaling_runs(runs=30)
     Y[3] *= 2  # the absolute deviation doesn't care how far off one run is
-    model = ScalingRegressor(huber=1e-6, starts=6).fit(np.column_stack(list(inputs.values())), Y[:, 0])
+    model = ScalingRegressor(huber=1e-6, n_starts=6).fit(np.column_stack(list(inputs.values())), Y[:, 0])
     deviation = np.abs(np.log(Y[:, 0]) - np.log(model.predict(np.column_stack(list(inputs.values())))))
     # Huber's sum is knee * (|r| - knee / 2) a run
     assert model.objective_[0] / 1e-6 == pytest.approx(deviation.sum(), rel=1e-3)
@@ -121,8 +121,8 @@ def test_weights_count_runs_as_often_as_they_say():
     inputs, Y = scaling_runs(runs=20)
     X = np.column_stack(list(inputs.values()))
     counts = np.random.default_rng(1).integers(0, 4, len(X))
-    weighted = ScalingRegressor(starts=4).fit(X, Y[:, 0], sample_weight=counts)
-    repeated = ScalingRegressor(starts=4).fit(np.repeat(X, counts, axis=0), np.repeat(Y[:, 0], counts))
+    weighted = ScalingRegressor(n_starts=4).fit(X, Y[:, 0], sample_weight=counts)
+    repeated = ScalingRegressor(n_starts=4).fit(np.repeat(X, counts, axis=0), np.repeat(Y[:, 0], counts))
     assert weighted.objective_[0] == pytest.approx(repeated.objective_[0], rel=1e-8)
     np.testing.assert_allclose(weighted.predict(X), repeated.predict(X), rtol=1e-6)
 
@@ -145,7 +145,7 @@ def test_bootstrap_refits_are_what_single_refits_give():
     inputs, Y = scaling_runs(runs=30, targets=2)
     for t in range(2):
         for d in range(5):
-            alone = fit_law(CHINCHILLA, inputs, Y[:, [t]], starts=6, rng=np.random.default_rng(0),
+            alone = fit_law(CHINCHILLA, inputs, Y[:, [t]], n_starts=6, rng=np.random.default_rng(0),
                             criterion=PUBLISHED, weights=counts[d])  # fmt: skip
             value = posterior.resampled(counts).objective(together[t, [d]], np.array([t * 5 + d]))[0]
             assert value == pytest.approx(alone.objective[0], rel=1e-6)
@@ -154,7 +154,7 @@ def test_bootstrap_refits_are_what_single_refits_give():
 def test_bootstrap_intervals_cover_the_truth_about_as_often_as_they_say():
     held = 0
     for seed in range(40):
-        posterior, found = fitted(runs=60, seed=seed, starts=3)
+        posterior, found = fitted(runs=60, seed=seed, n_starts=3)
         draws = bootstrap(posterior, found, draws=60, rng=np.random.default_rng(0))["alpha"][0]
         low, high = np.quantile(draws, [0.1, 0.9])
         held += low <= TRUTH["alpha"] <= high
@@ -184,7 +184,7 @@ def test_profile_intervals_cover_the_truth_about_as_often_as_they_say():
     inputs, exact = scaling_runs(runs=40, noise=0.0)
     noise = np.exp(0.01 * np.random.default_rng(1).standard_normal((40, 40)))  # 40 targets: 40 tables at once
     posterior, units = pose(CHINCHILLA, inputs, exact * noise, criterion=PUBLISHED)
-    found = solve(posterior, units, starts=3, rng=np.random.default_rng(0))
+    found = solve(posterior, units, n_starts=3, rng=np.random.default_rng(0))
     ends = profile(posterior, found, "beta", level=0.8)
     held = int(((ends.low <= TRUTH["beta"]) & (TRUTH["beta"] <= ends.high)).sum())
     assert 22 <= held <= 39  # 32 of 40 expected; a binomial's 3.5 standard errors
@@ -194,7 +194,7 @@ def test_a_parameter_that_the_runs_say_nothing_about_is_said_to_be_unidentified(
     inputs, Y = scaling_runs(runs=30)
     inputs["tokens"] = np.full(30, 2e9)  # one token count: B, beta and E can't be told apart
     posterior, units = pose(CHINCHILLA, inputs, Y, criterion=PUBLISHED)
-    found = solve(posterior, units, starts=4, rng=np.random.default_rng(0))
+    found = solve(posterior, units, n_starts=4, rng=np.random.default_rng(0))
     said = dict(zip(identify(posterior, found).names, identify(posterior, found).unidentified[0], strict=True))
     assert said["beta"]
     ends = profile(posterior, found, "beta")
@@ -206,7 +206,7 @@ def test_an_amplitude_that_fits_best_at_zero_is_said_to_be_at_its_bound():
     inputs, _ = scaling_runs(runs=60)
     Y = (5 * inputs["params"] ** -0.2 * np.exp(0.001 * rng.standard_normal(60)))[:, None]  # neither floor nor tokens
     posterior, units = pose(CHINCHILLA, inputs, Y, criterion=PUBLISHED)
-    found = solve(posterior, units, starts=6, rng=np.random.default_rng(0))
+    found = solve(posterior, units, n_starts=6, rng=np.random.default_rng(0))
     said = identify(posterior, found)
     at_bound = dict(zip(said.names, said.at_bound[0], strict=True))
     assert at_bound["E"] or at_bound["B"] or found.values["E"][0] + found.values["B"][0] < 0.05
@@ -229,7 +229,7 @@ def test_a_parameter_between_two_bounds_stays_between_them():
         posterior, units = pose(
             law, {"params": x}, (1 + x**-truth)[:, None], criterion=Criterion(huber=inf, noise=0.01)
         )
-        found = solve(posterior, units, starts=3, rng=np.random.default_rng(0))
+        found = solve(posterior, units, n_starts=3, rng=np.random.default_rng(0))
         assert 0.1 <= found.values["s"][0] <= 0.4
         assert found.values["s"][0] == pytest.approx(min(truth, 0.4), abs=1e-3)
         assert identify(posterior, found).at_bound[0, 1] == told

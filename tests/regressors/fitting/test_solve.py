@@ -51,7 +51,7 @@ def test_hand_written_derivatives_equal_the_complex_step(law, batch):
 def test_a_law_without_hand_written_derivatives_fits_the_same(law):
     W, _, Y = made_by(law, domains=3, runs=20, noise=0.01)
     plain = dataclasses.replace(law, jacobian=None)
-    first, second = (LawRegressor(kind, starts=1, random_state=0).fit(W, Y).predict(W) for kind in (law, plain))
+    first, second = (LawRegressor(kind, n_starts=1, random_state=0).fit(W, Y).predict(W) for kind in (law, plain))
     # steps differ by rounding, and both rest where a step promises 1e-7 of the objective: far below the noise of .01
     np.testing.assert_allclose(first, second, atol=1e-4)
 
@@ -60,7 +60,7 @@ def test_a_law_without_hand_written_derivatives_fits_the_same(law):
 @pytest.mark.parametrize("huber", [2.0, np.inf])
 def test_the_optimum_is_the_one_that_scipy_finds(law, huber):
     W, _, Y = made_by(law, runs=30, targets=1, noise=0.02)
-    found = fit_law(law, W, Y, starts=2, rng=np.random.default_rng(0), criterion=Criterion(huber=huber))
+    found = fit_law(law, W, Y, n_starts=2, rng=np.random.default_rng(0), criterion=Criterion(huber=huber))
     posterior, _ = pose(law, W, Y, criterion=Criterion(huber=huber))
     posterior.noise = found.noise
 
@@ -136,6 +136,6 @@ def test_losses_in_other_orders_of_magnitude_are_fitted():
 
 def test_starts_report_how_many_agree():
     W, _, Y = made_by(LAWS["exponential-mixing"], noise=0.01)
-    fitted = LawRegressor("exponential-mixing", starts=4, random_state=0).fit(W, Y)
+    fitted = LawRegressor("exponential-mixing", n_starts=4, random_state=0).fit(W, Y)
     assert set(fitted.agreeing_) <= {0.25, 0.5, 0.75, 1.0} and fitted.converged_.all()
     assert (fitted.used_ > 0).all() and (fitted.used_ <= 5).all()  # c and four t

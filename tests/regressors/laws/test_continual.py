@@ -102,7 +102,7 @@ def test_published_critical_shares_stay_shares():
 def test_the_critical_share_law_finds_a_published_curve_again():
     tokens = np.geomspace(20, 100, 12)  # with fewer the published share is 0
     shares = CRITICAL_SHARES["940M"].domain_share(tokens * 2e8)
-    fit = fit_law(CRITICAL_SHARE, {"tokens": tokens}, shares[:, None], starts=2, rng=np.random.default_rng(0))
+    fit = fit_law(CRITICAL_SHARE, {"tokens": tokens}, shares[:, None], n_starts=2, rng=np.random.default_rng(0))
     later = fit.predict(CRITICAL_SHARE, {"tokens": np.array([150.0])})[0, 0]
     assert later == pytest.approx(CRITICAL_SHARES["940M"].domain_share(150 * 2e8), abs=0.01)
 
@@ -150,7 +150,7 @@ def test_the_forgetting_law_finds_its_own_making_again():
 @pytest.mark.parametrize("name", ["d-cpt", "shift", "forgetting"])
 def test_values_are_those_of_inputs_that_are_not_in_units(name):
     X, y = general_runs(sizes=(N, 2 * N, 5 * N))
-    fitted = ContinualRegressor(name, starts=1).fit(X, y)
+    fitted = ContinualRegressor(name, n_starts=1).fit(X, y)
     law, rows = CONTINUAL_LAWS[name], X[X[:, 1] > 0]
     given = [*rows.T, *([np.full(len(rows), 2.8)] if "start" in law.inputs else [])]
     assert fitted.predict(rows) == pytest.approx(law.formula(*given, **arrays(fitted.values_)), rel=1e-9)
