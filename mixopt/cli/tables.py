@@ -190,13 +190,13 @@ def predict(
     read = read_mixtures(
         mixtures,
         stored.domains,
-        texts=list(stored.target),
+        targets=list(stored.target),
         weights=choice(table.weights or recorded.get("weights")),
         losses=choice(recorded.get("losses")),
         where=table.where or (),
         strict=table.weights is not None,
         renormalise=table.renormalise,
-        door="command",
+        interface="command",
     )
     for note in read.notes:
         progress.note(note)

@@ -1,14 +1,20 @@
-"""The interactive figures, as Plotly's JSON: each is {"data": [...], "layout": {...}}."""
+"""Plotly traces of held-out predictions, effects, losses by validation set, runs and trained recommendations."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mixopt.formatting import known
-from mixopt.mixture.report.inputs import TARGET, Run, Study
-from mixopt.report.figures import OTHERS, axis, label, layout
-from mixopt.report.svg import MEASURED, NATURAL, RECOMMENDED
+from mixopt.mixture.results import Selection, VerifiedSize
+from mixopt.report.figures import MEASURED, NATURAL, OTHERS, RECOMMENDED, axis, label, layout
+from mixopt.runs.objective import TARGET
 
+if TYPE_CHECKING:
+    from mixopt.mixture.runs import Run
+
+Plot = dict[str, Any]  # {"data": [...], "layout": {...}}, or one trace
 SYMBOLS = ("square", "diamond", "triangle-up", "x", "cross")
 
 
@@ -18,36 +24,32 @@ def _labels(names: Sequence[str]) -> list[str]:
     return [label(name, None) if short.count(s) > 1 else s for name, s in zip(names, short, strict=True)]
 
 
-def held_out(study: Study, target: str) -> dict[str, Any] | None:
+def held_out_targets(selection: Selection) -> list[str]:
+    """Losses with held-out predictions: the weighted target first, then the validation sets."""
+    return sorted(selection.held_out.measured, key=lambda name: name != TARGET)
+
+
+def held_out(selection: Selection, target: str) -> Plot | None:
     """Measured loss over the loss predicted without that mixture; None when nothing was held out."""
-    kept = study.selection.get("held_out") or {}
-    measured = (kept.get("measured") or {}).get(target) or []
-    names = [f"{run_id} {role}" for run_id, role in zip(kept.get("run_id") or [], kept.get("role") or [], strict=False)]
-    names = [escape(name) for name in names] or [""] * len(measured)
-    predictors = sorted((kept.get("predicted") or {}), key=lambda name: (name != study.predictor, name))
+    kept = selection.held_out
+    measured = kept.measured.get(target, [])
+    names = [escape(f"{run_id} {role}") for run_id, role in zip(kept.run_id, kept.role, strict=False)]
+    names = names or [""] * len(measured)
     traces, shown = [], []
-    for n, predictor in enumerate(predictors):
-        guessed = kept["predicted"][predictor].get(target) or []
-        pairs = [(p, m, t) for p, m, t in zip(guessed, measured, names, strict=False) if known(p) and known(m)]
+    for n, predictor in enumerate(sorted(kept.predicted, key=lambda name: (name != selection.chosen, name))):
+        predicted = kept.predicted[predictor].get(target, [])
+        pairs = [(p, m, t) for p, m, t in zip(predicted, measured, names, strict=False) if known(p) and known(m)]
         if not pairs:
             continue
         shown = shown or [value for p, m, _ in pairs for value in (p, m)]
         traces.append(_points(predictor, pairs, n))
     if not traces:
         return None
-    sd = study.noise(target).get("sd")
-    lines = _diagonal(min(shown), max(shown), sd if known(sd) else None)
-    return {
-        "data": [*lines, *traces],
-        "layout": layout(
-            height=460,
-            xaxis=axis("predicted, held out (nats/token)"),
-            yaxis=axis("measured (nats/token)"),
-        ),
-    }
+    shape = layout(height=460, xaxis=axis("predicted, held out (nats/token)"), yaxis=axis("measured (nats/token)"))
+    return {"data": [*_diagonal(min(shown), max(shown), selection.noise_of(target).sd), *traces], "layout": shape}
 
 
-def _points(predictor: str, pairs: list[tuple[float, float, str]], n: int) -> dict[str, Any]:
+def _points(predictor: str, pairs: list[tuple[float, float, str]], n: int) -> Plot:
     colour = RECOMMENDED if n == 0 else OTHERS[(n - 1) % len(OTHERS)]
     return {
         "type": "scatter",
@@ -62,7 +64,7 @@ def _points(predictor: str, pairs: list[tuple[float, float, str]], n: int) -> di
     }
 
 
-def _diagonal(low: float, high: float, sd: float | None) -> list[dict[str, Any]]:
+def _diagonal(low: float, high: float, sd: float | None) -> list[Plot]:
     """The line of perfect prediction and, when noise is known, one standard deviation of it to both sides."""
     line = {
         "type": "scatter",
@@ -74,7 +76,7 @@ def _diagonal(low: float, high: float, sd: float | None) -> list[dict[str, Any]]
         "showlegend": False,
         "hoverinfo": "skip",
     }
-    if sd is None:
+    if not known(sd):
         return [line]
     band = {
         "type": "scatter",
@@ -91,8 +93,8 @@ def _diagonal(low: float, high: float, sd: float | None) -> list[dict[str, Any]]
     return [band, line]
 
 
-def by_text(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Predicted change of each text's loss against the natural mixture."""
+def by_text(rows: Mapping[str, Mapping[str, float | None]]) -> Plot | None:
+    """Predicted change of each validation set's loss against the natural mixture."""
     texts = [text for text, row in rows.items() if known(row.get("natural"))]
     if not texts:
         return None
@@ -118,12 +120,12 @@ def by_text(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
     return {"data": traces, "layout": shape}
 
 
-def _gap(row: Mapping[str, Any], mixture: str) -> float | None:
-    value = row.get(mixture)
-    return value - row["natural"] if known(value) else None
+def _gap(row: Mapping[str, float | None], mixture: str) -> float | None:
+    value, natural = row.get(mixture), row["natural"]
+    return value - natural if known(value) and known(natural) else None
 
 
-def heat_strip(runs: Sequence[Run], domains: Sequence[str]) -> dict[str, Any] | None:
+def heat_strip(runs: Sequence[Run], domains: Sequence[str]) -> Plot | None:
     """Every run's mixture as a column, best target loss first, under its loss."""
     drawn = [run for run in runs if known(run.target) and not run.left_out]
     if not drawn or not domains:
@@ -178,7 +180,64 @@ def _rounded(value: Any) -> float | None:
     return round(value, 4) if known(value) else None
 
 
-def held_out_targets(study: Study) -> list[str]:
-    """Names with held-out predictions: the weighted target first, then the texts."""
-    measured = (study.selection.get("held_out") or {}).get("measured") or {}
-    return sorted(measured, key=lambda name: name != TARGET)
+def effect(
+    shares: Sequence[float], losses: Sequence[float], *, here: float | None, natural: float | None, top: float
+) -> Plot:
+    """Predicted objective over one domain's share, up to the loss `top`; here: the recommended share."""
+    curve = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": list(shares),
+        "y": list(losses),
+        "line": {"color": RECOMMENDED, "width": 2.5},
+        "showlegend": False,
+        "hovertemplate": "%{x:.1%}: %{y:.3f} nats/token<extra></extra>",
+    }
+    floor = min(losses)
+    marks = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": name,
+            "x": [share, share],
+            "y": [floor, top],
+            "line": {"color": colour, "width": 1.5, "dash": dash},
+            "hovertemplate": f"{name} %{{x:.1%}}<extra></extra>",
+        }
+        for name, share, colour, dash in (
+            ("recommended", here, MEASURED, "solid"),
+            ("natural", natural, NATURAL, "dash"),
+        )
+        if share is not None
+    ]
+    margin = 0.04 * (top - floor)
+    shape = layout(
+        height=340,
+        xaxis=axis("share of training tokens", tickformat=".0%"),
+        yaxis=axis("predicted target loss (nats/token)", range=[floor - margin, top + margin]),
+    )
+    return {"data": [curve, *marks], "layout": shape}
+
+
+def trained(size: VerifiedSize) -> Plot | None:
+    """Measured objective of every run by mixture, at one size."""
+    groups = {name: [value for value in values if known(value)] for name, values in size.arms.items()}
+    groups = dict(sorted(((k, v) for k, v in groups.items() if v), key=lambda pair: pair[0] == "recommended"))
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": values,
+            "y": [label(name)] * len(values),
+            "marker": {"color": RECOMMENDED if name == "recommended" else NATURAL, "size": 10},
+            "hovertemplate": "%{x:.3f} nats/token<extra></extra>",
+        }
+        for name, values in groups.items()
+    ]
+    shape = layout(
+        height=120 + 34 * len(groups),
+        showlegend=False,
+        xaxis=axis("measured target loss (nats/token)"),
+        yaxis=axis("", type="category"),
+    )
+    return {"data": traces, "layout": shape} if traces else None

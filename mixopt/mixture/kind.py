@@ -14,6 +14,7 @@ from mixopt.study.loading import resolve
 if TYPE_CHECKING:
     from mixopt.mixture.design import Plan
     from mixopt.mixture.fit import Fitted
+    from mixopt.report.document import Document
     from mixopt.runs.table import RunTable
 
 
@@ -86,10 +87,10 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
 
         return advise(session, self.fit(session, runs), runs)
 
-    def report(self, session: Session) -> Any:
-        from mixopt.mixture.report.page import read_page
+    def report(self, session: Session) -> Document:
+        from mixopt.mixture.report import read_report
 
-        return read_page(session.folder.root)
+        return read_report(session.folder.root)
 
     def export(self, session: Session) -> list[Path]:
         """Trainer configs of the recommendation, in export/."""
@@ -112,20 +113,23 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
 
         return verify(session.study, session.path, session.folder, session.progress)
 
-    def verification_document(self, verified: dict[str, Any]) -> Any:
-        from mixopt.mixture.summary import show_verification
+    def verification_document(self, verified: dict[str, Any]) -> Document:
+        from mixopt.mixture.results import Verification
+        from mixopt.mixture.summary import verification_document
 
-        return lambda console: show_verification(console, verified)
+        return verification_document(Verification.from_json(verified))
 
-    def fit_document(self, fit: Fitted) -> Any:
-        from mixopt.mixture.summary import show_scores
+    def fit_document(self, fit: Fitted) -> Document:
+        from mixopt.mixture.results import Selection
+        from mixopt.mixture.summary import fit_document
 
-        return lambda console: show_scores(console, fit.selection)
+        return fit_document(Selection.from_json(fit.selection))
 
-    def document(self, recommendation: dict[str, Any]) -> Any:
-        from mixopt.mixture.summary import show_recommendation
+    def document(self, recommendation: dict[str, Any]) -> Document:
+        from mixopt.mixture.results import Recommendation
+        from mixopt.mixture.summary import recommendation_document
 
-        return lambda console: show_recommendation(console, recommendation)
+        return recommendation_document(Recommendation.from_json(recommendation))
 
     def outputs(self, session: Session) -> list[tuple[str, Path]]:
         """What a finished study is read in, with its names."""

@@ -1,4 +1,4 @@
-"""Every predictor judged on every loss of a table: who predicts mixtures it has not seen, and how well."""
+"""Leaderboard: held-out scores of every predictor on every loss of a table."""
 
 from __future__ import annotations
 
@@ -10,8 +10,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.errors import MixoptError
+from mixopt.formatting import UNKNOWN, counted, format_target, known, loss, share
 from mixopt.mixture.fit import judge_all
 from mixopt.mixture.pool_ablation import NEED_POOLS, runs_of, task_of
+from mixopt.mixture.results import Score
+from mixopt.mixture.summary import SCORE_NOTE, reproduce_section, score_table, seconds
+from mixopt.report.document import (
+    Bar,
+    Bars,
+    Block,
+    Column,
+    Document,
+    Folded,
+    Listing,
+    Paragraph,
+    Section,
+    Table,
+    Warning,
+)
 from mixopt.runs.objective import TARGET
 from mixopt.study.progress import Progress
 
@@ -164,3 +180,101 @@ def _best_on(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
+
+
+# The leaderboard as a document
+
+
+MAX_OPEN = 20  # losses in the open part of a table
+
+
+def leaderboard_document(record: Mapping[str, Any]) -> Document:
+    """What `leaderboard` gave, for the terminal and as a page."""
+    best, texts = record["board"][0], len(record["texts"])
+    losses = f"{texts} losses" if texts > 1 else "1 loss"
+    refused = [Warning("predictor-refused", f"{name} is left out: {why}") for name, why in record["refused"].items()]
+    if record["left_out"]:
+        text = f"{counted(len(record['left_out']), 'run')} diverged and took no part."
+        refused.append(Warning("runs-left-out", text))
+    sections = [
+        _means(record, losses),
+        *([_on_target(record)] if record.get("target") else []),
+        _by_loss(record),
+        Section("noise", "Noise", [Paragraph(_noise_text(record))]),
+        *([Section("notes", "Notes on the table", [Listing(record["notes"])])] if record["notes"] else []),
+        reproduce_section(record),
+    ]
+    return Document(
+        title=f"Predictors of {record.get('name') or 'a table of runs'}",
+        headline=f"{best['predictor']} predicts held-out mixtures best.",
+        summary=[
+            f"Of {len(record['board'])} predictors it has the lowest mean error over {losses}, and the lowest of all "
+            f"on {best['best_on']} of them."
+        ],
+        scope="All this is at the scale of these runs; who is best at another scale is not known.",
+        warnings=refused,
+        sections=sections,
+    )
+
+
+def _means(record: Mapping[str, Any], losses: str) -> Section:
+    """Means over the losses, in standard deviations of a loss between mixtures."""
+    rows = record["board"]
+    caption = (
+        "Mean error over the losses, in standard deviations of a loss between mixtures; shorter is better. At the "
+        "dashed line a predictor does no better than always saying the mean."
+    )
+    bars = [Bar(row["predictor"], row["rmse_sd"], loss(row["rmse_sd"]), mark=1.0) for row in rows if row["rmse_sd"]]
+    names = ("Spearman", "RMSE", "Regret@1", "@5", "Coverage", "Best on", "s/fit")
+    cells = [
+        (
+            row["predictor"],
+            *(loss(row[key]) for key in ("spearman", "rmse_sd", "regret_sd", "regret5_sd")),
+            share(row["coverage80"]),
+            f"{row['best_on']} of {len(record['texts'])}",
+            seconds(row["seconds"]),
+        )
+        for row in rows
+    ]
+    title = f"{losses}, {record['runs']} runs of {record['mixtures']} mixtures, {record['folds']} folds"
+    note = f"Means over the losses; RMSE and regret in standard deviations of a loss between mixtures. {SCORE_NOTE}"
+    table = Table(title, [Column("Predictor", numeric=False), *map(Column, names)], cells, marked=0, note=note)
+    return Section("board", "Leaderboard", [Bars(bars, caption), table], brief=True)
+
+
+def _on_target(record: Mapping[str, Any]) -> Section:
+    scores = [Score.from_json(row) for row in record["scores"] if row["target"] == TARGET]
+    title = f"On the target alone, {format_target(record['target'])}, nats/token"
+    return Section("target", "The target", [score_table(scores, title=title, note="")], brief=True)
+
+
+def _by_loss(record: Mapping[str, Any]) -> Section:
+    """Each predictor's error on each loss, in standard deviations of it, and which is the lowest."""
+    spreads = {row["target"]: row["signal_sd"] for row in record["noise"]}
+    names = [row["predictor"] for row in record["board"]]
+    errors: dict[str, dict[str, float]] = {text: {} for text in record["texts"]}
+    for row in record["scores"]:
+        spread = spreads.get(row["target"])
+        if row["target"] in errors and known(row["rmse"]) and known(spread) and spread > 0:
+            errors[row["target"]][row["predictor"]] = row["rmse"] / spread
+    rows = [
+        (text, *(loss(own.get(name)) for name in names), min(own, key=own.__getitem__, default=UNKNOWN))
+        for text, own in errors.items()
+    ]
+    columns = [Column("Loss", numeric=False), *map(Column, names), Column("Lowest", numeric=False, strong=True)]
+    caption = "RMSE on each loss, in its standard deviations between mixtures"
+    blocks: list[Block] = [Table(caption, columns, rows[:MAX_OPEN])]
+    if rows[MAX_OPEN:]:
+        blocks.append(Folded(f"{len(rows) - MAX_OPEN} more losses", [Table(caption, columns, rows[MAX_OPEN:])]))
+    return Section("losses", "Loss by loss", blocks)
+
+
+def _noise_text(record: Mapping[str, Any]) -> str:
+    """What no predictor can get below: the scatter of repeats."""
+    ratios = [row["sd"] / row["signal_sd"] for row in record["noise"] if known(row["sd"]) and row["signal_sd"]]
+    if not ratios:
+        return "No mixture was trained twice, so it is not known how much of the losses' scatter is noise."
+    return (
+        f"Runs of one mixture scatter by {loss(_mean(ratios))} standard deviations of a loss between mixtures, on "
+        "average over the losses: no predictor of single runs can have a smaller error."
+    )

@@ -1,4 +1,4 @@
-"""Scores, fits and predictions as the terminal shows them, drawn by Rich."""
+"""Sentences and tables of a mixture study's results, for the terminal and the report alike."""
 
 from __future__ import annotations
 
@@ -6,450 +6,370 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
-from mixopt.formatting import MIN_SHARE, digits, format_target, number
+from mixopt.formatting import (
+    UNKNOWN,
+    against,
+    amount,
+    counted,
+    digits_for,
+    format_target,
+    known,
+    listed,
+    loss,
+    mean,
+    mixture,
+    passes,
+    scale,
+    share,
+    share_cell,
+    signed,
+)
+from mixopt.mixture.marginal_value import main_price_sentences
+from mixopt.mixture.results import (
+    Domain,
+    NestedScore,
+    Noise,
+    Prediction,
+    Recommendation,
+    Score,
+    Selection,
+    Verification,
+)
+from mixopt.report.document import Block, Column, Document, Section, Table
+from mixopt.report.sections import reproduce
 from mixopt.runs.objective import TARGET
 from mixopt.search.certificate import certificate_text
 
-ROWS = 30  # predictions shown; --out and --json give all
+MIXTURES = {"recommended": "Recommended", "natural": "Natural", "uniform": "Uniform"}
+MAX_PREDICTIONS = 30  # shown; --out and --json give all
 
 
-def show_scores(console: Console, selection: Mapping[str, Any]) -> None:
-    """Held-out scores of every predictor on the target, the one used marked, and how it was chosen."""
-    title = f"Held-out scores over {selection['mixtures']} mixtures, {selection['folds']} folds"
-    scores = selection["scores"]
-    console.print(score_table(scores, TARGET, title, chosen=selection["chosen"]))
-    others = len({row["target"] for row in scores}) > 2
-    last = "The last column is the mean Spearman of the losses, one by one." if others else ""
-    for sentence in (last, selection.get("why"), nested(selection), floor(selection)):
-        if sentence:
-            console.print(escape(sentence), highlight=False)
-
-
-def score_table(rows: Sequence[Mapping[str, Any]], target: str, title: str, *, chosen: str | None = None) -> Table:
-    """Scores of every predictor on one loss, the lowest error first, beside the mean rank correlation of the others."""
-    others = {row["target"] for row in rows} - {target}
-    headings = ["Spearman", "RMSE", "regret@1, @5", "80% holds", "s/fit"]
-    table = scores_of(title, headings + (["all losses"] if len(others) > 1 else []))
-    on_target = [row for row in rows if row["target"] == target]
-    for row in sorted(on_target, key=lambda row: math.inf if row["rmse"] is None else row["rmse"]):
-        name = row["predictor"]
-        error = number(row["rmse"]) + (f" ± {row['rmse_se']:.3f}" if row.get("rmse_se") is not None else "")
-        regrets = ", ".join(number(row.get(key)) for key in ("regret", "regret5") if row.get(key) is not None)
-        cells = [number(row["spearman"]), error, regrets, percent(row.get("coverage80")), seconds(row.get("seconds"))]
-        if len(others) > 1:
-            ranks = [r["spearman"] for r in rows if r["predictor"] == name and r["target"] != target]
-            known = [rank for rank in ranks if rank is not None]
-            cells.append(number(sum(known) / len(known)) if known else "")
-        used = name == chosen
-        table.add_row(escape(name) + (" (used)" if used else ""), *cells, style="bold" if used else None)
-    return table
-
-
-def scores_of(title: str, headings: Sequence[str]) -> Table:
-    """An empty table with a row a predictor; names are folded rather than cut."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("predictor", overflow="fold")
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table
-
-
-def nested(selection: Mapping[str, Any]) -> str:
-    """What choosing by the same rule scores on folds that take no part in the choice."""
-    own = selection.get("nested")
-    if not own or own.get("rmse") is None:
-        return ""
-    told = f"Chosen anew without each fold: Spearman {number(own['spearman'])}, RMSE {number(own['rmse'])}"
-    told += f", regret {number(own['regret'])}" if own.get("regret") is not None else ""
-    picks = sorted((own.get("chosen") or {}).items(), key=lambda pair: -pair[1])
-    names = ", ".join(f"{name} in {times}" for name, times in picks)
-    return (
-        f"{told} nats/token ({names} of {sum(times for _, times in picks)} folds)." if picks else f"{told} nats/token."
+def recommendation_document(found: Recommendation) -> Document:
+    """The recommended mixture, what it is predicted to give, and what limits it."""
+    return Document(
+        title=f"Recommended mixture: {found.study}",
+        headline=f"Train on {mixture(found.shares('recommended')) or 'nothing'}.",
+        summary=recommendation_sentences(found),
+        warnings=found.limitations,
+        sections=[Section("mixture", "The mixture", [shares_table(found), loss_table(found)], brief=True)],
     )
 
 
-def floor(selection: Mapping[str, Any]) -> str:
-    noise = selection.get("floor")
-    return "" if noise is None else f"Noise floor: {noise:.3f} nats/token between runs of one mixture."
+def recommendation_sentences(
+    found: Recommendation, *, place: str = "proxy scale", noise: float | None = None
+) -> list[str]:
+    """How good the mixture is predicted to be and how sure that is, then what more text is worth. noise: of one run."""
+    certificate = certificate_text({"search": found.search.to_json()}) if found.search else ""
+    sentences = [prediction_text(found, place, noise), optimism_text(found), certificate]
+    return [sentence for sentence in (*sentences, *main_price_sentences(found.shadow_prices)) if sentence]
 
 
-def show_fit(console: Console, record: Mapping[str, Any]) -> None:
-    """The leaderboard of the target, the best mixtures, and what limits the evidence."""
-    recommendation = record["evidence"]["recommendation"]
-    console.print()
-    console.print(f"Target: {escape(format_target(record['target']['weights']))}", highlight=False)
-    show_scores(console, record["evidence"]["selection"])
-    console.print(best_table(recommendation))
-    console.print(loss_table(recommendation))
-    if optimism := told_optimism(recommendation):
-        console.print(escape(optimism), highlight=False)
-    for warning in recommendation["warnings"]:
-        console.print(f"[yellow]![/] {escape(warning)}", highlight=False)
-
-
-def best_table(recommendation: Mapping[str, Any]) -> Table:
-    """The best measured mixture beside the recommended one, the one that is predicted to be best."""
-    table = Table(title="Best mixtures", title_justify="left")
-    table.add_column("domain", overflow="fold")
-    for heading in ("best measured", "recommended"):
-        table.add_column(heading, justify="right")
-    rows = sorted(recommendation["domains"], key=lambda row: -row["recommended"])
-    used = [row for row in rows if max(row["best_measured"], row["recommended"]) >= MIN_SHARE]
-    for row in used:
-        table.add_row(escape(row["domain"]), f"{row['best_measured']:.1%}", f"{row['recommended']:.1%}")
-    if more := len(rows) - len(used):
-        table.add_row(f"{more} other{'s' * (more > 1)}", "0.0%", "0.0%", style="dim")
-    return table
-
-
-def loss_table(recommendation: Mapping[str, Any]) -> Table:
-    """Predicted losses of the recommended, the best measured and the uniform mixture, and what was measured."""
-    table = Table(title="Target loss at the runs' own scale, nats/token", title_justify="left")
-    table.add_column("mixture", overflow="fold")
-    for heading in ("predicted", f"{recommendation['interval']['level']:.0%} interval", "measured"):
-        table.add_column(heading, justify="right")
-    for name in ("recommended", "best_measured", "uniform"):
-        row = recommendation["predicted"][name]
-        run = f", run {row['run_id']}" if "run_id" in row else ""
-        label = escape(name.replace("_", " ") + run)
-        table.add_row(label, number(row["loss"]), bounds(row), number(row.get("measured")))
-    return table
-
-
-def bounds(row: Mapping[str, Any]) -> str:
-    return "" if row["low"] is None or row["high"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
-
-
-def show_board(console: Console, record: Mapping[str, Any]) -> None:
-    """A leaderboard: means over the losses, then the target's own scores where one is asked for."""
-    console.print()
-    console.print(board_table(record))
-    console.print(
-        "Means over the losses. RMSE, regret: in standard deviations of a loss between mixtures. Regret@k: given up by "
-        "training the k mixtures that the predictor likes best.",
-        highlight=False,
+def prediction_text(found: Recommendation, place: str, noise: float | None = None) -> str:
+    """Predicted loss beside that of the uniform, the natural and the best measured mixture."""
+    best, run = found.predicted.of("recommended"), found.predicted.best_measured
+    if not known(best.loss):
+        return "No loss was predicted for it."
+    places = digits_for(best.high - best.low if known(best.low) and known(best.high) else None)
+    text = f"Predicted target loss {loss(best.loss, places)} nats/token at {place}"
+    text += f" ({interval_name(found)} {bounds(best, places)})" if best.bounded else ""
+    for name in ("uniform", "natural"):
+        if known(other := found.predicted.of(name).loss):
+            text += f", {against(best.loss, other, places)} {name}"
+    if run is None or not known(run.loss):
+        return f"{text}."
+    measured = f", measured {loss(run.measured, places)}" if known(run.measured) else ""
+    text += (
+        f". The best mixture among the runs ({run.run_id}{measured}) is predicted at {loss(run.loss, places)}; "
+        f"the recommendation is {against(best.loss, run.loss, places)} it"
     )
-    if record["target"]:
-        title = f"On the target alone, {format_target(record['target'])}, nats/token"
-        alone = [row for row in record["scores"] if row["target"] == TARGET]
-        console.print(score_table(alone, TARGET, escape(title)))
-    for name, why in record["refused"].items():
-        console.print(f"[yellow]![/] {escape(f'{name} is left out: {why}')}", highlight=False)
+    if known(noise) and abs(best.loss - run.loss) < noise:
+        text += f", a difference within the noise of one run ({loss(noise, max(places, 3))})"
+    return f"{text}."
 
 
-def board_table(record: Mapping[str, Any]) -> Table:
-    losses = len(record["texts"])
-    title = f"{losses} losses, {record['runs']} runs of {record['mixtures']} mixtures, {record['folds']} folds"
-    table = scores_of(title, ("Spearman", "RMSE", "regret@1", "regret@5", "80% holds", "best on", "s/fit"))
-    for i, row in enumerate(record["board"]):
-        cells = [number(row[key]) for key in ("spearman", "rmse_sd", "regret_sd", "regret5_sd")]
-        best = f"{row['best_on']} of {losses}"
-        cells = [*cells, percent(row["coverage80"]), best, seconds(row["seconds"])]
-        table.add_row(escape(row["predictor"]), *cells, style="bold" if i == 0 else None)
-    return table
+def interval_name(found: Recommendation) -> str:
+    return f"{100 * found.interval.level:.0f}% interval" if known(found.interval.level) else "interval"
 
 
-def show_predictions(console: Console, told: Mapping[str, Any]) -> None:
-    """Predicted losses of mixtures, the lowest first, and how good they are where losses were measured."""
-    rows = sorted(told["mixtures"], key=lambda row: row["loss"])
-    measured = any(row["measured"] is not None for row in rows)
-    table = Table(title=f"{format_target(told['target'])}, nats/token, by {told['predictor']}", title_justify="left")
-    table.add_column("mixture", overflow="fold")
-    middle = ["measured"] if measured else []
-    for heading in ("predicted", f"{told['level']:.0%} interval", *middle, "outside the runs", "nearest run"):
-        table.add_column(heading, justify="right")
-    for row in rows[:ROWS]:
-        outside = (
-            "" if row["outside"] is None else "no" if row["outside"] <= told["inside"] else f"{row['outside']:.1%}"
-        )
-        near = f"{row['nearest_run']}, {row['distance']:.0%} away"
-        middle = [number(row["measured"])] if measured else []
-        table.add_row(escape(row["mixture"]), number(row["loss"]), bounds(row), *middle, outside, escape(near))
-    console.print(table)
-    if len(rows) > ROWS:
-        console.print(f"The {ROWS} lowest of {len(rows)}; --out FILE.csv or --json give all.", highlight=False)
-    score = told["score"]
-    if score:
-        whose = "new to the fit" if score["new"] else "of the fit's own mixtures"
-        console.print(
-            f"{score['mixtures']} measured losses {whose}: Spearman {number(score['spearman'])}, RMSE "
-            f"{number(score['rmse'])} nats/token, {score['covered']:.0%} inside the {told['level']:.0%} interval.",
-            highlight=False,
-        )
+def bounds(row: Prediction, places: int = 3) -> str:
+    return f"{loss(row.low, places)} to {loss(row.high, places)}" if row.bounded else UNKNOWN
 
 
-def percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.0%}"
-
-
-def seconds(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}" if value < 1 else f"{value:.2g}" if value < 10 else f"{value:.0f}"
-
-
-# The recommendation as the terminal shows it: plain text, drawn by the command line.
-
-
-HEADER = ("Domain", "Natural", "Recommended", "Tokens", "Epochs")
-NONE = "–"
-
-
-def summary_rows(recommendation: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """A row of text a domain under HEADER, the largest recommended share first."""
-    rows = sorted(recommendation["domains"], key=lambda row: -row["recommended"])
-    return [
-        (
-            row["domain"],
-            _share(row["natural"]),
-            _share(row["recommended"]),
-            count(row["tokens"]),
-            _epochs(row["epochs"]),
-        )
-        for row in rows
-    ]
-
-
-def told_optimism(recommendation: Mapping[str, Any]) -> str:
-    """A sentence on the expected optimism, for a reader of the recommendation; empty where it isn't known."""
-    expected = recommendation.get("optimism") or {}
-    loss, error = expected.get("loss"), expected.get("standard_error")
-    if loss is None or error is None:
+def optimism_text(found: Recommendation) -> str:
+    """The expected optimism in a sentence; empty where it isn't known."""
+    expected, error = found.optimism.loss, found.optimism.standard_error
+    if expected is None or error is None:
         return ""
-    told = f"{abs(loss):.3f} ± {error:.3f} nats/token"
-    if loss <= 0:
+    size = f"{abs(expected):.3f} ± {error:.3f} nats/token"
+    if expected <= 0:
         return (
-            f"Rehearsed choices measured no worse than predicted ({told} better): no optimism is to be expected at the "
-            "recommended mixture."
+            f"In repeated holdouts the selected mixtures measured no worse than predicted ({size} better): no optimism "
+            "is to be expected at the recommended mixture."
         )
     return (
-        f"Expected optimism {told}: a mixture chosen for its low prediction measures so much higher on average. The "
+        f"Expected optimism {size}: a mixture chosen for its low prediction measures so much higher on average. The "
         "interval of the recommended mixture takes it into account."
     )
 
 
-def count(value: float | None) -> str:
-    """1234567 as 1.23M."""
-    if value is None:
-        return NONE
-    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
-        if value >= size:
-            return f"{value / size:.3g}{letter}"
-    return f"{value:.0f}"
+# Tables of the recommendation
 
 
-def _share(value: float | None) -> str:
-    return NONE if value is None else f"{value:.1%}"
-
-
-def _epochs(value: float | None) -> str:
-    return NONE if value is None else f"{value:.2g}" if value < 10 else f"{value:.0f}"
-
-
-# What more unique text is worth, and how surely the mixture is the best one, in sentences.
-
-
-MIN_GAIN = 1e-6  # nats/token that twice the unique text would bring: a price below that is none
-SIZES = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"), (1e3, "thousand"))
-SMALL = 0.25  # of a pool; amounts are named that are no larger, as prices hold for small changes
-NAMED = 3  # domains named after the first
-
-
-def told_worth(recommendation: Mapping[str, Any]) -> list[str]:
-    """Sentences on the shadow prices, what matters most first; none where the recommendation says nothing of them."""
-    priced = recommendation.get("shadow_prices")
-    if not priced:
-        return []
-    if priced.get("why"):
-        return [f"What more unique text is worth can't be said: {priced['why']}."]
-    rows = [row for row in priced["domains"] if row["unique"]]
-    worth = sorted((row for row in rows if _counts(row)), key=lambda row: -row["unique"]["gain"])
-    told = []
-    if not priced["sees_repetition"]:
-        what = "only as far as it loosens a cap on epochs" if worth else "unknown"
-        told.append(
-            "The predictor sees shares alone, not how often text is repeated: what more unique text is worth is "
-            f"{what}."
+def shares_table(found: Recommendation) -> Table:
+    """A row a domain, the largest recommended share first."""
+    columns = [Column("Domain", numeric=False), Column("Natural"), Column("Recommended", strong=True)]
+    columns += [Column(name) for name in ("× natural", "Best run", "Tokens", "Epochs", "Pool")]
+    rows = [
+        (
+            row.domain,
+            share_cell(row.natural),
+            share_cell(row.recommended),
+            _ratio(row),
+            share_cell(row.best_measured),
+            amount(row.tokens),
+            passes(row.epochs),
+            amount(row.pool),
+            _limit(row),
         )
-    elif not worth:
-        told.append(_nothing_to_gain(rows))
-    if worth:
-        told.append(_first(worth[0], priced))
-        told += _others(worth, priced)
-    return [*told, *_caps(priced)]
+        for row in found.ranked
+    ]
+    title = "Shares of training tokens"
+    if any(known(row.tokens) for row in found.domains):
+        title += "; tokens, epochs and pool (unique tokens) of the full run"
+    return Table(title, [*columns, Column("Limit", numeric=False)], rows).without_empty_columns()
 
 
-def told_most(recommendation: Mapping[str, Any]) -> list[str]:
-    """The one or two sentences that a terminal has room for; none where there is nothing to say."""
-    priced = recommendation.get("shadow_prices") or {}
-    told = told_worth(recommendation)
-    if priced.get("why") or not priced.get("sees_repetition"):
-        priced_caps = [row for row in priced.get("domains") or [] if row["cap"] and row["cap"]["gain"] > MIN_GAIN]
-        return told[-1:] if priced_caps else []
-    return told[:2]
+def _ratio(row: Domain) -> str:
+    if not (known(row.natural) and known(row.recommended)) or row.natural == 0:
+        return UNKNOWN
+    ratio = row.recommended / row.natural
+    return f"{ratio:.0f}" if ratio >= 9.95 else f"{ratio:.1f}" if ratio >= 0.95 else f"{ratio:.2f}"
 
 
-def _counts(row: Mapping[str, Any]) -> bool:
-    return row["unique"]["gain"] * row["pool"] > MIN_GAIN
+def _limit(row: Domain) -> str:
+    """Whether the share stands at a limit that the study set; a floor of 0 and a cap of 1 are no limits."""
+    if known(row.recommended) and known(row.max) and row.max < 1 and row.recommended >= row.max - 1e-4:
+        return f"at its cap of {share(row.max)}"
+    if known(row.recommended) and known(row.min) and row.min > 0 and row.recommended <= row.min + 1e-4:
+        return f"at its floor of {share(row.min)}"
+    return ""
 
 
-def _nothing_to_gain(rows: Sequence[Mapping[str, Any]]) -> str:
-    repeated = [row["domain"] for row in rows if row["epochs"] > 1 + 1e-6]
-    if not repeated:
-        return "No domain is repeated: more unique text would change nothing at this budget."
-    which = f"{_listed(repeated)} {'is' if len(repeated) == 1 else 'are'} repeated"
-    return f"{which}, but by the fitted law more unique text would not lower the loss."
+def loss_table(
+    found: Recommendation, *, place: str = "proxy scale", measured: Mapping[str, Sequence[float]] | None = None
+) -> Table:
+    """Predicted loss of each mixture with its interval. measured: losses of runs of a mixture, by its name."""
+    run = found.predicted.best_measured
+    labels = MIXTURES | ({"best_measured": f"Best run ({run.run_id})"} if run else {})
+    runs = dict(measured or {}) | ({"best_measured": [run.measured]} if run and known(run.measured) else {})
+    rows = []
+    for name, label in labels.items():
+        row, values = found.predicted.of(name), runs.get(name) or []
+        if known(row.loss):
+            of = f" (mean of {len(values)} runs)" if len(values) > 1 else ""
+            rows.append((label, loss(row.loss), bounds(row), loss(mean(values)) + of))
+    columns = [Column("Mixture", numeric=False), Column("Predicted", strong=True)]
+    columns += [Column(interval_name(found).capitalize()), Column("Measured")]
+    note = f"The target is {format_target(found.target.weights)}. " if found.target.weights else ""
+    note += f"Intervals: {found.interval.method}." if found.interval.method else ""
+    return Table(f"Target loss, nats/token, at {place}", columns, rows, marked=0 if rows else None, note=note.strip())
 
 
-def _first(row: Mapping[str, Any], priced: Mapping[str, Any]) -> str:
-    worth = row["worth"]
-    if worth is None or worth["gain"] is None:
-        told = f"{_tenth(row)} would lower the loss by about {_fall(row, 0.1 * row['pool'], priced)}."
-        if worth is None:
-            return told
-        return f"As far as these runs can tell, a longer run on the same text would not lower the loss. {told}"
-    size, name = _unit(row["pool"])
-    one = f"One more {name}unique token{'s' if size > 1 else ''} of {row['domain']}"
-    span = _interval(worth, priced, size, _tokens)
-    return f"{one} is worth what {_tokens(size * worth['gain'])} more training tokens are{span}."
+# Held-out scores
 
 
-def _tenth(row: Mapping[str, Any]) -> str:
-    return f"10% more unique text of {row['domain']} ({_tokens(0.1 * row['pool'])} tokens)"
-
-
-def _fall(row: Mapping[str, Any], size: float, priced: Mapping[str, Any]) -> str:
-    return f"{digits(size * row['unique']['gain'])} nats/token{_interval(row['unique'], priced, size)}"
-
-
-def _others(worth: Sequence[Mapping[str, Any]], priced: Mapping[str, Any]) -> list[str]:
-    """The same amount of the next domains' text, beside the first's."""
-    if len(worth) < 2:
-        return []
-    first, rest = worth[0], worth[1 : 1 + NAMED]
-    known = all(row["worth"] and row["worth"]["gain"] is not None for row in worth)
-    size, name = _unit(first["pool"]) if known else (0.1 * first["pool"], "")
-    if known:
-        each = [f"{_tokens(size * row['worth']['gain'])} for {row['domain']}" for row in rest]
-        told = f"The same for one more {name}unique token{'s' if size > 1 else ''} of another domain: {_listed(each)}"
-    else:
-        each = [f"{digits(size * row['unique']['gain'])} for {row['domain']}" for row in rest]
-        told = f"As many more unique tokens of another domain would lower it by {_listed(each)}"
-    more = len(worth) - 1 - len(rest)
-    return [told + (f", and less for {more} other{'s' if more > 1 else ''}." if more else ".")]
-
-
-def _caps(priced: Mapping[str, Any]) -> list[str]:
-    """What a higher cap would bring, for the cap that costs most: 10% more epochs, or 1% of the tokens."""
-
-    def step(cap: Mapping[str, Any]) -> float:
-        return 0.1 * cap["at"] if cap["setting"] == "max_epochs" else 0.01
-
-    def gain(row: Mapping[str, Any]) -> float:
-        return row["cap"]["gain"] * step(row["cap"])
-
-    capped = sorted((row for row in priced["domains"] if row["cap"] and gain(row) > MIN_GAIN), key=gain, reverse=True)
-    if not capped:
-        return []
-    row = capped[0]
-    cap = row["cap"]
-    raised = (
-        f"{cap['at'] + step(cap):.3g} in place of {cap['at']:.3g} epochs"
-        if cap["setting"] == "max_epochs"
-        else f"{cap['at'] + step(cap):.1%} in place of {cap['at']:.1%} of the tokens"
+def fit_document(selection: Selection) -> Document:
+    """Held-out scores of every predictor, and how one was chosen."""
+    return Document(
+        title="Held-out scores",
+        headline=f"Predictor: {selection.chosen}.",
+        summary=[selection_text(selection), floor_text(selection)],
+        sections=[
+            Section("scores", "Held-out scores", [score_table(selection.scores, chosen=selection.chosen)], brief=True)
+        ],
     )
-    fall = f"{digits(gain(row))} nats/token{_interval(cap, priced, step(cap))}"
-    more = len(capped) - 1
-    rest = (
-        ""
-        if not more
-        else "; that on another domain costs less"
-        if more == 1
-        else f"; those on {more} others cost less"
-    )
-    return [f"A higher cap on {row['domain']}, {raised}, would lower the loss by about {fall}{rest}."]
 
 
-def _interval(value: Mapping[str, Any], priced: Mapping[str, Any], size: float, told: Any = None) -> str:
-    """' (80% interval 1 to 3)'; empty without one, open above where no bound is known."""
-    low, high = value["low"], value["high"]
-    if low is None:
+def selection_text(selection: Selection) -> str:
+    """How the predictors were judged, which was chosen and why, and what choosing so is worth."""
+    nouns = ((selection.runs, "run"), (selection.mixtures, "distinct mixture"))
+    parts = [counted(int(number), noun) for number, noun in nouns if known(number)]
+    over = f" of {' with '.join(parts)}" if parts else ""
+    folds = f"in {counted(int(selection.folds), 'fold')}" if known(selection.folds) else "with mixtures left out"
+    text = f"Every predictor was fitted {folds}{over} and judged on the mixtures left out."
+    why = selection.why or (f"{selection.chosen}." if selection.chosen else "")
+    return text + (f" Chosen: {why}" if why else "") + nested_text(selection.nested)
+
+
+def nested_text(nested: NestedScore | None) -> str:
+    """What choosing by the same rule scores on mixtures that had no part in the choice."""
+    if nested is None or not known(nested.rmse):
         return ""
-    say = told or digits
-    span = f"{say(size * low)} to {say(size * high)}" if high is not None else f"{say(size * low)} and more"
-    return f" ({priced['level']:.0%} interval {span})"
+    text = f" Chosen anew without each fold, it scores Spearman {loss(nested.spearman)}, RMSE {loss(nested.rmse, 4)}"
+    text += f", regret {loss(nested.regret, 4)}" if known(nested.regret) else ""
+    ranked = sorted(nested.chosen.items(), key=lambda pair: (-pair[1], pair[0]))
+    names = listed([f"{name} in {counted(folds, 'fold')}" for name, folds in ranked])
+    return f"{text} ({names})." if names else f"{text}."
 
 
-def _unit(pool: float) -> tuple[float, str]:
-    """An amount of text that is small beside a pool: 1e6, 'million '."""
-    return next(((size, f"{name} ") for size, name in SIZES if size <= SMALL * pool), (1.0, ""))
+def floor_text(selection: Selection) -> str:
+    if not known(selection.floor):
+        return "No mixture was trained with more than one seed, so the noise between runs is unknown."
+    return f"Noise floor: {selection.floor:.3f} nats/token between runs of one mixture."
 
 
-def _tokens(count: float) -> str:
-    """3100000 as '3.1 million', to two digits."""
-    for size, name in SIZES:
-        if abs(count) >= 0.995 * size:
-            return f"{digits(count / size)} {name}"
-    return digits(count)
+SCORE_NOTE = (
+    "Spearman: agreement of the two rankings, 1 is perfect. RMSE: typical error of a prediction, with its standard "
+    "error. Regret@k: loss given up by training the k mixtures that are predicted best and keeping the best of them. "
+    "Coverage: share of held-out runs inside their 80% interval. s/fit: seconds of one fit."
+)
 
 
-def _listed(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+def score_table(
+    scores: Sequence[Score], *, chosen: str = "", target: str = TARGET, title: str = "", note: str = SCORE_NOTE
+) -> Table:
+    """Scores of every predictor on one loss, the lowest error first, and its mean rank correlation on the others."""
+    others = {row.target for row in scores} - {target}
+    own = [row for row in scores if row.target == target]
+    own.sort(key=lambda row: (row.rmse if known(row.rmse) else math.inf, row.predictor))
+    columns = [Column("Predictor", numeric=False), *map(Column, SCORE_COLUMNS)]
+    rows = [(row.predictor + (" *" if row.predictor == chosen else ""), *score_cells(row)) for row in own]
+    if len(others) > 1:
+        columns.append(Column("All losses"))
+        ranks = {
+            row.predictor: mean(r.spearman for r in scores if r.predictor == row.predictor and r.target in others)
+            for row in own
+        }
+        rows = [(*cells, loss(ranks[row.predictor])) for cells, row in zip(rows, own, strict=True)]
+    marked = next((n for n, row in enumerate(own) if row.predictor == chosen), None)
+    if marked is not None:
+        note = f"* is used. {note}"
+    if len(others) > 1:
+        note = f"{note} All losses: mean Spearman over the losses one by one."
+    title = title or "Held-out scores on the weighted target, nats/token, at proxy scale"
+    return Table(title, columns, rows, marked=marked, note=note).without_empty_columns()
 
 
-def show_recommendation(console: Console, recommendation: Mapping[str, Any]) -> None:
-    """The recommended mixture, what it is predicted to gain, and what to be careful about."""
-
-    console.print()
-    console.print(mixture_table(recommendation))
-    console.print(prediction_table(recommendation))
-    if optimism := told_optimism(recommendation):
-        console.print(escape(optimism), highlight=False)
-    for sentence in (certificate_text(recommendation), *told_most(recommendation)):
-        if sentence:
-            console.print(escape(sentence), highlight=False)
-    for warning in recommendation["warnings"]:
-        console.print(f"[yellow]![/] {escape(warning)}", highlight=False)
+SCORE_COLUMNS = ("Spearman", "RMSE", "Regret@1", "@5", "Coverage", "s/fit")
 
 
-def mixture_table(recommendation: Mapping[str, Any]) -> Table:
-
-    table = Table(title="Recommended mixture", title_justify="left")
-    for i, heading in enumerate(HEADER):
-        table.add_column(heading, justify="right" if i else "left")
-    for row in summary_rows(recommendation):
-        table.add_row(*map(escape, row))
-    return table
-
-
-def prediction_table(recommendation: Mapping[str, Any]) -> Table:
-    level = recommendation["interval"]["level"]
-    table = Table(title="Predicted target loss at proxy scale", title_justify="left")
-    table.add_column("mixture")
-    for heading in ("nats/token", f"{level:.0%} interval"):
-        table.add_column(heading, justify="right")
-    for name in ("recommended", "natural", "uniform", "best_measured"):
-        row = recommendation["predicted"].get(name)
-        if row:
-            bounds = "" if row["low"] is None or row["high"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
-            table.add_row(name.replace("_", " "), f"{row['loss']:.3f}", bounds)
-    return table
+def score_cells(row: Score) -> tuple[str, ...]:
+    """Under SCORE_COLUMNS."""
+    return (
+        loss(row.spearman),
+        loss(row.rmse, 4) + (f" ± {loss(row.rmse_se, 4)}" if known(row.rmse_se) else ""),
+        loss(row.regret, 4),
+        loss(row.regret5, 4),
+        share(row.coverage80),
+        seconds(row.seconds),
+    )
 
 
-def show_verification(console: Console, verified: Mapping[str, Any]) -> None:
-    """Measured target losses of every arm at every size, with the noise between seeds."""
-    for size in verified["sizes"]:
-        table = Table(title=f"Trained: {size['params']:,} parameters, {size['tokens']:,} tokens", title_justify="left")
-        table.add_column("mixture")
-        for heading in ("mean loss", "seeds", "recommended is lower by"):
-            table.add_column(heading, justify="right")
-        for arm, losses in size["arms"].items():
-            gain = size["gains"].get(arm)
-            told = "" if gain is None else f"{gain['mean']:+.3f} ± {gain['standard_error']:.3f}"
-            mean = f"{sum(losses) / len(losses):.3f}" if losses else "diverged"
-            table.add_row(escape(arm), mean, ", ".join(f"{x:.3f}" for x in losses), told)
-        console.print(table)
-    for sentence in verified["conclusions"]:
-        console.print(escape(sentence), highlight=False)
+def seconds(value: Any) -> str:
+    return UNKNOWN if not known(value) else f"{value:.2g}" if value < 10 else f"{value:.0f}"
+
+
+def noise_rows(noise: Sequence[Noise]) -> list[Noise]:
+    """The target first."""
+    return sorted(noise, key=lambda row: row.target != TARGET)
+
+
+# The trained recommendation
+
+
+def verification_document(verified: Verification) -> Document:
+    """Measured losses of the recommended mixture and its rivals, at every size."""
+    sentences = [*verified.conclusions] or ["No run of the recommended mixture has finished."]
+    blocks = verification_blocks(verified)
+    return Document(
+        title="Measured check",
+        headline=sentences[0],
+        summary=sentences[1:],
+        sections=[Section("check", "Measured check", blocks, brief=True)],
+    )
+
+
+def verification_blocks(verified: Verification, found: Recommendation | None = None) -> list[Block]:
+    """A table a size. found: to set what was predicted beside it."""
+    predicted = found.predicted if found else None
+    blocks: list[Block] = []
+    for size in verified.sizes:
+        ours, rows = size.arms.get("recommended") or [], []
+        for name in sorted(size.arms, key=lambda name: (name not in MIXTURES, name != "recommended", name)):
+            losses, gap = [value for value in size.arms[name] if known(value)], ""
+            average, best, won = mean(losses), mean(ours), size.gains.get(name)
+            if name != "recommended" and known(average) and known(best):
+                gap = signed(average - best) if won is None else f"{signed(won.mean)} ± {won.standard_error:.3f}"
+                gap += _seeds_won(ours, size.arms[name])
+            expected = ""
+            if predicted and name != "recommended":
+                guesses = predicted.of(name).loss, predicted.of("recommended").loss
+                expected = signed(guesses[0] - guesses[1]) if known(guesses[0]) and known(guesses[1]) else ""
+            each = ", ".join(map(loss, losses))
+            rows.append((name.capitalize(), loss(average) if losses else "diverged", each, gap, expected))
+        columns = [Column("Mixture", numeric=False), Column("Mean", strong=True), Column("Each seed")]
+        columns += [Column("Recommended is lower by"), Column("Predicted")]
+        place = scale({"params": size.params, "tokens": size.tokens}) or "an unnamed size"
+        title = f"Measured target loss, nats/token, at {place}"
+        blocks.append(Table(title, columns, rows, marked=0).without_empty_columns())
+    return blocks
+
+
+def _seeds_won(ours: Sequence[Any], theirs: Sequence[Any]) -> str:
+    """In how many seeds the recommendation was the better of the two, where both have the same seeds."""
+    if len(ours) != len(theirs) or len(ours) < 2 or not all(map(known, [*ours, *theirs])):
+        return ""
+    return f" ({sum(a < b for a, b in zip(ours, theirs, strict=True))} of {len(ours)} seeds)"
+
+
+# Predictions of given mixtures
+
+
+def predictions_document(told: Mapping[str, Any]) -> Document:
+    """Predicted losses of mixtures, the lowest first, and how good they are where losses were measured."""
+    rows = sorted(told["mixtures"], key=lambda row: row["loss"])
+    level = f"{told['level']:.0%} interval"
+    columns = [Column("Mixture", numeric=False), Column("Predicted", strong=True), Column(level)]
+    columns += [Column("Measured"), Column("Outside the runs"), Column("Nearest run", numeric=False)]
+    cells = []
+    for row in rows[:MAX_PREDICTIONS]:
+        outside = row["outside"]
+        cells.append(
+            (
+                row["mixture"],
+                loss(row["loss"]),
+                bounds(Prediction(row["loss"], row["low"], row["high"])),
+                loss(row["measured"]),
+                UNKNOWN if outside is None else "no" if outside <= told["inside"] else f"{outside:.1%}",
+                f"{row['nearest_run']}, {row['distance']:.0%} away",
+            )
+        )
+    note = f"The {MAX_PREDICTIONS} lowest of {len(rows)}; --out FILE.csv or --json give all."
+    title = f"{format_target(told['target'])}, nats/token, by {told['predictor']}"
+    note = note if len(rows) > MAX_PREDICTIONS else ""
+    table = Table(title, columns, cells, note=note).without_empty_columns()
+    score = told["score"]
+    summary = []
+    if score:
+        whose = "new to the fit" if score["new"] else "of the fit's own mixtures"
+        summary.append(
+            f"{score['mixtures']} measured losses {whose}: Spearman {loss(score['spearman'])}, RMSE "
+            f"{loss(score['rmse'])} nats/token, {score['covered']:.0%} inside the {level}."
+        )
+    best = rows[0]
+    return Document(
+        title=f"Predictions by {told['predictor']}",
+        headline=f"Lowest prediction: {best['mixture']}, {loss(best['loss'])} nats/token.",
+        summary=summary,
+        sections=[Section("predictions", "Predictions", [table], brief=True)],
+    )
+
+
+def reproduce_section(made: Mapping[str, Any]) -> Section:
+    """How to make a fit or a leaderboard again: its command, seed, versions and files."""
+    return reproduce(
+        command=made.get("command") or "mixopt",
+        versions=made.get("versions") or {},
+        seed=made.get("seed"),
+        files=[f"{one['name']}: sha256 {one['sha256']}" for one in made.get("files") or []],
+    )

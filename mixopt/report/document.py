@@ -1,8 +1,10 @@
 """Documents: what is shown of an answer, built once and rendered to the terminal, HTML or Markdown."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
+
+from mixopt.formatting import UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,12 @@ class Table:
     rows: Sequence[Sequence[str]]
     marked: int | None = None
     note: str = ""
+
+    def without_empty_columns(self) -> "Table":
+        """The table without the columns in which nothing is known; the first one stays."""
+        kept = [i for i in range(len(self.columns)) if i == 0 or any(row[i] not in ("", UNKNOWN) for row in self.rows)]
+        rows = [[row[i] for i in kept] for row in self.rows]
+        return replace(self, columns=[self.columns[i] for i in kept], rows=rows)
 
 
 @dataclass(frozen=True)

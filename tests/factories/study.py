@@ -177,11 +177,19 @@ def made_study(domains=DOMAINS, n_runs=28, seed=0):
 
 
 def made_check(study):
+    """verify.json of a made study: three seeds at its own size and at a larger one, as predicted on average."""
     best = study["recommendation"]["predicted"]
-    gap = {arm: best[arm]["loss"] for arm in ("recommended", "natural", "uniform")}
-    return {
-        "sizes": [
-            {"params": p, "tokens": t, "arms": {a: [v - off + 0.004 * s for s in (-1, 0, 1)] for a, v in gap.items()}}
-            for p, t, off in ((1_180_000, 3_000_000, 0.0), (12_600_000, 40_000_000, 0.9))
-        ]
-    }
+    predicted = {arm: best[arm]["loss"] for arm in ("recommended", "natural", "uniform")}
+    sizes = [
+        {
+            "params": params,
+            "tokens": tokens,
+            "arms": {arm: [loss - off + 0.004 * seed for seed in (-1, 0, 1)] for arm, loss in predicted.items()},
+            "gains": {
+                arm: {"mean": predicted[arm] - predicted["recommended"], "standard_error": 0.0}
+                for arm in ("natural", "uniform")
+            },
+        }
+        for params, tokens, off in ((1_180_000, 3_000_000, 0.0), (12_600_000, 40_000_000, 0.9))
+    ]
+    return {"sizes": sizes, "conclusions": [f"At {size['params']:,} parameters it wins." for size in sizes]}

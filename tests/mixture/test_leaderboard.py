@@ -10,7 +10,8 @@ import pytest
 import mixopt
 from mixopt.errors import MixoptError
 from mixopt.mixture import leaderboard as judged
-from mixopt.mixture.report.tables import render_fit, render_leaderboard
+from mixopt.mixture.report import fit_report
+from mixopt.report.html import render
 from mixopt.runs.read import read_runs
 from mixopt.study.progress import Progress
 from tests.mixture.test_table import made_runs, run, short_search, write_table  # noqa: F401 - run is a fixture
@@ -86,7 +87,7 @@ def test_what_will_take_long_is_foreseen_from_small_fits(monkeypatch, tmp_path):
 def test_the_command_needs_no_target_and_writes_a_page(run, tmp_path):  # noqa: F811
     write_table(tmp_path / "runs.csv", *made_runs())
     told = run("leaderboard", "runs.csv", "--predictors", ",".join(QUICK), "--folds", "4", "--html", "board.html")
-    assert re.search(r"2 losses, 24 runs of 2\d mixtures, 4 folds", told) and "best on" in told  # some are near-equal
+    assert re.search(r"2 losses, 24 runs of 2\d mixtures, 4 folds", told) and "Best on" in told  # some are near-equal
     page = (tmp_path / "board.html").read_text(encoding="utf-8")
     assert all(name in page for name in (*QUICK, "Loss by loss", "mixopt leaderboard runs.csv"))
     assert "No mixture was trained twice" in page
@@ -98,9 +99,9 @@ def test_names_in_a_page_are_text_and_nothing_else(tmp_path):
     names = ("<script>alert(1)</script>", "b&c", '"d"')
     path = write_table(tmp_path / "runs.csv", w, {"<i>x</i>": losses["x"]}, domains=names)
     table = read_runs(path)
-    page = render_leaderboard(judged.leaderboard(table, ["regmix-linear"], folds=4))
+    page = render(judged.leaderboard_document(judged.leaderboard(table, ["regmix-linear"], folds=4)))
     fit = mixopt.fit_table(table, {"<i>x</i>": 1.0}, ["regmix-linear"], folds=4, name="<b>")
-    for html in (page, render_fit(fit.record, table.frame)):
+    for html in (page, render(fit_report(fit.record, table.frame))):
         assert "<i>x" not in html and "&lt;i&gt;x" in html
         assert "<script>alert" not in html and "<b>:" not in html
 

@@ -12,13 +12,29 @@ import pandas as pd
 import pytest
 
 from mixopt.errors import MixoptError
-from mixopt.mixture.report.page import render, write
+from mixopt.mixture.report import read_report, study_report
+from mixopt.mixture.results import Recommendation, Selection, Verification
+from mixopt.report.html import render
 from tests.factories.study import DOMAINS, made_check, made_study
 
 
+def document(recommendation, selection, runs, *, corpora=None, study_text="", verified=None):
+    return study_report(
+        Recommendation.from_json(recommendation),
+        Selection.from_json(selection),
+        runs,
+        prepared=corpora,
+        study_text=study_text,
+        verified=Verification.from_json(verified) if verified else None,
+    )
+
+
 def shown(study, **more):
-    parts = {**study, **more}
-    return render(parts.pop("recommendation"), parts.pop("selection"), parts.pop("runs"), **parts)
+    return render(document(**{**study, **more}))
+
+
+def page_of(folder):
+    return render(read_report(folder))
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +126,7 @@ def test_how_the_predictor_was_chosen_and_what_the_choice_is_worth_is_said(page)
     text = Page(without_plotly(page)).text
     assert "Chosen: effective-data: the lowest held-out error." in text
     assert (
-        "Chosen anew without each fold, it scores Spearman 0.967, RMSE 0.0083 "
+        "Chosen anew without each fold, it scores Spearman 0.967, RMSE 0.0083, regret 0.0040 "
         "(effective-data in 4 folds and exponential-mixing in 1 fold)." in text
     )
     assert "0.0080 ± 0.0011" in text and "79%" in text  # RMSE with its standard error, and coverage
@@ -133,7 +149,7 @@ def test_without_scripts_headline_warnings_shares_and_bars_are_there(study, page
 
 
 def test_warnings_come_before_the_mixture(page):
-    assert page.index('id="recommendation"') < page.index('id="warnings"') < page.index('id="mixture"')
+    assert page.index('class="headline"') < page.index('id="warnings"') < page.index('id="mixture"')
 
 
 def test_every_table_of_losses_says_its_scale(page):
@@ -189,7 +205,8 @@ def test_plotly_takes_every_figure(page):
     import plotly.graph_objects as go
 
     figures = figures_of(page)
-    assert [len(figures[key]) for key in ("held-out", "by-text", "runs")] == [3, 1, 1]
+    counts = {"held-out": 3, "by-text": 1, "runs": 1, "effects": len(DOMAINS), "check": 2}
+    assert {key: len(plots) for key, plots in figures.items()} == counts
     for choices in figures.values():
         for figure in choices:
             go.Figure(figure).to_dict()  # raises ValueError on an attribute that Plotly doesn't know
@@ -250,12 +267,12 @@ def test_a_page_without_one_part_is_whole(study, key, how):
         holder[key] = None
     read = Page(shown(study, **parts))
     assert read.open == []
-    assert " None " not in read.text.replace("Warnings None.", "")
+    assert " None " not in read.text
 
 
 def test_a_study_with_nothing_but_shares_is_still_a_page():
     bare = {"domains": [{"domain": "a", "recommended": 0.4}, {"domain": "b", "recommended": 0.6}]}
-    html = render(bare, {}, pd.DataFrame({"run_id": []}), corpora=None, study_text="")
+    html = render(document(bare, {}, pd.DataFrame({"run_id": []})))
     text = Page(html).text
     assert "Train on 60% b and 40% a." in text and "No predictor has been scored." in text
     assert figures_of(html) == {} and len(html) < 100_000  # no figure, so no Plotly
@@ -314,7 +331,8 @@ def test_a_measured_check_stands_beside_the_prediction(study, page):
         study["recommendation"]["predicted"]["uniform"]["loss"]
         - study["recommendation"]["predicted"]["recommended"]["loss"]
     )
-    assert f"{gap:.3f} below uniform (predicted: {gap:.3f} below), better in 3 of 3 seeds" in text
+    assert re.search(rf"Uniform .* \+{gap:.3f} ± 0.000 \(3 of 3 seeds\) \+{gap:.3f}", text)
+    assert made_check(study)["conclusions"][0] in text
     assert "12.6M parameters and 40M tokens" in text
     assert "(mean of 3 runs)" in text  # the check at the proxies' own size stands in the first table too
     assert 'id="check"' not in shown(study) and "(mean of 3 runs)" not in shown(study)
@@ -323,7 +341,8 @@ def test_a_measured_check_stands_beside_the_prediction(study, page):
 def test_a_check_that_went_wrong_says_so(study):
     arms = {"recommended": [3.5, None], "uniform": [3.2, 3.3], "natural": [None]}
     text = Page(without_plotly(shown(study, verified={"sizes": [{"params": 1e6, "tokens": None, "arms": arms}]}))).text
-    assert "The recommended mixture measured 3.500 nats/token (mean of 1 seed): 0.250 above uniform" in text
+    assert "Recommended 3.500 3.500" in text and "Uniform 3.250 3.200, 3.300 −0.250" in text
+    assert "Natural diverged" in text
 
 
 def test_a_gain_within_noise_is_called_so(study):
@@ -367,35 +386,33 @@ def saved(study, folder):
     return folder
 
 
-def test_write_gives_the_page_of_the_files_and_leaves_nothing_else(study, tmp_path):
+def test_a_study_folder_gives_the_report_of_its_files(study, tmp_path):
     saved(study, tmp_path)
-    before = set(tmp_path.iterdir())
-    report = write(tmp_path)
-    assert report == tmp_path / "report.html"
-    assert report.read_text(encoding="utf-8") == shown(study)
-    assert set(tmp_path.iterdir()) - before == {report}
+    assert page_of(tmp_path) == shown(study)
     (tmp_path / "shards/corpora.json").unlink()
     (tmp_path / "verify.json").write_text(json.dumps(made_check(study)))
-    write(tmp_path)
-    assert report.read_text(encoding="utf-8") == shown(study, corpora=None, verified=made_check(study))
+    assert page_of(tmp_path) == shown(study, corpora=None, verified=made_check(study))
 
 
 @pytest.mark.parametrize("name", ["recommendation.json", "fits/selection.json", "runs.parquet", "study.yaml"])
-def test_write_names_the_file_that_is_missing(study, tmp_path, name):
+def test_a_missing_file_is_named(study, tmp_path, name):
     (saved(study, tmp_path) / name).unlink()
     with pytest.raises(MixoptError, match=f"has no {re.escape(name)},"):
-        write(tmp_path)
-    assert not (tmp_path / "report.html").exists()
+        page_of(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["recommendation.json", "verify.json", "runs.parquet"])
-@pytest.mark.parametrize("content", ["{", "[]"])
-def test_write_names_the_file_that_cannot_be_read(study, tmp_path, name, content):
+@pytest.mark.parametrize("content", ["{", "[]", '{"sizes": 3, "domains": 3}'])
+def test_a_file_that_cannot_be_read_is_named(study, tmp_path, name, content):
     (saved(study, tmp_path) / name).write_text(content)
-    (tmp_path / "report.html").write_text("old")
     with pytest.raises(MixoptError, match=re.escape(name)):
-        write(tmp_path)
-    assert (tmp_path / "report.html").read_text() == "old"
+        page_of(tmp_path)
+
+
+def test_a_file_of_an_older_version_has_warnings_without_codes(study):
+    assert [warning.code for warning in Recommendation.from_json(study["recommendation"]).limitations] == ["", ""]
+    coded = Recommendation.from_json(study["recommendation"] | {"warning_codes": ["small-proxy", "many-epochs"]})
+    assert [warning.code for warning in coded.limitations] == ["small-proxy", "many-epochs"]
 
 
 def test_importing_the_report_loads_neither_plotly_nor_pandas():

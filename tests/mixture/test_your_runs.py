@@ -1,13 +1,14 @@
 """Studies on runs that somebody already has."""
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
 from mixopt.errors import MixoptError
-from mixopt.mixture.kind import import_runs
 from mixopt.study import examples
 from mixopt.study.pipeline import open_session, run
 
@@ -38,6 +39,17 @@ def test_a_bare_table_of_weights_and_losses_is_enough(tmp_path):
     assert found["full"]["tokens"] is None
     assert found["predicted"]["natural"] is None  # nobody said how large the pools are
     assert json.loads((tmp_path / "out/recommendation.json").read_text()) == found
+
+
+def test_a_database_keeps_the_search_where_the_study_asks_for_it_once_however_often_it_runs(tmp_path):
+    url = f"sqlite:///{tmp_path}/search.db"
+    for seed in (0, 1):
+        chosen = f"runs: runs.csv\ntarget: x\nseed: {seed}\nsearch: {{trials: 30, storage: '{url}'}}\n"
+        run(open_session(made(tmp_path, "w_a,w_b,loss_x\n" + ROWS, chosen), tmp_path / "out"))
+    assert not (tmp_path / "out/search.journal").exists()
+    with closing(sqlite3.connect(tmp_path / "search.db")) as database:
+        assert database.execute("SELECT study_name FROM studies").fetchall() == [("mixopt/mine",)]
+        assert database.execute("SELECT count(*) FROM trials").fetchone() == (30,)
 
 
 @pytest.mark.parametrize(
@@ -82,5 +94,6 @@ def test_regmix_s_published_table_gives_a_recommendation_for_pile_cc(tmp_path, s
 def test_a_study_s_where_keeps_the_rows_that_meet_it(tmp_path):
     rows = "".join(f"{line},{size}\n" for line in ROWS.splitlines() for size in ("70M", "160M"))
     path = made(tmp_path, "w_a,w_b,loss_x,params\n" + rows, "runs: {path: runs.csv, where: params=70M}\ntarget: x\n")
-    found = import_runs(open_session(path, tmp_path / "out"))
+    session = open_session(path, tmp_path / "out")
+    found = session.kind.import_runs(session)
     assert len(found.frame) == 11 and set(found.frame["params"]) == {70e6}

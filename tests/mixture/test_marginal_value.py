@@ -1,10 +1,12 @@
-"""What the report says of the worth of text, of repetition and of the certificate."""
+"""What the report says of the marginal value of text, of repetition and of the certificate."""
 
 import pytest
 
-from mixopt.mixture.report.data_value import repetition_term, worth
-from mixopt.mixture.report.inputs import Study
-from mixopt.mixture.report.page import render
+from mixopt.mixture.marginal_value import marginal_value_section, repetition_text
+from mixopt.mixture.report import study_report
+from mixopt.mixture.results import Recommendation, RepetitionEvidence, Selection
+from mixopt.report.document import Document
+from mixopt.report.html import render
 from tests.factories.study import made_study
 
 UNIQUE = {"gain": 7.4e-11, "low": 6.0e-11, "high": 8.8e-11}
@@ -39,22 +41,30 @@ def study(priced=None, term=None, **search):
     return made | {"recommendation": recommendation, "selection": made["selection"] | {"repetition": term}}
 
 
+def page(priced=None, term=None, **search):
+    made = study(priced, term, **search)
+    found, selection = Recommendation.from_json(made["recommendation"]), Selection.from_json(made["selection"])
+    text = made["study_text"]
+    return render(study_report(found, selection, made["runs"], prepared=made["corpora"], study_text=text))
+
+
 def section(priced=None, term=None):
     made = study(priced, term)
-    given = {key: made[key] for key in ("recommendation", "selection")}
-    return worth(Study(**given, runs=(), corpora=None, text="", verified=None))
+    priced = Recommendation.from_json(made["recommendation"]).shadow_prices
+    found = marginal_value_section(priced, Selection.from_json(made["selection"]).repetition)
+    return render(Document("t", "h", sections=[found])) if found else ""
 
 
 def test_the_page_tells_what_text_is_worth_and_links_to_it():
-    page = render(**study(PRICED, TERM))
-    assert '<a href="#worth">Worth of text</a>' in page
-    assert "One more million unique tokens of math is worth what 7.4 million more training tokens are" in page
-    assert "(80% interval 5.2 million and more)" in page
+    shown = page(PRICED, TERM)
+    assert '<a href="#marginal-value">Marginal value of text</a>' in shown
+    assert "One more million unique tokens of math is worth what 7.4 million more training tokens are" in shown
+    assert "(80% interval 5.2 million and more)" in shown
 
 
 def test_older_studies_have_no_such_section_and_no_link_to_it():
     assert section() == ""
-    assert "#worth" not in render(**study())
+    assert "#marginal-value" not in page()
 
 
 def test_the_table_has_a_row_for_every_domain_with_a_price():
@@ -85,18 +95,18 @@ def test_without_longer_runs_the_table_has_no_training_tokens():
     ],
 )
 def test_the_repetition_term_is_said_to_have_earned_its_place_or_not(change, said):
-    assert said in repetition_term(TERM | change)
+    assert said in repetition_text(RepetitionEvidence.from_json(TERM | change))
 
 
 @pytest.mark.parametrize("term", [None, {}, {"runs": 0, "with": None, "without": None, "earned": None}])
 def test_a_repetition_term_that_was_not_judged_is_not_mentioned(term):
-    assert repetition_term(term) == ""
+    assert repetition_text(None if term is None else RepetitionEvidence.from_json(term)) == ""
 
 
 @pytest.mark.parametrize("scope", [None, "global"], ids=["today", "of an older version"])
 def test_the_search_section_says_how_surely_the_mixture_is_the_best(scope):
     certificate = {"residual": 1e-7, "gap": 2e-7, "scope": scope, "why": "bimix is convex"}
-    page = render(**study(certificate=certificate))
-    assert "No allowed mixture is predicted more than 0.00001 nats/token lower (bimix is convex)." in page
-    assert "5 of 6 starts agree." in page
-    assert "Certified" not in page
+    shown = page(certificate=certificate)
+    assert "No allowed mixture is predicted more than 0.00001 nats/token lower (bimix is convex)." in shown
+    assert "5 of 6 starts agree." in shown
+    assert "Certified" not in shown

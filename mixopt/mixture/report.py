@@ -1,0 +1,351 @@
+"""The report of a mixture study, and of one fit to a table of runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mixopt.errors import MixoptError
+from mixopt.formatting import (
+    UNKNOWN,
+    amount,
+    counted,
+    known,
+    listed,
+    loss,
+    mixture,
+    scale,
+    share,
+)
+from mixopt.mixture import figures
+from mixopt.mixture.evidence import (
+    accuracy_section,
+    by_validation_set_section,
+    effects_section,
+    epochs_section,
+    noise_section,
+)
+from mixopt.mixture.marginal_value import marginal_value_section
+from mixopt.mixture.results import (
+    LeftOut,
+    Recommendation,
+    SearchResult,
+    Selection,
+    Verification,
+)
+from mixopt.mixture.runs import Results, Run, read_runs
+from mixopt.mixture.summary import (
+    loss_table,
+    recommendation_document,
+    recommendation_sentences,
+    reproduce_section,
+    shares_table,
+    verification_blocks,
+)
+from mixopt.report.document import (
+    Bar,
+    Bars,
+    Block,
+    Column,
+    Document,
+    Figure,
+    Listing,
+    Paragraph,
+    Section,
+    Table,
+    Warning,
+)
+from mixopt.report.sections import corpora, reproduce
+from mixopt.search.certificate import certificate_text
+from mixopt.serialization import Record
+
+if TYPE_CHECKING:
+    import pandas
+
+TABLE_PLACE = "the scale of the runs"
+MAX_RUNS = 60  # in the table
+MAX_VALIDATION_SETS = 8  # with a column of their own
+
+NEEDED = ("recommendation.json", "fits/selection.json", "runs.parquet", "study.yaml")
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+def read_report(folder: Path) -> Document:
+    """The report of a study folder. Raises MixoptError when a file it needs is missing or can't be read;
+    shards/corpora.json and verify.json may be absent.
+    """
+    missing = [name for name in NEEDED if not (folder / name).is_file()]
+    if missing:
+        raise MixoptError(
+            f"{folder} has no {' and no '.join(missing)}, so there is nothing to report yet: "
+            "finish the study with `mixopt run` first"
+        )
+    return study_report(
+        _record(folder / "recommendation.json", Recommendation),
+        _record(folder / "fits/selection.json", Selection),
+        _run_table(folder / "runs.parquet"),
+        prepared=_json(folder / "shards/corpora.json") if (folder / "shards/corpora.json").is_file() else None,
+        study_text=(folder / "study.yaml").read_text(encoding="utf-8"),
+        verified=_record(folder / "verify.json", Verification) if (folder / "verify.json").is_file() else None,
+    )
+
+
+def _json(path: Path) -> Any:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise MixoptError(f"{path} is not JSON ({error}): delete it and run the study again") from error
+    if not isinstance(value, dict):
+        raise MixoptError(f"{path} holds no JSON object: delete it and run the study again")
+    return value
+
+
+def _record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
+    try:
+        return kind.from_json(_json(path))
+    except ValueError as error:
+        raise MixoptError(f"{path} can't be read ({error}): delete it and run the study again") from error
+
+
+def _run_table(path: Path) -> pandas.DataFrame:
+    import pandas
+
+    try:
+        return pandas.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise MixoptError(f"{path} can't be read ({error}): delete it and run the study again") from error
+
+
+def study_report(
+    found: Recommendation,
+    selection: Selection,
+    runs: pandas.DataFrame,
+    *,
+    prepared: Mapping[str, Any] | None,
+    study_text: str,
+    verified: Verification | None = None,
+) -> Document:
+    """The answer and all its evidence; equal inputs give equal documents.
+
+    runs: the run table. prepared: the content of shards/corpora.json, None when the study was given finished runs.
+    study_text: the study file. Losses are in nats/token at proxy scale; absent parts are said to be absent.
+    """
+    results = Results(found, selection, read_runs(runs, found.target.weights, selection), verified)
+    sections = [
+        _mixture(results),
+        _check(results),
+        *_evidence(results, epochs_section(found), marginal_value_section(found.shadow_prices, selection.repetition)),
+        corpora(prepared),
+        reproduce(
+            command="mixopt run study.yaml",
+            versions={"mixopt": found.mixopt},
+            seed=found.seed,
+            proxy=scale(found.proxy.to_json()),
+            study=study_text,
+        ),
+    ]
+    return _document(results, _scope(found), [section for section in sections if section])
+
+
+def fit_report(record: Mapping[str, Any], runs: pandas.DataFrame) -> Document:
+    """One fit to a table of runs: no pools and no full run are known, only shares and losses.
+
+    record: of a fit, as `stored.record_of` gives it. The terminal shows its brief sections.
+    """
+    evidence, made = record["evidence"], record["made"]
+    found = Recommendation.from_json(evidence["recommendation"])
+    selection = Selection.from_json(evidence["selection"])
+    results = Results(found, selection, read_runs(runs, found.target.weights, selection), place=TABLE_PLACE)
+    size = scale(found.proxy.to_json())
+    scope = f"Losses are at the scale of the runs{f', {size}' if size else ''}; what a larger run would reach is not "
+    sections = [_mixture(results, brief=True), *_evidence(results, brief=True), reproduce_section(made)]
+    document = _document(results, scope + "predicted.", [section for section in sections if section])
+    return replace(document, title=f"Fit to {found.study}: {found.predictor}")
+
+
+def _document(results: Results, scope: str, sections: Sequence[Section]) -> Document:
+    found, selection = results.recommendation, results.selection
+    limitations = found.limitations
+    gone = selection.left_out or [LeftOut(run.run_id, run.left_out) for run in results.runs if run.left_out]
+    if gone:
+        names = [f"{row.run_id} ({row.reason})" for row in gone]
+        names = listed(names if len(names) <= 6 else [*names[:5], f"{len(names) - 5} more"])
+        text = f"{counted(len(gone), 'run')} left out of every fit: {names}."
+        limitations = [*[one for one in limitations if one.code != "runs-left-out"], Warning("runs-left-out", text)]
+    sentences = recommendation_sentences(found, place=results.place, noise=selection.noise_of().sd)
+    return replace(
+        recommendation_document(found), summary=sentences, scope=scope, warnings=limitations, sections=sections
+    )
+
+
+def _scope(found: Recommendation) -> str:
+    """What the numbers are about: full-scale tokens and epochs, proxy-scale losses."""
+    full, proxy = scale(found.full.to_json()), scale(found.proxy.to_json())
+    planned = (
+        f"Shares, tokens and epochs are meant for a full run of {full}."
+        if full
+        else "The study names no full run, so tokens and epochs can't be given."
+    )
+    if full and not known(found.full.tokens):
+        planned += " Its tokens are not given, so tokens and epochs per domain are unknown."
+    of = f"proxies of {proxy}" if proxy else "the proxy runs"
+    return f"{planned} Every loss in this report is for {of}; the loss of the full run is not predicted."
+
+
+# The mixture
+
+
+def _mixture(results: Results, *, brief: bool = False) -> Section:
+    found = results.recommendation
+    if not found.domains:
+        return Section("mixture", "The mixture", [Paragraph("The recommendation names no domain.")], "Mixture")
+    thin = "natural" if found.shares("natural") else "best_measured"
+    label = {"natural": "natural", "best_measured": "run"}[thin]
+    bars = [
+        Bar(
+            row.domain,
+            row.recommended or 0.0,
+            share(row.recommended),
+            second=other if known(other := getattr(row, thin)) else None,
+            mark=row.uniform if known(row.uniform) else None,
+            aside=f"{label} {share(other)}",
+        )
+        for row in found.ranked
+    ]
+    caption = "Share of training tokens."
+    caption += " Natural is each domain's share of the text that there is." if thin == "natural" else ""
+    key = ("recommended", "natural" if thin == "natural" else "best measured run", "uniform")
+    measured = {name: results.measured(name) for name in ("natural", "uniform")}
+    measured["recommended"] = _checked(results)
+    blocks = [Bars(bars, caption, key), shares_table(found), loss_table(found, place=results.place, measured=measured)]
+    return Section("mixture", "The mixture", blocks, "Mixture", brief=brief)
+
+
+def _checked(results: Results) -> list[float]:
+    """Losses of the trained recommendation, where it was trained at the proxies' own size."""
+    proxy, sizes = results.recommendation.proxy, results.verified.sizes if results.verified else []
+    alike = [size for size in sizes if (size.params, size.tokens) == (proxy.params, proxy.tokens)]
+    return [value for size in alike for value in size.arms.get("recommended", []) if known(value)]
+
+
+def _check(results: Results) -> Section | None:
+    verified = results.verified
+    if verified is None or not any(size.arms for size in verified.sizes):
+        return None
+    note = (
+        "These runs were trained after the recommendation was made and took no part in the fits. Predicted "
+        "differences are at proxy scale."
+    )
+    plots = [(plot, scale({"params": size.params, "tokens": size.tokens}) or "unnamed size")
+             for size in verified.sizes if (plot := figures.trained(size))]  # fmt: skip
+    drawn = [
+        Figure("check", "One dot a run; left is better.", [plot for plot, _ in plots], [name for _, name in plots])
+    ]
+    blocks = [
+        Listing(verified.conclusions),
+        *drawn[: len(plots)],
+        *verification_blocks(verified, results.recommendation),
+    ]
+    return Section("check", "Measured check", [*blocks, Paragraph(note, "note")], "Measured check")
+
+
+def _evidence(results: Results, *more: Section | None, brief: bool = False) -> list[Section | None]:
+    """Sections on the accuracy of the predictor. more: sections after what the domains do."""
+    return [
+        accuracy_section(results, brief=brief),
+        effects_section(results),
+        *more,
+        noise_section(results),
+        by_validation_set_section(results),
+        _runs(results),
+        _search(results),
+    ]
+
+
+# What was done
+
+
+def _runs(results: Results) -> Section:
+    """Every run's mixture and loss."""
+    runs, found = results.runs, results.recommendation
+    if not runs:
+        return Section("runs", "The runs", [Paragraph("The study has no finished runs.")], "Runs")
+    used = [run for run in runs if not run.left_out]
+    text = f"{counted(len(used), 'run')} took part in the fits"
+    text += f", {len(runs) - len(used)} left out." if len(runs) > len(used) else "."
+    if best := next((run for run in used if known(run.target)), None):
+        text += f" The best, {best.run_id}, measured {loss(best.target)} nats/token at {results.place}"
+        text += f" with {mixture(best.shares)}."
+    text += f" The table shows the best {MAX_RUNS}; all are in runs.csv." if len(runs) > MAX_RUNS else ""
+    blocks: list[Block] = [Paragraph(text)]
+    domains = [row.domain for row in found.ranked] or sorted({domain for run in runs for domain in run.shares})
+    if plot := figures.heat_strip(runs, domains):
+        caption = (
+            f"Above, each run's measured target loss at {results.place}, best on the left (orange); below, the same "
+            f"run's share of each domain, white for none to dark blue for {share(figures.darkest(runs))} and more."
+        )
+        blocks.append(Figure("runs", caption, [plot]))
+    return Section("runs", "The runs", [*blocks, _run_table_of(runs[:MAX_RUNS], results)], "Runs")
+
+
+def _run_table_of(runs: Sequence[Run], results: Results) -> Table:
+    weights = results.recommendation.target.weights
+    sets = sorted({text for run in runs for text in run.losses}, key=lambda text: (-weights.get(text, 0.0), text))
+    sets = sets[:MAX_VALIDATION_SETS]
+    sized = len({(run.params, run.tokens) for run in runs}) > 1
+    columns = [Column("Run", numeric=False), Column("Role", numeric=False), Column("Seed")]
+    columns += [Column("Parameters"), Column("Tokens")] if sized else []
+    columns += [Column("Target loss", strong=True), *map(Column, sets), Column("Mixture", numeric=False, wide=True)]
+    rows = [
+        (
+            run.run_id,
+            f"{run.role} (left out: {run.left_out})".strip() if run.left_out else run.role or UNKNOWN,
+            run.seed or UNKNOWN,
+            *((amount(run.params), amount(run.tokens)) if sized else ()),
+            loss(run.target),
+            *(loss(run.losses.get(text)) for text in sets),
+            mixture(run.shares, named=3),
+        )
+        for run in runs
+    ]
+    title = f"Measured losses, nats/token, at {results.place}"
+    return Table(title, columns, rows, marked=0).without_empty_columns()
+
+
+def _search(results: Results) -> Section:
+    """How the mixture was found and how far it is from what was trained."""
+    found = results.recommendation.search
+    if not found:
+        text = "The recommendation does not say how it was found."
+        return Section("search", "The search", [Paragraph(text)], "Search")
+    sentences = [_trials(found, results.place), certificate_text({"search": found.to_json()}), _nearness(found)]
+    return Section("search", "The search", [Paragraph(text) for text in sentences if text], "Search")
+
+
+def _trials(found: SearchResult, place: str) -> str:
+    text = ""
+    if known(found.trials):
+        text = f"{counted(int(found.trials), 'mixture')} tried" + (f" with {found.sampler}" if found.sampler else "")
+        text += f", {found.seeded} of them seeded with known mixtures" if known(found.seeded) else ""
+        best = f"; the best was predicted at {loss(found.found, 4)} nats/token at {place}"
+        text += f"{best if known(found.found) else ''}. "
+    if known(found.polished):
+        gain = f", a gain of {found.polish_gain:.2g}" if known(found.polish_gain) else ""
+        text += f"A local search from the best mixtures ended at {loss(found.polished, 4)} nats/token{gain}."
+    return text.strip()
+
+
+def _nearness(found: SearchResult) -> str:
+    text = {
+        None: "",
+        True: "The mixture lies inside the convex hull of the trained ones: the prediction interpolates.",
+        False: "The mixture lies outside the convex hull of the trained ones: the prediction extrapolates, so train "
+        "the mixture before relying on it.",
+    }[found.inside_hull]
+    near = found.nearest_run
+    if near and known(near.distance):
+        text += f" The nearest trained mixture is run {near.run_id}, at a distance of {near.distance:.2g}."
+    return text.strip()

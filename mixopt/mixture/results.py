@@ -1,0 +1,351 @@
+"""Results of a mixture study as records: predictor selection, recommendation, verification."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from mixopt.formatting import known
+from mixopt.report.document import Warning
+from mixopt.runs.objective import TARGET
+from mixopt.search.shadow_prices import ShadowPrices
+from mixopt.serialization import Record
+
+Number = int | float | None  # None: not known
+
+
+@dataclass(frozen=True)
+class Lenient(Record):
+    """A record of a file that an older mixopt may have written: what is missing or null has its default."""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        return super().from_json({key: inner for key, inner in value.items() if inner is not None})
+
+
+# fits/selection.json
+
+
+@dataclass(frozen=True)
+class Score(Record):
+    """Held-out scores of one predictor on one loss, nats/token; None where there are too few mixtures.
+
+    rmse_se: the standard error of rmse. regret, regret5: given up by training the one mixture predicted best, or the
+    best five. coverage80: the share of runs inside intervals of 80%. seconds: of one fit to all losses.
+    """
+
+    predictor: str = ""
+    target: str = TARGET
+    spearman: Number = None
+    rmse: Number = None
+    rmse_se: Number = None
+    regret: Number = None
+    regret5: Number = None
+    coverage80: Number = None
+    seconds: Number = None
+
+
+@dataclass(frozen=True)
+class NestedScore(Record):
+    """What choosing by the same rule scores on folds that take no part in the choice. chosen: folds by predictor."""
+
+    spearman: Number = None
+    rmse: Number = None
+    rmse_se: Number = None
+    regret: Number = None
+    regret5: Number = None
+    coverage80: Number = None
+    chosen: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class HeldOutRuns(Record):
+    """Losses of the judged runs, nats/token: measured by loss, and held-out predictions by predictor and loss."""
+
+    run_id: list[str] = field(default_factory=list)
+    role: list[str] = field(default_factory=list)
+    measured: dict[str, list[Number]] = field(default_factory=dict)
+    predicted: dict[str, dict[str, list[Number]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Noise(Record):
+    """Standard deviation between runs of one mixture (sd) and between mixtures (signal_sd) of one loss, nats/token."""
+
+    target: str
+    sd: Number = None
+    signal_sd: Number = None
+    signal_to_noise: Number = None
+    repeats: Number = None
+
+
+@dataclass(frozen=True)
+class LeftOut(Record):
+    run_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RStar(Record):
+    """R* on one validation set. low, high: None where open. identified: whether the runs say more than the prior."""
+
+    value: Number = None
+    low: Number = None
+    high: Number = None
+    identified: bool | None = None
+
+
+@dataclass(frozen=True)
+class RStarEvidence(Record):
+    level: float
+    prior: dict[str, float]
+    by_text: dict[str, RStar]
+
+
+@dataclass(frozen=True)
+class HeldOutErrors(Record):
+    """Held-out errors, nats/token, of a predictor that sees repetition and of one that doesn't."""
+
+    with_: Number = None
+    without: Number = None
+
+
+@dataclass(frozen=True)
+class RepetitionEvidence(Record):
+    """Whether seeing repetition predicts held-out runs of other pools better; None: not judged.
+
+    aware, plain: the predictor that sees repetition and the one that doesn't. runs: how many were judged on.
+    """
+
+    aware: str | None = None
+    plain: str | None = None
+    runs: Number = None
+    with_: Number = None
+    without: Number = None
+    earned: bool | None = None
+    why: str | None = None
+    by_text: dict[str, HeldOutErrors] = field(default_factory=dict)
+    r_star: RStarEvidence | None = None
+
+
+@dataclass(frozen=True)
+class Selection(Lenient):
+    """Scores of all predictors, the chosen one, held-out predictions and noise."""
+
+    folds: Number = None
+    mixtures: Number = None
+    runs: Number = None
+    chosen: str = ""
+    why: str = ""
+    floor: Number = None  # noise of the target, nats/token
+    nested: NestedScore | None = None  # None: there was nothing to choose from
+    scores: list[Score] = field(default_factory=list)
+    held_out: HeldOutRuns = field(default_factory=HeldOutRuns)
+    noise: list[Noise] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    repetition: RepetitionEvidence | None = None
+    stamp: str | None = None
+
+    def noise_of(self, target: str = TARGET) -> Noise:
+        return next((row for row in self.noise if row.target == target), Noise(target))
+
+
+# recommendation.json
+
+
+@dataclass(frozen=True)
+class Objective(Record):
+    weights: dict[str, float] = field(default_factory=dict)  # by validation set
+    unit: str = "nats/token"
+
+
+@dataclass(frozen=True)
+class Scale(Record):
+    """Non-embedding parameters and training tokens of a run."""
+
+    params: Number = None
+    tokens: Number = None
+
+
+@dataclass(frozen=True)
+class Domain(Record):
+    """A domain's share in each mixture, and its tokens and epochs in the full run under the recommended one.
+
+    pool: unique tokens of the full run; min, max: limits of its share.
+    """
+
+    domain: str
+    recommended: Number = None
+    natural: Number = None
+    uniform: Number = None
+    best_measured: Number = None
+    tokens: Number = None
+    epochs: Number = None
+    pool: Number = None
+    min: Number = None
+    max: Number = None
+
+
+@dataclass(frozen=True)
+class Prediction(Record):
+    """Predicted objective of one mixture, nats/token, and the interval that a run of it should fall in."""
+
+    loss: Number = None
+    low: Number = None
+    high: Number = None
+
+    @property
+    def bounded(self) -> bool:
+        return known(self.low) and known(self.high)
+
+
+@dataclass(frozen=True)
+class MeasuredPrediction(Prediction):
+    measured: Number = None
+    run_id: str = "unnamed"
+
+
+@dataclass(frozen=True)
+class Predictions(Record):
+    """None: the mixture is not known."""
+
+    recommended: Prediction | None = None
+    natural: Prediction | None = None
+    uniform: Prediction | None = None
+    best_measured: MeasuredPrediction | None = None
+
+    def of(self, mixture: str) -> Prediction:
+        return getattr(self, mixture, None) or Prediction()
+
+
+@dataclass(frozen=True)
+class Gain(Record):
+    """How much lower the recommended mixture's loss is predicted than that of the mixture `over`, nats/token."""
+
+    over: str = ""
+    loss: Number = None
+    low: Number = None
+    high: Number = None
+
+
+@dataclass(frozen=True)
+class Interval(Record):
+    level: Number = None
+    method: str = ""
+
+
+@dataclass(frozen=True)
+class ExpectedOptimism(Record):
+    """How much higher than predicted the recommended mixture's loss is to be expected, nats/token."""
+
+    loss: Number = None
+    standard_error: Number = None
+    method: str = ""
+
+
+@dataclass(frozen=True)
+class NearestRun(Record):
+    run_id: str = "unnamed"
+    distance: Number = None  # total variation
+
+
+@dataclass(frozen=True)
+class SearchResult(Record):
+    """How the mixture was found; losses in nats/token. certificate: as `certificate_text` reads it."""
+
+    sampler: str = ""
+    trials: Number = None
+    seeded: Number = None
+    found: Number = None
+    polished: Number = None
+    polish_gain: Number = None
+    agreeing_starts: Number = None
+    starts: Number = None
+    inside_hull: bool | None = None
+    nearest_run: NearestRun | None = None
+    certificate: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Effect(Record):
+    """Predicted objective, nats/token, over one domain's share, the others in proportion."""
+
+    weight: list[Number] = field(default_factory=list)
+    loss: list[Number] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Recommendation(Lenient):
+    """The best mixture, what it is predicted to give, how sure that is, and what limits it."""
+
+    mixopt: str = ""
+    study: str = "study"
+    seed: int | None = None
+    target: Objective = field(default_factory=Objective)
+    full: Scale = field(default_factory=Scale)
+    proxy: Scale = field(default_factory=Scale)
+    predictor: str = ""
+    domains: list[Domain] = field(default_factory=list)
+    predicted: Predictions = field(default_factory=Predictions)
+    gain: Gain = field(default_factory=Gain)
+    by_text: dict[str, dict[str, Number]] = field(default_factory=dict)  # predicted loss by validation set and mixture
+    interval: Interval = field(default_factory=Interval)
+    optimism: ExpectedOptimism = field(default_factory=ExpectedOptimism)
+    search: SearchResult | None = None
+    shadow_prices: ShadowPrices | None = None
+    effects: dict[str, Effect] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    warning_codes: list[str] = field(default_factory=list)  # in the same order
+    stamp: str | None = None
+
+    @property
+    def limitations(self) -> list[Warning]:
+        """The warnings with their codes; files of older versions have none, for which the code is empty."""
+        codes = [*self.warning_codes, *[""] * len(self.warnings)]
+        return [Warning(code, text) for code, text in zip(codes, self.warnings, strict=False)]
+
+    @property
+    def ranked(self) -> list[Domain]:
+        """Domains, the largest recommended share first."""
+        return sorted(self.domains, key=lambda row: (-(row.recommended or 0.0), row.domain))
+
+    def shares(self, mixture: str) -> dict[str, float]:
+        """By domain, of "recommended", "natural", "uniform" or "best_measured"."""
+        return {row.domain: value for row in self.ranked if known(value := getattr(row, mixture))}
+
+
+# verify.json
+
+
+@dataclass(frozen=True)
+class PairedGain(Record):
+    """Mean over pairs of runs of one seed, and its standard error, nats/token."""
+
+    mean: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class VerifiedSize(Record):
+    """Measured objective, nats/token, of every run by group (recommended, natural, uniform), at one size.
+
+    gains: how much lower the recommended mixture's is than the other's; None where too few runs finished.
+    """
+
+    params: Number = None
+    tokens: Number = None
+    params_scale: Number = None
+    arms: dict[str, list[Number]] = field(default_factory=dict)
+    gains: dict[str, PairedGain | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verification(Lenient):
+    """conclusions: a sentence for each of sizes."""
+
+    target: dict[str, float] = field(default_factory=dict)
+    sizes: list[VerifiedSize] = field(default_factory=list)
+    conclusions: list[str] = field(default_factory=list)
+    stamp: str | None = None
