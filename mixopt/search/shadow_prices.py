@@ -64,9 +64,12 @@ class LengthGain:
 
 @dataclass(frozen=True)
 class Price:
-    """What one unit more takes off the loss, nats/token, and its interval; None without folds to take it from."""
+    """What one unit more takes off the loss, nats/token, and its interval; None without folds to take it from.
 
-    gain: float
+    In JSON a gain or an end that is inf is null.
+    """
+
+    gain: float | None
     low: float | None
     high: float | None
 
@@ -116,7 +119,7 @@ class ShadowPrices:
     method: str = METHOD
 
 
-def marginal_values(
+def prices_at(
     predictor: Any, objective: Target, feasible: Feasible, unique: Floats, weights: Floats
 ) -> MarginalValues:
     """At a mixture (n_domains,) that is the predictor's best one. unique (n_domains,): unique shares, inf where
@@ -216,13 +219,13 @@ def shadow_prices(
     unique = None if tokens is None else full_unique(feasible.domains, pools or {}, tokens)
     if tokens is None or unique is None:
         return replace(known, why="the full run's tokens or its pools of unique text are not known")
-    here = marginal_values(predictor, objective, feasible, unique, weights)
+    here = prices_at(predictor, objective, feasible, unique, weights)
     others = []
     for one in fold_predictors:
         losses, gradient = objective_of(one, objective)
         if gradient is not None:
             best = polish(losses, gradient, feasible, start=weights).weights
-            others.append(marginal_values(one, objective, feasible, unique, best))
+            others.append(prices_at(one, objective, feasible, unique, best))
     draws = _jackknife_draws(here, others, np.random.default_rng([seed, 7]))
     spread = PriceIntervals(here, draws, level, unique, longer, np.random.default_rng([seed, 8]))
     rows = (spread.row(j, feasible, weights, tokens, pools or {}) for j in range(len(weights)))

@@ -1,18 +1,19 @@
 """Shadow prices against what a looser limit changes once the mixture is searched again."""
 
-import json
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from mixopt.mixture.summary import told_most, told_worth
+from mixopt.mixture.marginal_value import main_price_sentences, price_sentences
+from mixopt.mixture.results import Recommendation
 from mixopt.runs.objective import Target
 from mixopt.runs.table import RunTable
 from mixopt.search.local import polish
-from mixopt.search.shadow_prices import LengthGain, length_gain, marginal_values, shadow_prices
+from mixopt.search.shadow_prices import LengthGain, length_gain, prices_at, shadow_prices
 from mixopt.search.simplex import feasible
+from mixopt.serialization import nan_to_null
 from regressors.laws.effective_tokens import effective_shares
 
 DOMAINS = ("math", "code", "web", "junk")
@@ -80,7 +81,7 @@ TOLERANCE = 1e-3
 @pytest.mark.parametrize("name", DOMAINS)
 def test_more_unique_text_changes_the_best_loss_by_what_its_price_says(name, limits):
     law, space, best = solved(POOLS, **limits)
-    found = marginal_values(law, OBJECTIVE, space, law.unique, best.weights)
+    found = prices_at(law, OBJECTIVE, space, law.unique, best.weights)
     j, step = DOMAINS.index(name), 1e-3
     more = solved(POOLS | {name: POOLS[name] * (1 + step)}, **limits)[2]
     fewer = solved(POOLS | {name: POOLS[name] * (1 - step)}, **limits)[2]
@@ -171,7 +172,7 @@ def test_a_predictor_that_sees_shares_alone_prices_caps_alone():
     assert not found["sees_repetition"]
     assert found["domains"][0]["unique"]["gain"] > 0
     assert found["domains"][1]["unique"]["gain"] == 0.0
-    assert told_worth({"shadow_prices": found})[0].startswith("The predictor sees shares alone")
+    assert price_sentences(recorded(found))[0].startswith("The predictor sees shares alone")
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,7 @@ def test_without_pools_or_tokens_it_says_why_there_are_no_prices(given, why):
     found = priced(law, space, best, **given)
     assert found["domains"] == ()
     assert why in found["why"]
-    assert why in told_worth({"shadow_prices": found})[0]
+    assert why in price_sentences(recorded(found))[0]
 
 
 def test_prices_of_a_fitted_law_are_what_searching_again_with_more_text_gains():
@@ -206,7 +207,7 @@ def test_prices_of_a_fitted_law_are_what_searching_again_with_more_text_gains():
         )
 
     here = made_by.unique
-    found = marginal_values(law.at(here), OBJECTIVE, space, here, best_at(here).weights)
+    found = prices_at(law.at(here), OBJECTIVE, space, here, best_at(here).weights)
     step = 1e-3 * here * np.array([1.0, 0.0, 0.0, 0.0])  # math's: code's would move its cap too
     fall = best_at(here - step).loss - best_at(here + step).loss
     assert found.unique[0] == pytest.approx(fall / (2 * step[0]), rel=0.01)
@@ -260,11 +261,12 @@ def test_a_shorter_run_at_other_epochs_tells_nothing():
 def sentences(limits=(), **given):
     law, space, best = solved(POOLS, **dict(limits))
     found = priced(law, space, best, folds=folds_of(law), **given)
-    return [*told_worth({"shadow_prices": plain(found)})]
+    return price_sentences(recorded(found))
 
 
-def plain(value):
-    return json.loads(json.dumps(value).replace("Infinity", "null").replace("NaN", "null"))
+def recorded(found):
+    """The prices as recommendation.json gives them back."""
+    return Recommendation.from_json({"shadow_prices": nan_to_null(found)}).shadow_prices
 
 
 def test_a_unique_token_is_compared_with_training_tokens_where_longer_runs_tell():
@@ -300,10 +302,10 @@ def test_a_cap_that_costs_is_named_with_what_a_higher_one_brings():
 def test_without_repetition_more_text_is_said_to_change_nothing():
     plenty = {name: 100e9 for name in DOMAINS}
     law, space, best = solved(plenty)
-    found = {"shadow_prices": priced(law, space, best, folds=folds_of(law), pools=plenty)}
+    found = recorded(priced(law, space, best, folds=folds_of(law), pools=plenty))
     expected = ["No domain is repeated: more unique text would change nothing at this budget."]
-    assert told_worth(found) == told_most(found) == expected
+    assert price_sentences(found) == main_price_sentences(found) == expected
 
 
 def test_older_recommendations_say_nothing():
-    assert told_worth({}) == told_most({}) == []
+    assert price_sentences(None) == main_price_sentences(None) == []

@@ -66,6 +66,7 @@ def test_a_good_file_loads(write):
         ("name: small", "name: [small", r"study.yaml:\d: not valid YAML"),
         ("name: small", "name: small\ndesign: {mixtures: 3}", r":2: design.mixtures: .*4"),
         ("name: small", "name: small\nproxy: {width: 50, heads: 4}", r":2: proxy: width 50 must be a multiple"),
+        ("name: small", "name: small\nsearch: {storage: db}", r":2: search.storage: .*is no database URL: write one such as"),
         ("name: small", "name: small\nsearch: {max_epochs: {z: 3}}", r":2: search.max_epochs.z: no domain has this name"),
         ("name: small", "name: small\npredictors: [magic]", r":2: predictors"),
         ("name: small", "name: small\nseed: one", r":2: seed"),
