@@ -151,9 +151,7 @@ def test_rehearsed_optimism_is_told_and_moves_the_interval_of_the_recommendation
     found, without = made(table, held), made(table, plain)
     assert 0.005 < found["optimism"]["loss"] < 0.05
     assert 0 < found["optimism"]["standard_error"] < found["optimism"]["loss"]
-    assert sentence(found).startswith(
-        f"Expected optimism {found['optimism']['loss']:.3f} ± "
-    )
+    assert sentence(found).startswith(f"Expected optimism {found['optimism']['loss']:.3f} ± ")
     best, before = found["predicted"]["recommended"], without["predicted"]["recommended"]
     assert best["loss"] == before["loss"]
     assert best["high"] > before["high"] + 0.01
