@@ -1,1 +1,1 @@
-"""Studies of repetition: a ladder of sizes, amounts of text and epochs, and what one more epoch is worth."""
+"""Studies of repetition: the best number of epochs over limited text, from a ladder of proxy runs."""

@@ -114,28 +114,6 @@ class RepetitionFit(Record):
     stamp: str = ""  # the cache key
 
 
-def average(seed: int) -> RepetitionRegressor:
-    from regressors.estimators.repetition import RepetitionRegressor
-
-    return RepetitionRegressor(random_state=seed)
-
-
-def predictors(estimator: RepetitionRegressor) -> dict[str, Predict]:
-    """The average's predictions, and those of each of its forms alone, by name."""
-    return {AVERAGE: estimator.predict} | {form: alone(estimator, form) for form in estimator.forms_}
-
-
-def alone(estimator: RepetitionRegressor, form: str) -> Predict:
-    """One form of a fitted average as a function of (n, 3) params, tokens and unique."""
-    preset = preset_of(estimator, form)
-
-    def predict(X: Any) -> Any:
-        with np.errstate(all="ignore"):
-            return preset.loss(*np.asarray(X, dtype=float).T)
-
-    return predict
-
-
 def preset_of(estimator: RepetitionRegressor, form: str, note: str = "") -> Preset:
     """One form of a fitted average with its values, for counts as they are."""
     from regressors.laws.overfitting import FORMS
@@ -175,17 +153,26 @@ def fit_ladders(measured: LadderRuns, study: RepetitionStudy, folder: Folder, pr
 
 def fit_group(decay: float, runs: Frame, study: RepetitionStudy, progress: Progress, *, done: int) -> GroupFit:
     """One ladder: held-out scores, the fit to all of its runs, what follows from it. done: steps before it."""
+    from regressors.estimators.repetition import RepetitionRegressor
+
     steps = count(done)
 
     def step(what: str) -> None:
         progress.update(next(steps), f"{what}, weight decay {decay:g}")
 
+    def average(X: Any, y: Any) -> RepetitionRegressor:
+        return RepetitionRegressor(random_state=study.seed).fit(X, y)
+
+    def predictors(X: Any, y: Any) -> dict[str, Predict]:
+        """The average's predictions, and those of each of its forms alone, by name."""
+        fitted = average(X, y)
+        forms = {form: preset_of(fitted, form).loss for form in fitted.forms_}
+        return {AVERAGE: fitted.loss, **forms}
+
     try:
-        scores, held_out = cross_validate(
-            runs, lambda X, y: predictors(average(study.seed).fit(X, y)), seed=study.seed, progress=step
-        )
+        scores, held_out = cross_validate(runs, predictors, seed=study.seed, progress=step)
         step("all runs")
-        estimator = average(study.seed).fit(counts_of(runs), runs["target"].to_numpy(dtype=float))
+        estimator = average(counts_of(runs), runs["target"].to_numpy(dtype=float))
     except ValueError as error:
         raise MixoptError(f"the runs of weight decay {decay:g} can't be fitted: {error}") from None
     return GroupFit(

@@ -20,7 +20,7 @@ CASES = {
     LARGEST: "the largest size",
 }
 MIN_HELD_OUT = 3  # runs that a curve needs, and sizes that a ladder needs, for its last one to be held out
-Predict = Callable[[Any], Any]  # (n, 3) params, tokens, unique -> (n,) nats/token, nan where it can't tell
+Predict = Callable[[Any, Any, Any], Any]  # params, tokens, unique -> nats/token, (n,) each; nan where it has no number
 Fitter = Callable[[Any, Any], Mapping[str, Predict]]  # runs and their losses -> what each form predicts
 
 
@@ -89,7 +89,8 @@ def cross_validate(
     for case, out in splits(runs, seed=seed):
         progress(CASES[case])
         for form, predict in fit(X[~out], y[~out]).items():
-            found.setdefault(form, {}).setdefault(case, []).append((out, predict(X[out])))
+            with np.errstate(all="ignore"):
+                found.setdefault(form, {}).setdefault(case, []).append((out, predict(*X[out].T)))
     scores, predicted = [], {}
     for form, by_case in found.items():
         for case, parts in by_case.items():

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mixopt.formatting import UNKNOWN, amount, counted, known, listed, loss, passes, share, span
+from mixopt.formatting import UNKNOWN, amount, counted, interval, known, listed, loss, passes, share
 from mixopt.repetition import figures
 from mixopt.repetition.curves import BestEpochs
 from mixopt.repetition.fit import AVERAGE, GroupFit, RepetitionFit, fit_text
@@ -47,11 +47,11 @@ def headline(found: Recommendation) -> str:
 def predicted_text(found: Recommendation) -> str:
     """How sure the answer is, and what the other weight decays answer."""
     run = found.recommended.plan.answer
-    ends = run.interval
+    texts = {"loss": loss, "epochs": passes, "params": amount}
+    ends = {key: interval(run.interval[key], text) or UNKNOWN for key, text in texts.items()}
     parts = [
         f"Predicted loss {loss(run.loss)} nats/token. {found.level:.0%} of refits to runs drawn again predict "
-        f"{span(ends['loss'], loss) or UNKNOWN}, and answer {span(ends['epochs'], passes) or UNKNOWN} epochs of "
-        f"{span(ends['params'], amount) or UNKNOWN} parameters."
+        f"{ends['loss']}, and answer {ends['epochs']} epochs of {ends['params']} parameters."
     ]
     for n, group in enumerate(found.arms):
         if n != found.chosen:
@@ -143,12 +143,10 @@ def best_section(found: Recommendation) -> Section:
 
 def fitted_cells(best: BestEpochs) -> tuple[str, str]:
     """The fitted best epochs and their interval; open where the loss falls as far as the curve was followed."""
-    if best.best_low is None:
+    low, high = best.best_low, best.best_high
+    if low is None:
         return passes(best.best), "beyond the ladder"
-    high = (
-        f"{passes(best.best_low)} or more" if best.best_high is None else span([best.best_low, best.best_high], passes)
-    )
-    return passes(best.best), high
+    return passes(best.best), f"{passes(low)} or more" if high is None else interval([low, high], passes)
 
 
 def measured_best(best: BestEpochs) -> str:

@@ -371,7 +371,7 @@ def test_held_out_runs_are_never_fitted_and_all_runs_are_held_out_once():
 
     def spy(X, y):
         fits.append({tuple(row) for row in X})
-        return {"spy": lambda out: np.full(len(out), 3.0 if not fits[-1] & {tuple(row) for row in out} else np.nan)}
+        return {"spy": lambda *out: np.full(len(out[0]), np.nan if fits[-1] & set(zip(*out, strict=True)) else 3.0)}
 
     scores, _ = cross_validate(runs, spy, seed=0, progress=lambda case: None)
     assert len(fits) == len(parts) and all(row.rmse is not None for row in scores)
@@ -379,7 +379,7 @@ def test_held_out_runs_are_never_fitted_and_all_runs_are_held_out_once():
 
 def test_a_form_without_a_number_for_some_run_has_no_score():
     def silent(X, y):
-        return {"no": lambda out: np.full(len(out), np.nan)}
+        return {"no": lambda params, tokens, unique: np.full(len(params), np.nan)}
 
     scores, kept = cross_validate(made("data-decay", DECAY), silent, seed=0, progress=lambda case: None)
     assert {row.rmse for row in scores} == {None} and set(kept.predicted["no"]) == {None}
