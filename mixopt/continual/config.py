@@ -1,4 +1,4 @@
-"""Studies of continued pretraining as frozen records: how much general text to keep, and what the new domain gains."""
+"""The study file of continued pretraining: base models, their continuations and the question, as frozen records."""
 
 from collections import Counter
 from typing import Annotated, Literal
@@ -56,8 +56,8 @@ class Continuing(Record):
     weight_decay: Number = Field(default=0.1, ge=0)
 
 
-class Forks(Record):
-    """Which continued runs are trained: every size with every share of the new domain and every token count."""
+class ContinuationDesign(Record):
+    """Which continuations are trained: every size with every share of the new domain and every token count."""
 
     shares: list[Share] = Field(
         default=[0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0], min_length=3, description="of the new domain in what is read"
@@ -65,11 +65,13 @@ class Forks(Record):
     tokens: list[WholeCount] = Field(
         default=[100_000, 200_000, 400_000],
         min_length=1,
-        description="each is a run with its own schedule: a loss on the way is not the end of a shorter run",
+        description="each is a run with its own schedule: a loss before its end is not that of a shorter run",
     )
-    repeats: Times = Field(default=2, description="more seeds of the middle share's longest fork: the noise floor")
+    repeats: Times = Field(
+        default=2, description="more seeds of the middle share's longest continuation: the noise floor"
+    )
     looks: WholeCount = Field(
-        default=8, le=1000, description="how often losses are taken on the way of a fork, the start besides"
+        default=8, le=1000, description="evaluations before the end of a continuation, the start besides"
     )
 
 
@@ -96,18 +98,18 @@ class ContinualStudy(AnyStudy):
     new: DomainName = Field(description="the domain to learn; all others are the general text that is kept")
     general: dict[DomainName, Share] | None = Field(
         default=None,
-        description="shares of the general domains within what is kept, in the base and in the forks; left out: as "
-        "much of each as there is",
+        description="shares of the general domains within what is kept, in bases and continuations; left out: as much "
+        "of each as there is",
     )
     domain_loss: str | dict[str, Share] | None = Field(
-        default=None, description="validation texts that say what the domain gains; left out: the new domain's own"
+        default=None, description="validation sets of the domain loss; left out: the new domain's own"
     )
     general_loss: str | dict[str, Share] | None = Field(
-        default=None, description="validation texts that say what is kept; left out: the general domains by their share"
+        default=None, description="validation sets of the general loss; left out: the general domains by their share"
     )
     base: Base = Base()
     continuing: Continuing = Continuing()
-    design: Forks = Forks()
+    design: ContinuationDesign = ContinuationDesign()
     full: ContinualQuestion = ContinualQuestion()
 
     @property
@@ -126,8 +128,8 @@ def continual_problems(study: ContinualStudy) -> Problems:
     for key in ("domain_loss", "general_loss"):
         wanted = getattr(study, key)
         found += [
-            ((key,) if where == ("target",) else (key, *where[1:]), said)
-            for where, said in text_problems(study, wanted or {})
+            ((key,) if where == ("target",) else (key, *where[1:]), what)
+            for where, what in text_problems(study, wanted or {})
             if where[0] == "target"
         ]
         if wanted is not None:
@@ -140,10 +142,10 @@ def continual_problems(study: ContinualStudy) -> Problems:
             if name not in study.kept
         ]
         found += sum_problems(("general",), weights_of(study.general))
-    return found + fork_problems(study)
+    return found + design_problems(study)
 
 
-def fork_problems(study: ContinualStudy) -> Problems:
+def design_problems(study: ContinualStudy) -> Problems:
     found: Problems = []
     listed = (("base", "sizes", study.base.sizes), ("design", "shares", study.design.shares),
               ("design", "tokens", study.design.tokens))  # fmt: skip

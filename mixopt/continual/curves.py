@@ -1,15 +1,16 @@
-"""Both losses over shares and over tokens, with the trained points, for pictures of a plan."""
+"""Both losses over shares and over tokens, with intervals and the trained checkpoints."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixopt.continual.draws import Worlds, band
-from mixopt.continual.fit import held
-from mixopt.continual.grid import Budget, Points, Swept, swept
+from mixopt.continual.draws import Draws, bands
+from mixopt.continual.fit import is_constant
+from mixopt.continual.grid import AXES, Points, Predicted, predict
+from mixopt.continual.results import LOSSES, Checkpoint, Curve, ShareCurves, TokenCurves, TokenLine
+from mixopt.serialization import nan_to_null
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,93 +19,93 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-LOSSES = ("domain", "general")
-SHOWN = 101  # points of a curve over shares
+SHARES = 101  # points of a curve over shares
 LENGTHS = 41  # points of a curve over tokens
 LONGER = 2.0  # times the longest run: how far curves over tokens go, and at least to the answer
-LINES = 6  # trained shares that have a line
+MAX_LINES = 6  # trained shares that have a line
+TOLERANCE = 0.01  # relative, of what counts as trained
 
 
 def outside(fit: ContinualFit, points: Points) -> NDArray[np.bool_]:
     """Which runs lie outside the trained sizes, tokens (from 0 on) or shares, in the points' shape."""
     out = np.zeros(points.share.shape, dtype=bool)
-    for key in ("params", "tokens", "share"):
+    for key in AXES:
         low, high = fit.runs.ends(key)
         values = getattr(points, key)
-        out |= (values > high * 1.01) | (values < low * 0.99 if key != "tokens" else False)
+        out |= (values > high * (1 + TOLERANCE)) | (values < low * (1 - TOLERANCE) if key != "tokens" else False)
     return out
 
 
-def lengths(fit: ContinualFit, run: Swept) -> Floats:
-    """Token counts that curves are drawn over; none where all runs have one."""
-    if held(fit.runs, "tokens"):
-        return np.array([])
-    low, high = fit.runs.ends("tokens")
-    return np.exp(np.linspace(np.log(low), np.log(max(LONGER * high, float(run.at.tokens))), LENGTHS))
-
-
-def over_tokens(run: Swept, tokens: Floats) -> Points:
-    """Runs of one size and share at several lengths; all domain text is fresh, as it was in training."""
-    full = np.ones(len(tokens))
-    return Points(full * float(run.at.params), tokens, full * float(run.at.share))
-
-
-def share_curves(fit: ContinualFit, budget: Budget, worlds: Worlds) -> dict[str, Any]:
-    """Losses over the shares of the set "own", thinned, with bands."""
-    at = worlds.at["own"]
-    places = np.unique(np.linspace(0, len(at.share) - 1, SHOWN).round().astype(int))
-    points = at.pick(places)
-    runs = swept(fit, points)
-    return {
-        "share": points.share.tolist(),
-        "tokens": points.tokens.tolist(),
-        "outside": outside(fit, points).tolist(),
-        "domain": {"loss": runs.domain.tolist()} | band(worlds.domain["own"][:, places]),
-        "general": {"loss": runs.general.tolist()} | band(worlds.general["own"][:, places]),
-    }
-
-
-def token_curves(fit: ContinualFit, run: Swept, worlds: Worlds) -> dict[str, Any] | None:
-    """Losses over tokens at the answer's share, with bands, and at trained shares; None where all runs are as long."""
-    if "tokens" not in worlds.at:
+def at_lengths(fit: ContinualFit, run: Predicted) -> Points | None:
+    """A run's size and share at several lengths, all domain text fresh, as it was in training; None where all runs
+    have one length."""
+    if is_constant(fit.runs, "tokens"):
         return None
-    points = worlds.at["tokens"]
-    tokens, most = points.tokens, fit.runs.ends("tokens")[1]
-    bands = {of: band(getattr(worlds, of)["tokens"]) for of in LOSSES}
-    own = _line(fit, run, tokens, float(run.at.share))
-    lines = [own | {of: own[of] | bands[of] for of in LOSSES} | {"answer": True}]
-    lines += [_line(fit, run, tokens, share) | {"answer": False} for share in _some(np.unique(fit.runs.share))]
-    return {"tokens": tokens.tolist(), "outside": (tokens > most * 1.01).tolist(), "lines": lines}
+    low, high = fit.runs.ends("tokens")
+    tokens = np.exp(np.linspace(np.log(low), np.log(max(LONGER * high, float(run.points.tokens))), LENGTHS))
+    return Points(np.full(LENGTHS, run.points.params), tokens, np.full(LENGTHS, run.points.share))
 
 
-def _line(fit: ContinualFit, run: Swept, tokens: Floats, share: float) -> dict[str, Any]:
-    size = np.full(len(tokens), float(run.at.params))
-    losses = {of: fit.loss(of, size, tokens, np.full(len(tokens), share)).tolist() for of in LOSSES}
-    return {"share": share} | {of: {"loss": values} for of, values in losses.items()}
+def share_curves(fit: ContinualFit, draws: Draws) -> ShareCurves:
+    """Losses over the shares that were drawn, thinned."""
+    every = draws.points.flat()
+    places = thinned(len(every.share), SHARES)
+    runs = predict(fit, every.take(places))
+    domain, general = (_curve(getattr(runs, of), getattr(draws, of)[:, places]) for of in LOSSES)
+    return ShareCurves(
+        share=runs.points.share.tolist(),
+        tokens=runs.points.tokens.tolist(),
+        outside=outside(fit, runs.points).tolist(),
+        domain=domain,
+        general=general,
+    )
 
 
-def _some(shares: Floats) -> Sequence[float]:
-    places = np.unique(np.linspace(0, len(shares) - 1, LINES).round().astype(int))
-    return [float(shares[n]) for n in places]
+def token_curves(fit: ContinualFit, draws: Draws | None) -> TokenCurves | None:
+    """Losses over tokens at the answer's share, with intervals, and at trained shares."""
+    if draws is None:
+        return None
+    own = draws.points
+    trained = np.unique(fit.runs.share)
+    shares = [float(own.share[0]), *trained[thinned(len(trained), MAX_LINES)].tolist()]
+    lines = []
+    for n, share in enumerate(shares):
+        losses = (fit.loss(of, own.params, own.tokens, np.full(LENGTHS, share)) for of in LOSSES)
+        domain, general = (
+            _curve(loss, None if n else getattr(draws, of)) for of, loss in zip(LOSSES, losses, strict=True)
+        )
+        lines.append(TokenLine(share=share, domain=domain, general=general, answer=n == 0))
+    longest = fit.runs.ends("tokens")[1]
+    return TokenCurves(
+        tokens=own.tokens.tolist(), outside=(own.tokens > longest * (1 + TOLERANCE)).tolist(), lines=lines
+    )
 
 
-def measured(fit: ContinualFit) -> list[dict[str, Any]]:
-    """The trained checkpoints, nan as None; `last` is the longest of its run."""
+def _curve(loss: Floats, drawn: Floats | None) -> Curve:
+    low, high = (None, None) if drawn is None else bands(drawn)
+    return Curve(loss=loss.tolist(), low=low, high=high)
+
+
+def thinned(n: int, most: int) -> NDArray[np.int64]:
+    """Places of at most so many of n, spread evenly, both ends among them."""
+    return np.unique(np.linspace(0, n - 1, most).round().astype(int))
+
+
+def checkpoints(fit: ContinualFit) -> list[Checkpoint]:
+    """The trained checkpoints as measured."""
     runs = fit.runs
     start = fit.start(runs.params)
     longest = {name: max(t for t, one in zip(runs.tokens, runs.run, strict=True) if one == name) for name in runs.run}
-    rows = []
-    for n, name in enumerate(runs.run):
-        values = {of: float(runs.measured(of)[n]) for of in LOSSES}
-        rise = values["general"] / float(start[n]) - 1
-        rows.append(
-            {
-                "run": name,
-                "params": float(runs.params[n]) if "params" in runs.knows else None,
-                "tokens": float(runs.tokens[n]) if "tokens" in runs.knows else None,
-                "share": float(runs.share[n]),
-                "last": bool(runs.tokens[n] == longest[name]),
-            }
-            | {key: value if np.isfinite(value) else None for key, value in (values | {"rise": rise}).items()}
+    return [
+        Checkpoint(
+            run=name,
+            params=float(runs.params[n]) if "params" in runs.known else None,
+            tokens=float(runs.tokens[n]) if "tokens" in runs.known else None,
+            share=float(runs.share[n]),
+            last=bool(runs.tokens[n] == longest[name]),
+            domain=nan_to_null(runs.domain[n]),
+            general=nan_to_null(runs.general[n]),
+            rise=nan_to_null(runs.general[n] / start[n] - 1),
         )
-    return rows
+        for n, name in enumerate(runs.run)
+    ]

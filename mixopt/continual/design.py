@@ -1,50 +1,50 @@
-"""Stage design of a study of continued pretraining: one base a size, forked for every share and token count."""
+"""Design of a study of continued pretraining: a base model of each size, continued for every share and token count."""
 
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mixopt.continual.config import ContinualStudy
 from mixopt.errors import MixoptError
-from mixopt.serialization import write_text
+from mixopt.serialization import Json, write_text
 from mixopt.study.jobs import RECIPE_VERSION, natural_mixture, run_id, scaled
 from mixopt.study.layout import Folder
 from mixopt.study.loading import resolve
-from mixopt.study.progress import Progress
 
 if TYPE_CHECKING:
+    from mixopt.study.kind import Session
     from proxies.launch import Job
     from proxies.shards import Shard
     from proxies.train import Recipe
 
-FORK, REPEAT, BASE = "fork", "repeat", "base"
+CONTINUATION, REPEAT, BASE = "fork", "repeat", "base"  # roles, as files have them
 
 
 @dataclass(frozen=True)
-class Fork:
+class Continuation:
     """One planned run: a base of so many times the proxy's parameters, continued with so much of the new domain."""
 
     size: float
     share: float  # of the new domain
     tokens: int
     seed: int
-    role: str = FORK
+    role: str = CONTINUATION
 
 
 @dataclass(frozen=True)
-class ForkPlan:
+class ContinuationPlan:
     """Everything that the training of a study of continued pretraining needs beside its shards."""
 
     bases: list["Job"]  # to be trained first; empty where a checkpoint is given
     store: Path  # where bases lie
-    forks: list[Fork]
-    jobs: list["Job"]  # in the order of forks, each with its own recipe
-    sizes: dict[float, "Origin"]  # what forks of a size go on from
+    runs: list[Continuation]
+    jobs: list["Job"]  # in the order of runs, each with its own recipe
+    sizes: dict[float, "Origin"]  # what continuations of a size start from
     general: dict[str, float]  # share of each general domain in what is kept
-    notes: list[str]
+    warnings: list[str]
 
     @property
     def recipe(self) -> "Recipe":
@@ -60,7 +60,9 @@ class Origin:
     path: Path
 
 
-def make_forks(study: ContinualStudy, shards: Mapping[str, "Shard"], study_path: Path, folder: Folder) -> ForkPlan:
+def make_plan(
+    study: ContinualStudy, shards: Mapping[str, "Shard"], study_path: Path, folder: Folder
+) -> ContinuationPlan:
     """The plan on a study's shards. Raises MixoptError for a checkpoint that isn't there or is of another kind."""
     general = general_of(study, shards)
     store = resolve(study_path, study.base.store) if study.base.store else folder.root / "bases"
@@ -72,9 +74,9 @@ def make_forks(study: ContinualStudy, shards: Mapping[str, "Shard"], study_path:
         recipes = {size: base_recipe(study, shards, size) for size in sorted(study.base.sizes)}
         bases = [base_job(recipe, study, shards, general, store) for recipe in recipes.values()]
         sizes = {size: Origin(recipes[size], Path(str(job.save_to))) for size, job in zip(recipes, bases, strict=True)}
-    forks = list(forks_of(study, list(sizes)))
-    jobs = [fork_job(fork, sizes[fork.size], study, shards, general) for fork in forks]
-    return ForkPlan(bases, store, forks, jobs, sizes, general, notes_on(forks, study, shards))
+    runs = list(continuations(study, list(sizes)))
+    jobs = [continuation_job(run, sizes[run.size], study, shards, general) for run in runs]
+    return ContinuationPlan(bases, store, runs, jobs, sizes, general, design_warnings(runs, study, shards))
 
 
 def general_of(study: ContinualStudy, shards: Mapping[str, "Shard"]) -> dict[str, float]:
@@ -85,8 +87,8 @@ def general_of(study: ContinualStudy, shards: Mapping[str, "Shard"]) -> dict[str
     return {name: round(float(w), 8) for name, w in zip(study.kept, natural_mixture(there), strict=True)}
 
 
-def forks_of(study: ContinualStudy, sizes: Sequence[float]) -> Iterator[Fork]:
-    """Every fork in whole steps, smallest first, then the repeats.
+def continuations(study: ContinualStudy, sizes: Sequence[float]) -> Iterator[Continuation]:
+    """Every continuation in whole steps, smallest first, then the repeats.
 
     Their seed is not the base's, so that what they replay is not what the base read first, in that order.
     """
@@ -97,10 +99,10 @@ def forks_of(study: ContinualStudy, sizes: Sequence[float]) -> Iterator[Fork]:
     for size in sizes:
         for tokens in counts:
             for share in shares:
-                yield Fork(size, share, tokens, seed)
+                yield Continuation(size, share, tokens, seed)
     for n in range(design.repeats):
         middle = shares[len(shares) // 2]
-        yield Fork(sizes[0], middle, counts[-1], seed + 1 + n, REPEAT)
+        yield Continuation(sizes[0], middle, counts[-1], seed + 1 + n, REPEAT)
 
 
 def base_recipe(study: ContinualStudy, shards: Mapping[str, "Shard"], size: float) -> "Recipe":
@@ -148,54 +150,55 @@ def base_job(
 
     weights = {name: w for name, w in general.items() if w > 0}
     pools = {name: shards[name].meta.train_tokens for name in weights}
-    decides = decided(recipe, weights, pools, study.seed, shards) | precision(study)
-    name = "b" + run_id(decides)[1:]
+    name = "b" + run_id(identity(recipe, weights, pools, study.seed, study, shards))[1:]
     return Job(name, BASE, weights, pools, study.seed, recipe=recipe, save_to=str(store / f"{name}.npz"))
 
 
-def fork_job(
-    fork: Fork,
+def continuation_job(
+    run: Continuation,
     origin: Origin,
     study: ContinualStudy,
     shards: Mapping[str, "Shard"],
     general: Mapping[str, float],
 ) -> "Job":
-    """A fork under its id: the hash of its base, and of all else that decides what it comes to."""
+    """A continuation under its id: the hash of its base, and of all else that decides what it comes to."""
     from proxies.launch import Job
 
     going_on = study.continuing
     recipe = replace(
         origin.recipe,
-        tokens=fork.tokens,
+        tokens=run.tokens,
         # as the base's rate, it falls as the width grows
         learning_rate=going_on.learning_rate * origin.recipe.learning_rate / study.proxy.learning_rate,
         warmup=going_on.warmup,
         decay=going_on.decay,
         weight_decay=going_on.weight_decay,
     )
-    weights = {study.new: fork.share} | {name: round((1 - fork.share) * w, 10) for name, w in general.items()}
+    weights = {study.new: run.share} | {name: round((1 - run.share) * w, 10) for name, w in general.items()}
     weights = {name: weights[name] for name in study.domains}
     trained = {name: w for name, w in weights.items() if w > 0}
     pools = {name: shards[name].meta.train_tokens for name in study.domains}
-    decides = decided(recipe, trained, {name: pools[name] for name in trained}, fork.seed, shards) | precision(study)
-    decides |= {
+    decides = identity(recipe, trained, {name: pools[name] for name in trained}, run.seed, study, shards) | {
         "base": origin.path.stem,
         "evaluated": {name: shard.meta.content for name, shard in shards.items()},
         "validation_tokens": study.proxy.validation_tokens,
         "looks": study.design.looks,
     }
     init_from, n_evals = str(origin.path.resolve()), study.design.looks
-    return Job(run_id(decides), fork.role, weights, pools, fork.seed, recipe, init_from=init_from, n_evals=n_evals)
+    return Job(run_id(decides), run.role, weights, pools, run.seed, recipe, init_from=init_from, n_evals=n_evals)
 
 
-def decided(
+def identity(
     recipe: "Recipe",
     weights: Mapping[str, float],
     pools: Mapping[str, int],
     seed: int,
+    study: ContinualStudy,
     shards: Mapping[str, "Shard"],
-) -> dict[str, Any]:
-    """What decides a run's weights."""
+) -> Json:
+    """All that decides the weights a run ends with; its id is their hash."""
+    from proxies.train import pick_device
+
     return {
         "recipe": asdict(recipe),
         "version": RECIPE_VERSION,
@@ -203,71 +206,57 @@ def decided(
         "pools": dict(pools),
         "seed": seed,
         "texts": {name: shards[name].meta.content for name in weights},
+        "precision": "bfloat16" if pick_device(study.proxy.device).type == "cuda" else "float32",
     }
 
 
-def precision(study: ContinualStudy) -> dict[str, str]:
-    from proxies.train import pick_device
-
-    return {"precision": "bfloat16" if pick_device(study.proxy.device).type == "cuda" else "float32"}
-
-
-def notes_on(forks: Sequence[Fork], study: ContinualStudy, shards: Mapping[str, "Shard"]) -> list[str]:
-    notes = []
-    there = shards[study.new].meta.train_tokens
-    most = max(fork.share * fork.tokens for fork in forks)
-    if most > there:
-        notes.append(
-            f"{study.new}: forks read up to {most:,.0f} tokens of it, {there:,} are there: they repeat it "
-            f"{most / there:.1f} times, and the laws take that for fresh text; more text would help"
+def design_warnings(runs: Sequence[Continuation], study: ContinualStudy, shards: Mapping[str, "Shard"]) -> list[str]:
+    found = []
+    unique = shards[study.new].meta.train_tokens
+    most = max(run.share * run.tokens for run in runs)
+    if most > unique:
+        found.append(
+            f"{study.new}: continuations read up to {most:,.0f} tokens of it, {unique:,} are there: that is "
+            f"{most / unique:.1f} epochs, and the laws take them for fresh text; more text would help"
         )
     if 0.0 not in study.design.shares:
-        notes.append("no fork has a share of 0: what general text alone would do is then told by the laws")
-    return notes
+        found.append("no continuation has a share of 0: what general text alone would do is extrapolated by the laws")
+    return found
 
 
-def write_forks(plan: ForkPlan, folder: Folder) -> None:
+def write_design(plan: ContinuationPlan, folder: Folder) -> None:
     """design.csv: one planned run a row."""
     names = list(plan.jobs[0].weights)
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     table.writerow(["run_id", "role", "seed", "params", "tokens", "share", "base", *(f"w/{n}" for n in names)])
-    for job in plan.bases:
+    for job, share in [
+        *((job, "") for job in plan.bases),
+        *((j, r.share) for r, j in zip(plan.runs, plan.jobs, strict=True)),
+    ]:
         assert job.recipe is not None
-        row = [job.run_id, job.role, job.seed, job.recipe.shape.params, job.recipe.tokens_seen, "", ""]
+        base = Path(job.init_from).stem if job.init_from else ""
+        row = [job.run_id, job.role, job.seed, job.recipe.shape.params, job.recipe.tokens_seen, share, base]
         table.writerow(row + [job.weights.get(n, 0.0) for n in names])
-    for fork, job in zip(plan.forks, plan.jobs, strict=True):
-        assert job.recipe is not None and job.init_from is not None
-        row = [
-            job.run_id,
-            job.role,
-            job.seed,
-            job.recipe.shape.params,
-            fork.tokens,
-            fork.share,
-            Path(job.init_from).stem,
-        ]
-        table.writerow(row + [job.weights[n] for n in names])
     write_text(folder.design, out.getvalue())
 
 
-def design_forks(
-    study: ContinualStudy, shards: Mapping[str, "Shard"], study_path: Path, folder: Folder, progress: Progress
-) -> ForkPlan:
-    """Plans bases and forks and writes design.csv."""
+def plan_continuations(session: "Session", shards: Mapping[str, "Shard"]) -> ContinuationPlan:
+    """Plans bases and continuations and writes design.csv. Raises MixoptError as `make_plan`."""
+    study, progress = session.study, session.progress
     progress.stage("design")
     try:
-        plan = make_forks(study, shards, study_path, folder)
+        plan = make_plan(study, shards, session.path, session.folder)
     except ValueError as error:
-        raise MixoptError(f"{study_path}: {error}") from None
-    write_forks(plan, folder)
-    for note in plan.notes:
-        progress.note(note)
-    sizes = len({fork.size for fork in plan.forks})
-    repeats = sum(fork.role == REPEAT for fork in plan.forks)
+        raise MixoptError(f"{session.path}: {error}") from None
+    write_design(plan, session.folder)
+    for warning in plan.warnings:
+        progress.note(warning)
+    sizes = len({run.size for run in plan.runs})
+    repeats = sum(run.role == REPEAT for run in plan.runs)
     bases = f"{len(plan.bases)} bases" if plan.bases else "a base that is there"
     progress.finish(
-        f"{bases}, {len(plan.forks) - repeats} forks and {repeats} repeats; {sizes} sizes, "
+        f"{bases}, {len(plan.runs) - repeats} continuations and {repeats} repeats; {sizes} sizes, "
         f"{len(study.design.shares)} shares, {len(study.design.tokens)} token counts"
     )
     return plan

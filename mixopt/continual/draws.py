@@ -1,14 +1,15 @@
-"""What could be true beside the fit: both losses in worlds that the runs don't rule out."""
+"""Bootstrap draws of domain and general loss under the fitted laws."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixopt.continual.grid import Points, Swept, allowed, drawn, joined
+from mixopt.continual.grid import Points, Predicted, joined, within
+from mixopt.continual.results import Interval, Intervals, Optimum
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,66 +20,67 @@ if TYPE_CHECKING:
     Places = NDArray[np.int64]
 
 LEVEL = 0.8  # of the intervals
-BETWEEN = 9  # points that worlds are read at between two shares
-SURE = 0.9  # share of the worlds in which a run keeps the tolerance that is called sure
+BETWEEN = 9  # points that draws are read at between two shares
+SURE = 0.9  # share of the draws in which a run keeps the tolerance that is called sure
 
 
 @dataclass(frozen=True, eq=False)
-class Worlds:
-    """Losses of several sets of runs in the same worlds: set -> (n_draws, runs), nats/token.
+class Draws:
+    """Losses of one set of runs, (n_draws, runs) nats/token; the same draws in every set that was drawn with it.
 
-    at: set -> flat runs; grids: the same where they were given as a grid of sizes and shares. rise: of the general loss
-    against its start, a share.
+    points: the runs, flat or a grid (sizes, shares). rise: of the general loss, a share of its start.
     """
 
-    at: Mapping[str, Points]
-    grids: Mapping[str, Points]
-    domain: Mapping[str, Floats]
-    general: Mapping[str, Floats]
-    rise: Mapping[str, Floats]
+    points: Points
+    domain: Floats
+    general: Floats
+    rise: Floats
 
-    @classmethod
-    def of(cls, fit: ContinualFit, sets: Mapping[str, Points], draws: int) -> Worlds:
-        """Everything in one go: worlds are fitted once, however many runs are asked about."""
-        flat = {name: points.flat() for name, points in sets.items()}
-        losses = drawn(fit, joined(list(flat.values())), draws)
-        ends = np.cumsum([len(points.share) for points in flat.values()])[:-1]
-        parts = [dict(zip(flat, np.split(values, ends, axis=1), strict=True)) for values in losses]
-        grids = {name: points for name, points in sets.items() if points.share.ndim == 2}
-        return cls(flat, grids, *parts)
+    def interval(self, place: int) -> Intervals:
+        """Of one run's losses."""
+        domain, general, rise = (interval(values[:, place]) for values in (self.domain, self.general, self.rise))
+        return Intervals(domain=domain, general=general, rise=rise)
 
-    def sure(self, name: str, tolerance: float, runs: Swept) -> int | None:
-        """Which of a set's runs, predicted to be `runs`, has the lowest domain loss of those that keep the tolerance in
-        `SURE` of the worlds; None where none does."""
-        kept = allowed(self.rise[name], tolerance).mean(axis=0) >= SURE
+    def sure(self, tolerance: float, runs: Predicted) -> int | None:
+        """Which of the runs, predicted to be `runs`, has the lowest domain loss of those that keep the tolerance in
+        `SURE` of the draws; None where none does."""
+        kept = within(self.rise, tolerance).mean(axis=0) >= SURE
         return int(np.argmin(np.where(kept, runs.domain, np.inf))) if kept.any() else None
 
-    def ends(self, name: str, place: int) -> dict[str, dict[str, float | None]]:
-        """Intervals of one run's losses."""
-        return {key: ends(getattr(self, key)[name][:, place]) for key in ("domain", "general", "rise")}
+    def optimum(self, tolerance: float, objective: Callable[[Floats, Floats], Floats]) -> Optimum:
+        """What each draw by itself would choose of a grid.
 
-    def chosen(self, name: str, tolerance: float, value: Callable[[Floats, Floats], Floats]) -> dict[str, Any]:
-        """Intervals of what each world by itself would choose of a set that is a grid of sizes and shares, and in what
-        share of the worlds nothing keeps the tolerance.
-
-        value: what is to be least, from domain losses (..., shares) and shares (shares,). Worlds are read between the
+        objective: what is minimised, from domain losses (..., shares) and shares (shares,). Draws are read between the
         grid's shares in straight lines, and between its sizes by a parabola.
         """
-        grid = self.grids[name]
+        grid = self.points
         share = _finer(grid.share[0])
-        domain, rise = (_finer(values[name].reshape(-1, *grid.share.shape)) for values in (self.domain, self.rise))
-        values = np.where(allowed(rise, tolerance), value(domain, share), np.inf)
+        domain, rise = (_finer(values.reshape(-1, *grid.share.shape)) for values in (self.domain, self.rise))
+        values = np.where(within(rise, tolerance), objective(domain, share), np.inf)
         place = np.argmin(values, axis=2)  # (n_draws, sizes)
-        least = np.take_along_axis(values, place[..., None], axis=2)[..., 0]
-        there = np.isfinite(least).any(axis=1)
-        row, aside = _lowest(least[there])
-        found = {
-            "share": _between(share[place[there]], row, aside),
-            "params": np.exp(_between(np.log(grid.params[:, 0])[None, :], row, aside)),
-            "tokens": np.exp(_between(_read(_finer(np.log(grid.tokens)), place[there]), row, aside)),
-        }
-        out: dict[str, Any] = {"none_in": float(1 - there.mean())}
-        return out | {f"{key}_ends": list(ends(values).values()) for key, values in found.items()}
+        lowest = np.take_along_axis(values, place[..., None], axis=2)[..., 0]
+        found = np.isfinite(lowest).any(axis=1)
+        row, aside = _lowest(lowest[found])
+        log_params, log_tokens = np.log(grid.params[:, 0])[None, :], _read(_finer(np.log(grid.tokens)), place[found])
+        return Optimum(
+            none_in=float(1 - found.mean()),
+            share_ends=interval(_between(share[place[found]], row, aside)).ends,
+            params_ends=interval(np.exp(_between(log_params, row, aside))).ends,
+            tokens_ends=interval(np.exp(_between(log_tokens, row, aside))).ends,
+        )
+
+
+def draw(fit: ContinualFit, sets: Mapping[str, Points], n: int) -> dict[str, Draws]:
+    """Draws of several sets of runs in one go: each draw is one refit, however many runs are asked about."""
+    flat = {name: points.flat() for name, points in sets.items()}
+    every = joined(list(flat.values()))
+    tokens, share = every.fresh_equivalent()
+    domain = fit.draws("domain", every.params, tokens, share, n)
+    general = fit.draws("general", every.params, every.tokens, every.share, n)
+    ends = np.cumsum([len(points.share) for points in flat.values()])[:-1]
+    losses = (domain, general, general / fit.start(every.params) - 1)
+    parts = zip(*(np.split(values, ends, axis=1) for values in losses), strict=True)
+    return {name: Draws(points, *part) for (name, points), part in zip(sets.items(), parts, strict=True)}
 
 
 def by_domain_loss(domain: Floats, share: Floats) -> Floats:
@@ -123,16 +125,16 @@ def _read(values: Floats, place: Places) -> Floats:
     return values[np.arange(len(values))[None, :], place]
 
 
-def ends(values: Floats) -> dict[str, float | None]:
-    """The interval of finite values."""
-    known = values[np.isfinite(values)]
-    if not len(known):
-        return {"low": None, "high": None}
-    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return {"low": float(low), "high": float(high)}
+def interval(values: Floats) -> Interval:
+    """Of the finite values."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return Interval()
+    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(low=float(low), high=float(high))
 
 
-def band(values: Floats) -> dict[str, list[float]]:
-    """Intervals of many runs at once, from (n_draws, runs)."""
+def bands(values: Floats) -> tuple[list[float], list[float]]:
+    """Low and high ends of the intervals of many runs at once, from (n_draws, runs)."""
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return {"low": low.tolist(), "high": high.tolist()}
+    return low.tolist(), high.tolist()

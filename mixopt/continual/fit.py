@@ -1,18 +1,18 @@
-"""Both losses of continued pretraining as functions of size, tokens and the domain's share, learned from runs."""
+"""Predictors of domain and general loss as functions of size, tokens and the domain's share, fitted to runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from mixopt.continual.design import REPEAT
-from mixopt.continual.runs import END, Continuations
+from mixopt.continual.results import LOSSES, Evidence, LeftOut, Noise
+from mixopt.continual.runs import END, ContinuationTable
 from mixopt.errors import MixoptError
 from mixopt.runs.continual import ContinualRuns
-from mixopt.serialization import cached, digest
+from mixopt.serialization import Json, Record, cached, digest
 from mixopt.version import __version__
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
-LOSSES = ("domain", "general")
 BLEND = "blend"  # laws and curves weighted by held-out errors, each loss for itself: what is used unless named
-HELD = "all runs have "  # how cautions begin that `held_words` says better
+STORED = 1  # version of fits/continual.json; rises when older files no longer do
+MIN_SHARES = 3  # of one size and token count; fewer say nothing of a curve
 
 
 class Predictor(Protocol):
@@ -38,12 +38,18 @@ class Predictor(Protocol):
         ...
 
     def draws(self, X: Floats, n: int, *, random_state: int | None) -> Floats:
-        """(n_draws, n): losses in worlds that the runs don't rule out, a row a world."""
+        """(n_draws, n): bootstrap draws of losses, a row a draw."""
         ...
 
     def start_at(self, params: Floats) -> Floats:
         """The loss before continuing at sizes (n,), nan where unknown."""
         ...
+
+    def law_cautions(self) -> list[str]:
+        """What the fitted laws predict that no such loss does, in sentences."""
+        ...
+
+    def to_dict(self) -> Json: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +67,7 @@ class ContinualFit:
         return self._of(of).predict(X).reshape(shape)
 
     def draws(self, of: str, params: Floats, tokens: Floats, share: Floats, n: int) -> Floats:
-        """(n, points) of flat inputs. Worlds of the two losses are independent."""
+        """(n, points) of flat inputs. Draws of the two losses are independent."""
         _, X = _stacked(of, params, tokens, share)
         return self._of(of).draws(X, n, random_state=2 * self.seed + LOSSES.index(of))
 
@@ -107,54 +113,59 @@ def predictor(law: str, seed: int) -> Any:
 
     if law == BLEND:
         return ContinualEnsembleRegressor(random_state=seed)
-    there = [*(name for name in CONTINUAL_LAWS if not name.startswith("cross")), *BASELINES]
-    if law not in there:
-        raise MixoptError(f"--law {law}: there is no such law: choose from {', '.join([BLEND, *there])}")
+    choices = [*(name for name in CONTINUAL_LAWS if not name.startswith("cross")), *BASELINES]
+    if law not in choices:
+        raise MixoptError(f"--law {law}: there is no such law: choose from {', '.join([BLEND, *choices])}")
     return ContinualRegressor(law, random_state=seed)
 
 
-def evidence(fit: ContinualFit, of: str) -> dict[str, Any]:
-    """How a loss is predicted: by what, with which held-out errors, and what its law warns of; JSON-able."""
-    model: Any = fit.domain if of == "domain" else fit.general
+def evidence(fit: ContinualFit, of: str) -> Evidence:
+    """How a loss is predicted: by what, with which held-out errors, and what its law warns of."""
+    model = fit.domain if of == "domain" else fit.general
     weights = dict(getattr(model, "weights_", {}))
-    cautions = [text for text in getattr(model, "cautions_", ()) if not text.startswith(HELD)]
-    return {
-        "column": fit.runs.names[LOSSES.index(of)],
-        "law": getattr(model, "law", BLEND if weights else type(model).__name__),
-        "weights": weights,
-        "held_out": {kind: dict(errors) for kind, errors in getattr(model, "heldout_", {}).items()},
-        "cautions": cautions,
-    }
+    return Evidence(
+        column=fit.runs.names[LOSSES.index(of)],
+        law=getattr(model, "law", BLEND if weights else type(model).__name__),
+        weights=weights,
+        held_out={kind: dict(errors) for kind, errors in getattr(model, "heldout_", {}).items()},
+        cautions=model.law_cautions(),
+    )
 
 
-def held(runs: ContinualRuns, key: str) -> bool:
+def is_constant(runs: ContinualRuns, key: str) -> bool:
     """Whether all runs have one size, or one token count, so that no other can be asked about."""
     low, high = runs.ends(key)
     return high / low < 1.01
 
 
-def trained(runs: ContinualRuns) -> dict[str, Sequence[float]]:
-    """The lowest and the highest size, tokens and domain share of the runs."""
-    return {key: runs.ends(key) for key in ("params", "tokens", "share")}
+# The fit stage of a study: both losses fitted to its continuations.
 
 
-# Stages fit and answer of a study of continued pretraining: both losses learned from its forks, its question asked.
+@dataclass(frozen=True, kw_only=True)
+class StoredFit(Record):
+    """fits/continual.json. texts: weights by validation set, of each loss. domain, general: the fitted estimators."""
+
+    mixopt: str
+    study: str
+    texts: dict[str, dict[str, float]]
+    losses: dict[str, Evidence]
+    noise: Noise | None
+    left_out: list[LeftOut]
+    domain: Json
+    general: Json
+    stamp: str = ""
 
 
-STORED = 1  # of what fits/ holds; rises when older files no longer do
-LEAST_SHARES = 3  # of one size and token count; fewer say nothing of a curve
-
-
-def as_runs(measured: Continuations, study: ContinualStudy) -> ContinualRuns:
+def as_runs(table: ContinuationTable, study: ContinualStudy) -> ContinualRuns:
     """The ends of forks, and each size's start, as `mixopt plan cpt` reads them from a table.
 
     Raises MixoptError where too few shares have finished.
     """
-    ends, starts = measured.ends, measured.starts
+    ends, starts = table.ends, table.starts
     shares = len(set(ends["share"].tolist()))
-    if shares < LEAST_SHARES:
+    if shares < MIN_SHARES:
         raise MixoptError(f"{study.name}: {shares} shares have finished without divergence: train "
-                          f"{LEAST_SHARES} or more")  # fmt: skip
+                          f"{MIN_SHARES} or more")  # fmt: skip
     began = {
         float(size): (float(domain), float(general))
         for size, domain, general in zip(starts["params"], starts["domain_loss"], starts["general_loss"], strict=True)
@@ -168,59 +179,52 @@ def as_runs(measured: Continuations, study: ContinualStudy) -> ContinualRuns:
         general=ends["general_loss"].to_numpy(dtype=float),
         run=[str(run) for run in ends["run_id"]],  # every end is a run of its own
         starts=began,
-        names=(", ".join(measured.domain_loss), ", ".join(measured.general_loss)),
+        names=(", ".join(table.domain_loss), ", ".join(table.general_loss)),
     )
 
 
-def fit_forks(session: Session, measured: Continuations) -> ContinualFit:
-    """Both losses fitted to the forks, and fits/continual.json; as before where the runs are."""
-    study, folder, progress = session.study, session.folder, session.progress
-    runs = as_runs(measured, study)
-    progress.stage("fit", total=2)
-
-    def compute() -> dict[str, Any]:
-        fit = fit_continual(runs, seed=study.seed, progress=progress)
-        progress.finish(f"both losses, {len(runs.share)} forks")
-        return {
-            "mixopt": __version__,
-            "study": study.name,
-            "texts": {"domain": measured.domain_loss, "general": measured.general_loss},
-            "losses": {of: evidence(fit, of) for of in ("domain", "general")},
-            "noise": noise_of(measured),
-            "left_out": measured.left_out,
-            "domain": fit.domain.to_dict(),  # pyright: ignore[reportAttributeAccessIssue]
-            "general": fit.general.to_dict(),  # pyright: ignore[reportAttributeAccessIssue]
-        }
-
-    key = digest([STORED, __version__, study.seed, measured.frame.to_csv(index=False)])
-    record = cached(folder.fits / "continual.json", key, compute, on_hit=lambda: progress.finish("as before"))
-    return loaded(record, runs, study.seed)
-
-
-def loaded(record: dict[str, Any], runs: ContinualRuns, seed: int) -> ContinualFit:
-    """The fit that a record holds."""
+def fit_study(session: Session, table: ContinuationTable) -> ContinualFit:
+    """Both losses fitted to the continuations, kept in fits/continual.json; as before where the runs are."""
     from regressors import from_dict
 
-    domain, general = (from_dict(record[of]) for of in ("domain", "general"))
-    return ContinualFit(runs, domain, general, seed)
+    study, folder, progress = session.study, session.folder, session.progress
+    runs = as_runs(table, study)
+    progress.stage("fit", total=2)
+
+    def compute() -> Json:
+        fit = fit_continual(runs, seed=study.seed, progress=progress)
+        progress.finish(f"both losses, {len(runs.share)} continuations")
+        return StoredFit(
+            mixopt=__version__,
+            study=study.name,
+            texts={"domain": table.domain_loss, "general": table.general_loss},
+            losses={of: evidence(fit, of) for of in LOSSES},
+            noise=noise_of(table),
+            left_out=table.left_out,
+            domain=fit.domain.to_dict(),
+            general=fit.general.to_dict(),
+        ).to_json()
+
+    key = digest([STORED, __version__, study.seed, table.frame.to_csv(index=False)])
+    stored = cached(folder.fits / "continual.json", key, compute, on_hit=lambda: progress.finish("as before"))
+    return ContinualFit(runs, from_dict(stored["domain"]), from_dict(stored["general"]), study.seed)
 
 
-def noise_of(measured: Continuations) -> dict[str, Any] | None:
-    """How much forks of one plan differ between seeds: standard deviation of each loss; None without repeats."""
-    kept = measured.kept
-    again = kept.loc[(kept["role"] == REPEAT) & (kept["point"] == END)]
-    if not len(again):
+def noise_of(table: ContinuationTable) -> Noise | None:
+    """How much continuations of one plan differ between seeds; None without repeats."""
+    ends = table.kept.loc[table.kept["point"] == END]
+    repeats = ends.loc[ends["role"] == REPEAT]
+    if not len(repeats):
         return None
-    first = again.iloc[0]
-    same = (kept["point"] == END) & (kept["share"] == first["share"]) & (kept["params"] == first["params"])
-    rows = kept.loc[same & (kept["tokens"] == first["tokens"])]
+    plan = repeats.iloc[0][["share", "params", "tokens"]]
+    rows = ends.loc[(ends[list(plan.index)] == plan).all(axis=1)]
     if len(rows) < 2:
         return None
-    return {
-        "runs": len(rows),
-        "share": float(first["share"]),
-        "params": float(first["params"]),
-        "tokens": float(first["tokens"]),
-        "domain": float(np.std(rows["domain_loss"], ddof=1)),
-        "general": float(np.std(rows["general_loss"], ddof=1)),
-    }
+    return Noise(
+        runs=len(rows),
+        share=float(plan["share"]),
+        params=float(plan["params"]),
+        tokens=float(plan["tokens"]),
+        domain=float(np.std(rows["domain_loss"], ddof=1)),
+        general=float(np.std(rows["general_loss"], ddof=1)),
+    )

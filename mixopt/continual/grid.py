@@ -1,12 +1,15 @@
-"""What shares, sizes and tokens come to, swept exactly: the best under a tolerance, and the front of both losses."""
+"""Grid search over shares and sizes: the lowest domain loss within a tolerance, and the Pareto front of both losses."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixopt.errors import MixoptError
 from mixopt.plan.surface import TRAINING
 from regressors.laws.effective_tokens import R_STAR, effective_shares
 
@@ -18,11 +21,15 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Flags = NDArray[np.bool_]
 
-SHARES = 401  # of a sweep with one size
-SIZES, FEWER = 25, 201  # sizes, and shares, of a sweep with several
-ZOOMS, ACROSS, DOWN = 4, 41, 21  # rounds of laying so many shares, and sizes, between the neighbours of the best
-LEAST = 1e-3  # of the tokens: the smallest domain share where a smaller one means a longer run
-SLACK = 1e-9  # relative, of a limit
+SHARES = 401  # of a grid with one size
+SIZES, SHARES_OF_SIZES = 25, 201  # sizes, and shares of each, of a grid with several
+ZOOMS, ZOOM_SHARES, ZOOM_SIZES = 4, 41, 21  # rounds of finer grids between the neighbours of the best
+MIN_SHARE = 1e-3  # of the domain, where a smaller share means a longer run
+ROUNDING = 1e-9  # relative, of a limit
+AXES = ("params", "tokens", "share")
+SAMPLERS = ("nsga2", "tpe")
+GENERATION = 40  # trials that are asked for, and judged, together
+MARGIN = 0.05  # of the front's width, by which the reference point lies beyond the front's ends
 
 
 @dataclass(frozen=True)
@@ -30,18 +37,18 @@ class Budget:
     """How long a run is at each size and domain share.
 
     sizes: the parameters that are allowed, or the lowest and highest of a range. tokens: of every run; else compute:
-    6 N D FLOPs of every run; else so many passes over the domain's text, tokens = passes domain_tokens / share.
-    domain_tokens: of different domain text, None: as much as wanted. most_tokens: longer runs aren't looked at, and no
-    domain shares but those between the two of `shares`.
+    6 N D FLOPs of every run; else so many epochs of the domain's tokens, tokens = epochs domain_tokens / share.
+    domain_tokens: of different domain text, None: unlimited. max_tokens: of runs whose length is free. shares: the
+    lowest and the highest domain share.
     """
 
     sizes: tuple[float, ...]
     tokens: float | None = None
     compute: float | None = None
     domain_tokens: float | None = None
-    passes: float = 1.0
+    epochs: float = 1.0
     r_star: float = R_STAR
-    most_tokens: float = np.inf
+    max_tokens: float = np.inf
     shares: tuple[float, float] = (0.0, 1.0)
 
     @property
@@ -49,11 +56,11 @@ class Budget:
         """Whether a smaller domain share means a longer run."""
         return self.tokens is None and self.compute is None
 
-    def ends(self) -> tuple[float, float]:
-        """The lowest and the highest domain share that is looked at; none where the first is above the second."""
+    def share_ends(self) -> tuple[float, float]:
+        """The lowest and the highest domain share that is searched; none where the first is above the second."""
         low, high = self.shares
         if self.by_share and self.domain_tokens is not None:
-            low = max(low, self.passes * self.domain_tokens / self.most_tokens, LEAST)
+            low = max(low, self.epochs * self.domain_tokens / self.max_tokens, MIN_SHARE)
         return low, high
 
     def at(self, params: Floats, share: Floats) -> Points:
@@ -64,7 +71,7 @@ class Budget:
         elif self.compute is not None:
             tokens = self.compute / (TRAINING * params)
         else:
-            tokens = self.passes * (self.domain_tokens or 0.0) / share
+            tokens = self.epochs * (self.domain_tokens or 0.0) / share
         return Points(params, tokens, share, self.domain_tokens, self.r_star)
 
 
@@ -79,11 +86,11 @@ class Points:
     r_star: float = R_STAR
 
     @property
-    def passes(self) -> Floats | None:
-        """Over the domain's text; None where it is unlimited."""
+    def epochs(self) -> Floats | None:
+        """Over the domain's tokens; None where they are unlimited."""
         return None if self.unique is None else self.tokens * self.share / self.unique
 
-    def as_fresh(self) -> tuple[Floats, Floats]:
+    def fresh_equivalent(self) -> tuple[Floats, Floats]:
         """Tokens and domain share of the run without repetition that teaches as much of the domain.
 
         Repeated domain text counts as fewer fresh tokens (effective tokens of the data-constrained law); the general
@@ -92,136 +99,196 @@ class Points:
         if self.unique is None:
             return self.tokens, self.share
         seen = (self.tokens * self.share).reshape(-1, 1)
-        worth = np.real(effective_shares(seen, np.array([self.unique]), self.r_star)).reshape(self.share.shape)
-        tokens = worth + self.tokens * (1 - self.share)
-        return tokens, worth / tokens
+        effective = np.real(effective_shares(seen, np.array([self.unique]), self.r_star)).reshape(self.share.shape)
+        tokens = effective + self.tokens * (1 - self.share)
+        return tokens, effective / tokens
 
     def flat(self) -> Points:
-        return replace(self, **{key: getattr(self, key).reshape(-1) for key in ("params", "tokens", "share")})
+        return replace(self, **{key: getattr(self, key).reshape(-1) for key in AXES})
 
-    def pick(self, which: Any) -> Points:
+    def take(self, which: Any) -> Points:
         """The runs at these places of the arrays."""
-        return replace(self, **{key: getattr(self, key)[which] for key in ("params", "tokens", "share")})
+        return replace(self, **{key: getattr(self, key)[which] for key in AXES})
 
 
 def joined(parts: list[Points]) -> Points:
-    """Flat points one after another; all of one text."""
-    keys = ("params", "tokens", "share")
-    return replace(parts[0], **{key: np.concatenate([getattr(p, key) for p in parts]) for key in keys})
+    """Flat points one after another; all of one domain text."""
+    return replace(parts[0], **{key: np.concatenate([getattr(p, key) for p in parts]) for key in AXES})
 
 
 @dataclass(frozen=True, eq=False)
-class Swept:
+class Predicted:
     """Runs with both losses, nats/token, and the change of the general one against its start, all of one shape."""
 
-    at: Points
+    points: Points
     domain: Floats
     general: Floats
     rise: Floats  # of the start, a share: 0.03 is 3 % above it
 
-    def one(self, place: int) -> Swept:
-        """A single one of flat runs, arrays of no axes."""
-        return Swept(self.at.pick(place), self.domain[place], self.general[place], self.rise[place])
+    def take(self, which: Any) -> Predicted:
+        """The runs at these places of the arrays; of one place, arrays without axes."""
+        return Predicted(self.points.take(which), self.domain[which], self.general[which], self.rise[which])
 
 
-def swept(fit: ContinualFit, points: Points) -> Swept:
+def predict(fit: ContinualFit, points: Points) -> Predicted:
     """Both losses at the points, in their shape."""
-    tokens, share = points.as_fresh()
+    tokens, share = points.fresh_equivalent()
     domain = fit.loss("domain", points.params, tokens, share)
     general = fit.loss("general", points.params, points.tokens, points.share)
-    return Swept(points, domain, general, general / fit.start(points.params) - 1)
-
-
-def drawn(fit: ContinualFit, points: Points, n: int) -> tuple[Floats, Floats, Floats]:
-    """Domain losses, general losses and rises in n worlds, (n, points) each, of flat points."""
-    tokens, share = points.as_fresh()
-    domain = fit.draws("domain", points.params, tokens, share, n)
-    general = fit.draws("general", points.params, points.tokens, points.share, n)
-    return domain, general, general / fit.start(points.params) - 1
+    return Predicted(points, domain, general, general / fit.start(points.params) - 1)
 
 
 def grid(budget: Budget, *, shares: int | None = None, sizes: int = SIZES) -> Points:
     """Runs over all shares and, where there are several, sizes from the lowest to the highest: (sizes, shares)."""
-    low, high = budget.ends()
+    low, high = budget.share_ends()
     params = np.array(budget.sizes)
     if len(params) > 1:
         params = np.exp(np.linspace(np.log(params.min()), np.log(params.max()), sizes))
-    count = shares or (SHARES if len(params) == 1 else FEWER)
+    count = shares or (SHARES if len(params) == 1 else SHARES_OF_SIZES)
     return budget.at(params[:, None], np.linspace(low, high, count)[None, :])
 
 
-# What is least among runs whose general loss rises by no more than a tolerance.
+# Objectives under a tolerance of the general loss
 
 
-def domain_loss(runs: Swept) -> Floats:
+def domain_loss(runs: Predicted) -> Floats:
     return runs.domain
 
 
-def general_text(runs: Swept) -> Floats:
-    """Less of it is sought by who asks for the largest domain share."""
-    return 1 - runs.at.share
+def general_share(runs: Predicted) -> Floats:
+    """Minimised by who asks for the largest domain share."""
+    return 1 - runs.points.share
 
 
-def general_rise(runs: Swept) -> Floats:
+def general_rise(runs: Predicted) -> Floats:
     return runs.rise
 
 
-def least(fit: ContinualFit, budget: Budget, what=domain_loss, *, tolerance: float = np.inf) -> Swept | None:
-    """The run at which `what` is least among those whose general loss rises by no more than `tolerance`.
+def minimise(
+    fit: ContinualFit,
+    budget: Budget,
+    objective: Callable[[Predicted], Floats] = domain_loss,
+    *,
+    tolerance: float = np.inf,
+) -> Predicted | None:
+    """The run with the lowest objective among those whose general loss rises by no more than `tolerance`.
 
-    The least of the whole grid, then refined between its neighbours; None where no run of the grid is allowed.
+    The best of the whole grid, then of finer ones between its neighbours; None where no run of the grid is allowed.
     """
     points = grid(budget)
-    best: Swept | None = None
+    best: Predicted | None = None
     for _ in range(ZOOMS):
-        runs = swept(fit, points)
-        values = np.where(allowed(runs.rise, tolerance), what(runs), np.inf)
+        runs = predict(fit, points)
+        values = np.where(within(runs.rise, tolerance), objective(runs), np.inf)
         row, column = np.unravel_index(int(np.argmin(values)), values.shape)
         if not np.isfinite(values[row, column]):
             return best
-        found = Swept(
-            points.pick((row, column)), runs.domain[row, column], runs.general[row, column], runs.rise[row, column]
-        )
-        if best is None or what(found) <= what(best):
+        found = runs.take((row, column))
+        if best is None or objective(found) <= objective(best):
             best = found
         points = _around(budget, points, int(row), int(column))
     return best
 
 
-def allowed(rise: Floats, tolerance: float) -> Flags:
-    return rise <= tolerance + SLACK * max(1.0, abs(tolerance))
+def within(rise: Floats, tolerance: float) -> Flags:
+    return rise <= tolerance + ROUNDING * max(1.0, abs(tolerance))
 
 
 def _around(budget: Budget, points: Points, row: int, column: int) -> Points:
     """A finer grid between the neighbours of one run of a grid."""
     share, logs = points.share[0], np.log(points.params[:, 0])
-    shares = np.linspace(share[max(column - 1, 0)], share[min(column + 1, len(share) - 1)], ACROSS)
+    shares = np.linspace(share[max(column - 1, 0)], share[min(column + 1, len(share) - 1)], ZOOM_SHARES)
     rows = max(row - 1, 0), min(row + 1, len(logs) - 1)
-    params = np.exp(np.linspace(logs[rows[0]], logs[rows[1]], DOWN)) if len(logs) > 1 else points.params[:, 0]
+    params = np.exp(np.linspace(logs[rows[0]], logs[rows[1]], ZOOM_SIZES)) if len(logs) > 1 else points.params[:, 0]
     return budget.at(params[:, None], shares[None, :])
 
 
-# The front
+# The Pareto front
 
 
-def undominated(domain: Floats, general: Floats) -> NDArray[np.int64]:
+def non_dominated(domain: Floats, general: Floats) -> NDArray[np.int64]:
     """Places of the runs than which none is better in one loss and no worse in the other, by rising general loss."""
     order = np.lexsort((domain, general))
     before = np.minimum.accumulate(np.append(np.inf, domain[order][:-1]))
     return order[domain[order] < before]
 
 
-def hypervolume(domain: Floats, general: Floats, worst: tuple[float, float]) -> float:
-    """The area that the runs dominate below the worst (domain, general) losses; the larger, the better."""
-    inside = (domain < worst[0]) & (general < worst[1])
+def hypervolume(domain: Floats, general: Floats, reference: tuple[float, float]) -> float:
+    """The area that the runs dominate below the reference (domain, general) losses; the larger, the better."""
+    inside = (domain < reference[0]) & (general < reference[1])
     domain, general = domain[inside], general[inside]
-    front = undominated(domain, general)
-    floor = np.append(worst[0], domain[front][:-1])
-    return float(((worst[1] - general[front]) * (floor - domain[front])).sum())
+    front = non_dominated(domain, general)
+    floor = np.append(reference[0], domain[front][:-1])
+    return float(((reference[1] - general[front]) * (floor - domain[front])).sum())
 
 
-def front(runs: Swept) -> Swept:
-    """The runs of a sweep on the front of rise and domain loss, flat, by rising general loss."""
-    at, domain, general, rise = runs.at.flat(), *(x.reshape(-1) for x in (runs.domain, runs.general, runs.rise))
-    places = undominated(domain, rise)
-    return Swept(at.pick(places), domain[places], general[places], rise[places])
+def pareto_front(runs: Predicted) -> Predicted:
+    """The non-dominated runs in domain loss and rise, flat, by rising general loss."""
+    flat = Predicted(runs.points.flat(), *(x.reshape(-1) for x in (runs.domain, runs.general, runs.rise)))
+    return flat.take(non_dominated(flat.domain, flat.rise))
+
+
+@dataclass(frozen=True, eq=False)
+class ParetoSearch:
+    """What a multi-objective Optuna study found. ratio: of its hypervolume to the exact front's, 1 when they agree."""
+
+    sampler: str
+    trials: int
+    ratio: float
+    front: Predicted
+
+
+def pareto_search(
+    fit: ContinualFit, budget: Budget, exact: Predicted, *, sampler: str = "nsga2", trials: int = 600, seed: int = 0
+) -> ParetoSearch:
+    """Optuna's Pareto front over the share and, where several sizes are allowed, the size.
+
+    exact: the grid's front. Raises MixoptError for a sampler that there is none of, and for too few trials.
+    """
+    if sampler not in SAMPLERS:
+        raise MixoptError(f"--sampler {sampler}: choose from {', '.join(SAMPLERS)}")
+    if trials < GENERATION:
+        raise MixoptError(f"--trials {trials}: a front takes {GENERATION} or more; 0 leaves the search out")
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(directions=["minimize", "minimize"], sampler=_sampler(sampler, seed))
+    space = _space(budget)
+    found: list[Predicted] = []
+    for begin in range(0, trials, GENERATION):
+        batch = [study.ask(space) for _ in range(min(GENERATION, trials - begin))]
+        logs = np.array([trial.params.get("log_params", np.log(budget.sizes[0])) for trial in batch])
+        runs = predict(fit, budget.at(np.exp(logs), np.array([trial.params["share"] for trial in batch])))
+        for trial, domain, rise in zip(batch, runs.domain, runs.rise, strict=True):
+            study.tell(trial, [float(domain), float(rise)])
+        found.append(runs)
+    losses = (np.concatenate([getattr(runs, key) for runs in found]) for key in ("domain", "general", "rise"))
+    front = pareto_front(Predicted(joined([runs.points for runs in found]), *losses))
+    reference = _beyond(exact.domain), _beyond(exact.rise)
+    ratio = hypervolume(front.domain, front.rise, reference) / hypervolume(exact.domain, exact.rise, reference)
+    return ParetoSearch(sampler, trials, ratio, front)
+
+
+def _sampler(name: str, seed: int) -> Any:
+    import optuna
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if name == "tpe":
+            return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+        return optuna.samplers.NSGAIISampler(population_size=GENERATION, seed=seed)
+
+
+def _space(budget: Budget) -> dict[str, Any]:
+    from optuna.distributions import FloatDistribution
+
+    space = {"share": FloatDistribution(*budget.share_ends())}
+    if len(budget.sizes) > 1:
+        space["log_params"] = FloatDistribution(float(np.log(min(budget.sizes))), float(np.log(max(budget.sizes))))
+    return space
+
+
+def _beyond(values: Floats) -> float:
+    """A little beyond the front's end, so that the end counts too."""
+    width = float(np.ptp(values)) or abs(float(values.max())) or 1.0
+    return float(values.max()) + MARGIN * width

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mixopt.continual.config import ContinualStudy, continual_problems
 from mixopt.study.config import Problems
 from mixopt.study.kind import Session, StudyKind
 
 if TYPE_CHECKING:
-    from mixopt.continual.design import ForkPlan
+    from mixopt.continual.design import ContinuationPlan
     from mixopt.continual.fit import ContinualFit
-    from mixopt.continual.runs import Continuations
+    from mixopt.continual.runs import ContinuationTable
+    from mixopt.report.document import Document
+    from mixopt.serialization import Json
+    from proxies.shards import Shard
 
 
-class ContinualKind(StudyKind["ForkPlan", "Continuations", "ContinualFit"]):
+class ContinualKind(StudyKind["ContinuationPlan", "ContinuationTable", "ContinualFit"]):
     """How much general text to keep while a model learns a new domain?"""
 
     name = "continual"
@@ -24,12 +28,12 @@ class ContinualKind(StudyKind["ForkPlan", "Continuations", "ContinualFit"]):
     def problems(self, study: ContinualStudy) -> Problems:
         return continual_problems(study)
 
-    def plan(self, session: Session, shards: Any) -> ForkPlan:
-        from mixopt.continual.design import design_forks
+    def plan(self, session: Session, shards: Mapping[str, Shard]) -> ContinuationPlan:
+        from mixopt.continual.design import plan_continuations
 
-        return design_forks(session.study, shards, session.path, session.folder, session.progress)
+        return plan_continuations(session, shards)
 
-    def train(self, session: Session, plan: ForkPlan, shards: Any) -> None:
+    def train(self, session: Session, plan: ContinuationPlan, shards: Mapping[str, Shard]) -> None:
         """Base models first, each once and for all studies that share the store; then their continuations."""
         from mixopt.study.training import train_missing
 
@@ -41,47 +45,51 @@ class ContinualKind(StudyKind["ForkPlan", "Continuations", "ContinualFit"]):
             train_missing(plan.bases, *common, plan.store, session.progress, title="bases")
         train_missing(plan.jobs, *common, session.folder.runs, session.progress)
 
-    def collect(self, session: Session, plan: ForkPlan) -> Continuations:
-        from mixopt.continual.runs import collect_forks
+    def collect(self, session: Session, plan: ContinuationPlan) -> ContinuationTable:
+        from mixopt.continual.runs import collect_continuations
 
-        return collect_forks(plan, session.study, session.folder)
+        return collect_continuations(plan, session.study, session.folder)
 
-    def fit(self, session: Session, runs: Continuations) -> ContinualFit:
-        from mixopt.continual.fit import fit_forks
+    def fit(self, session: Session, runs: ContinuationTable) -> ContinualFit:
+        from mixopt.continual.fit import fit_study
 
-        return fit_forks(session, runs)
+        return fit_study(session, runs)
 
-    def recommend(self, session: Session, runs: Continuations) -> dict[str, Any]:
-        from mixopt.continual.recommend import answer
+    def recommend(self, session: Session, runs: ContinuationTable) -> Json:
+        from mixopt.continual.recommend import recommend
 
-        return answer(session, self.fit(session, runs))
+        return recommend(session, self.fit(session, runs))
 
-    def verify(self, session: Session) -> dict[str, Any]:
+    def verify(self, session: Session) -> Json:
         """The recommended run really trained, on fresh seeds."""
-        from mixopt.continual.verify import verify_forks
+        from mixopt.continual.verify import verify
         from mixopt.study.prepare import open_shards
 
         shards = open_shards(session.study, session.folder)
         plan = self.plan(session, shards)
         self.train(session, plan, shards)  # the bases, where they aren't there any more
-        return verify_forks(session, plan, shards)
+        return verify(session, plan, shards)
 
-    def report(self, session: Session) -> Any:
-        from mixopt.continual.report import read_page
+    def report(self, session: Session) -> Document:
+        from mixopt.continual.report import study_document
 
-        return read_page(session.folder)
+        return study_document(session.folder)
 
-    def fit_document(self, fit: ContinualFit) -> Any:
-        from mixopt.continual.summary import show_fit
+    def fit_document(self, fit: ContinualFit) -> Document:
+        from mixopt.continual.fit import evidence
+        from mixopt.continual.results import LOSSES
+        from mixopt.continual.summary import fit_document
 
-        return lambda console: show_fit(console, fit)
+        return fit_document({of: evidence(fit, of) for of in LOSSES})
 
-    def document(self, recommendation: dict[str, Any]) -> Any:
-        from mixopt.continual.summary import show_plan
+    def document(self, recommendation: Json) -> Document:
+        from mixopt.continual.report import plan_document
+        from mixopt.continual.results import Recommendation
 
-        return lambda console: show_plan(console, recommendation)
+        return plan_document(Recommendation.from_json(recommendation))
 
-    def verification_document(self, verified: dict[str, Any]) -> Any:
-        from mixopt.continual.verify import show_verified
+    def verification_document(self, verified: Json) -> Document:
+        from mixopt.continual.results import Verification
+        from mixopt.continual.summary import verification_document
 
-        return lambda console: show_verified(console, verified)
+        return verification_document(Verification.from_json(verified))

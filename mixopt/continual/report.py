@@ -1,43 +1,81 @@
-"""The page of a study of continued pretraining: the answer, the front, the curves, what was really trained."""
+"""Report of continued pretraining: the answer, the Pareto front, loss curves, predictors and the trained runs."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
-from mixopt.continual.figures import front_figure, share_figures, token_figures, way_figures
-from mixopt.continual.summary import boards, change, said, told_share, warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mixopt.continual import summary
+from mixopt.continual.figures import front_figure, share_figures, token_figures, training_figures
+from mixopt.continual.results import Plan, Recommendation, Verification
+from mixopt.continual.runs import END, START, ContinuationTable
+from mixopt.continual.summary import change_text, share_text
 from mixopt.errors import MixoptError
-from mixopt.formatting import amount, counted, known, listed, loss, share
-from mixopt.plan.report import again, board_section
-from mixopt.report.html import Column, Safe, chart, join, page, paragraph, section, table, tag
-from mixopt.report.sections import corpora_section, reproduce_section, rows_of
+from mixopt.formatting import amount, counted, listed, loss
+from mixopt.report.document import Column, Document, Figure, Paragraph, Section, Table
+from mixopt.report.sections import corpora, reproduce
 from mixopt.serialization import read_json
-from mixopt.study.layout import Folder
 
 if TYPE_CHECKING:
-    pass
+    from mixopt.study.layout import Folder
+
+LISTED = 120  # continuations in the table
+LOSSES = ("domain loss", "general loss")
 
 
-LISTED = 120  # forks in the table
+def plan_document(plan: Plan, more: Sequence[Section] = ()) -> Document:
+    """The answer with its evidence, then `more`; the terminal shows what is brief."""
+    choices, front = summary.choices_table(plan), summary.front_table(plan)
+    predictors = summary.predictors_table(plan.losses)
+    tables = [
+        ("sizes", "Sizes", summary.sizes_table(plan) if plan.sizes else None),
+        ("predictors", "Predictors", predictors),
+        ("published", "Published shares", summary.published_table(plan) if plan.published else None),
+    ]
+    return Document(
+        title=f"{plan.name}: how much general text to keep",
+        headline=summary.headline(plan),
+        summary=summary.sentences(plan),
+        scope=summary.scope(plan),
+        warnings=summary.warnings(plan),
+        sections=[
+            Section("choices", choices.title, [choices], "Choices", brief=True),
+            Section("front", front.title, [_front_figure(plan), front], "Pareto front", brief=True),
+            *_curves(plan),
+            *(Section(key, table.title, [table], name, brief=True) for key, name, table in tables if table),
+            *more,
+        ],
+    )
 
 
-@dataclass(frozen=True)
-class Found:
-    """The files of a finished study of continued pretraining."""
-
-    answer: Mapping[str, Any]  # recommendation.json
-    rows: Sequence[Mapping[str, Any]]  # runs.parquet, a row a look
-    corpora: Mapping[str, Any] | None
-    text: str  # the study file
-    verified: Mapping[str, Any] | None
-
-    @property
-    def ends(self) -> list[Mapping[str, Any]]:
-        return [row for row in self.rows if row["point"] == "end"]
+def _front_figure(plan: Plan) -> Figure:
+    caption = (
+        "Domain loss against the change of the general loss: point at the line to read the mixture. No planned run is "
+        "predicted below and left of it (trained ones of other sizes and lengths may lie there); dotted, it is outside "
+        "what was trained. Vertical lines: no change, and the tolerance."
+    )
+    return Figure("front", caption, [front_figure(plan)])
 
 
-def read_page(folder: Folder) -> str:
-    """The page of a finished study's folder. Raises MixoptError when a file is missing."""
+def _curves(plan: Plan) -> list[Section]:
+    over_shares = (
+        f"Predicted losses with {plan.level:.0%} intervals, and the trained checkpoints nearest in length. Shaded: "
+        "shares that were not trained."
+    )
+    over_tokens = (
+        "Predicted losses at the recommended share (thick, with its interval) and at trained ones, with their "
+        "checkpoints. Shaded: longer than any run."
+    )
+    figures = [
+        ("Losses over the domain's share", Figure("shares", over_shares, share_figures(plan), LOSSES)),
+        ("Losses over tokens", Figure("tokens", over_tokens, token_figures(plan), LOSSES)),
+    ]
+    return [Section(one.key, title, [one], title) for title, one in figures if one.plots]
+
+
+def study_document(folder: Folder) -> Document:
+    """The answer and all evidence of a finished study. Raises MixoptError when a file is missing."""
     import pandas
 
     runs = folder.root / "runs.parquet"
@@ -45,206 +83,88 @@ def read_page(folder: Folder) -> str:
         raise MixoptError(
             f"{folder.root} has no finished study yet, so there is nothing to report: finish it with `mixopt run` first"
         )
-    found = Found(
-        answer=read_json(folder.recommendation, made_by="run"),
-        rows=rows_of(pandas.read_parquet(runs)),
-        corpora=read_json(folder.corpora, made_by="prepare") if folder.corpora.is_file() else None,
-        text=folder.study.read_text(encoding="utf-8"),
-        verified=read_json(folder.verification, made_by="verify") if folder.verification.is_file() else None,
+    answer = Recommendation.from_json(read_json(folder.recommendation, made_by="run"))
+    table = ContinuationTable(pandas.read_parquet(runs), answer.texts["domain"], answer.texts["general"])
+    prepared = read_json(folder.corpora, made_by="prepare") if folder.corpora.is_file() else None
+    text = folder.study.read_text(encoding="utf-8")
+    document = plan_document(
+        answer,
+        [
+            *_check(answer, folder),
+            _training(table),
+            _noise(answer),
+            _runs(table),
+            corpora(prepared),
+            reproduce(command="mixopt run study.yaml", versions={"mixopt": answer.mixopt}, study=text),
+        ],
     )
-    return render_continual(found)
+    return replace(document, scope=f"{_validation_sets(answer)} {document.scope}")
 
 
-def render_continual(found: Found) -> str:
-    """One self-contained HTML page; equal studies give equal pages."""
-    parts, figures = pieces(found.answer)
-    body = [
-        tag("header", headline(found.answer)),
-        limits(found.answer),
-        checked(found),
-        texts(found),
-        *parts,
-        on_the_way(found, figures),
-        noise(found),
-        forks_table(found),
-        corpora_section(found.corpora),
-        reproduce_section(found.answer, found.text),
-    ]
-    return page(f"{found.answer['study']}: how much general text to keep", join(body), figures)
-
-
-def texts(found: Found) -> Safe:
-    """What the two losses are on."""
-    named = {
-        key: listed([f"{100 * w:.3g}% {name}" if len(weights) > 1 else name for name, w in weights.items()])
-        for key, weights in found.answer["texts"].items()
-    }
-    told = f"The domain loss is on {named['domain']}, the general loss on {named['general']}."
-    return section("texts", "What is measured", paragraph(told))
-
-
-def checked(found: Found) -> Safe:
-    """What came of the recommended run when it was trained, where it was."""
-    verified = found.verified
-    if verified is None or abs(verified["share"] - (found.answer["answer"] or {}).get("share", -1)) > 1e-9:
-        return Safe("")
-    names = ("Trained", "Seeds differ by", "Predicted", "From", "To")
-    columns = [Column("", numeric=False), *map(Column, names)]
-    rows = [
-        (word, *(loss(verified[key][part]) for part in ("measured", "sd", "predicted", "low", "high")))
-        for key, word in (("domain", "Domain loss"), ("general", "General loss"))
-    ]
-    rise, seeds = verified["rise"]["measured"], counted(len(verified["runs"]), "fresh seed")
-    kept = "Both losses lie within their intervals" if verified["kept"] else "Not both losses lie in their intervals"
-    told = (
-        f"The recommended run was trained with {seeds}. {kept}; the general loss ends {change(rise)} from its start, "
-        f"{change(verified['tolerance'])} was allowed."
+def _validation_sets(answer: Recommendation) -> str:
+    domain, general = (
+        listed([f"{100 * w:.3g}% {name}" if len(weights) > 1 else name for name, w in weights.items()])
+        for weights in (answer.texts["domain"], answer.texts["general"])
     )
-    caption = "Nats/token; means over seeds, and the standard deviation between them"
-    return section("check", "Measured check", paragraph(told), table(caption, columns, rows))
+    return f"The domain loss is on {domain}, the general loss on {general}."
 
 
-def on_the_way(found: Found, figures: dict[str, Any]) -> Safe:
-    """Losses along the longest forks."""
-    drawn = way_figures(found.rows)
-    figures["way"] = [figure for _, figure in drawn]
+def _check(answer: Recommendation, folder: Folder) -> list[Section]:
+    """The recommended run as trained by `mixopt verify`, where this one was."""
+    if not folder.verification.is_file() or answer.answer is None:
+        return []
+    verified = Verification.from_json(read_json(folder.verification, made_by="verify"))
+    if abs(verified.share - answer.answer.share) > 1e-9:
+        return []
+    blocks = [Paragraph(summary.check_text(verified)), summary.check_table(verified)]
+    return [Section("check", "Measured check", blocks, "Measured check")]
+
+
+def _training(table: ContinuationTable) -> Section:
+    figures = training_figures(table)
     caption = (
-        "Losses while the longest forks are trained; a dot is the end, where the rate has fallen to 0. On the way the "
-        "rate is high and losses are above those of a run that ends there."
+        "Losses during the longest continuations; a dot is the end, where the learning rate has decayed to 0. Before "
+        "it losses are above those of a run that ends there."
     )
-    return section("way", "On the way", chart("way", caption, choices=[name for name, _ in drawn]))
+    figure = Figure("training", caption, [figure for _, figure in figures], [name for name, _ in figures])
+    return Section("training", "Losses during training", [figure], "Training")
 
 
-def noise(found: Found) -> Safe:
-    told = found.answer["noise"]
-    if not told:
-        text = "No fork was trained twice, so run-to-run noise is unknown: set design.repeats."
+def _noise(answer: Recommendation) -> Section:
+    noise = answer.noise
+    if noise is None:
+        text = "No continuation was trained twice, so run-to-run noise is unknown: set design.repeats."
     else:
         text = (
-            f"{counted(told['runs'], 'run')} of {amount(told['params'])} parameters, {amount(told['tokens'])} tokens "
-            f"and {told_share(1 - told['share'])} general text, on different seeds, differ by {loss(told['domain'])} "
-            f"in the domain loss and {loss(told['general'])} in the general loss (standard deviations)."
+            f"{counted(noise.runs, 'run')} of {amount(noise.params)} parameters, {amount(noise.tokens)} tokens and "
+            f"{share_text(1 - noise.share)} general text, on different seeds, differ by {loss(noise.domain)} in the "
+            f"domain loss and {loss(noise.general)} in the general loss (standard deviations)."
         )
-    return section("noise", "Noise", paragraph(text))
+    return Section("noise", "Noise", [Paragraph(text)], "Noise")
 
 
-def forks_table(found: Found) -> Safe:
-    """Every fork's end, smallest model first."""
-    names = ("Parameters", "Tokens", "General text", "Seed", "Domain loss", "General loss", "Change")
-    columns = [Column("Run", numeric=False), Column("Role", numeric=False), *map(Column, names)]
-    start = {row["params"]: row["general_loss"] for row in found.rows if row["point"] == "start"}
-    shown = sorted(found.ends, key=lambda row: (row["params"], row["tokens"], row["share"], row["seed"]))
-    body = [
+def _runs(table: ContinuationTable) -> Section:
+    """Every continuation's end, smallest model first."""
+    frame = table.frame
+    first = frame.loc[frame["point"] == START].drop_duplicates("params")
+    start = dict(zip(first["params"], first["general_loss"], strict=True))
+    ends = frame.loc[frame["point"] == END].sort_values(["params", "tokens", "share", "seed"], kind="stable")
+    rows = [
         (
-            str(row["run_id"]),
-            str(row["role"]) + (f" (left out: {row['reason']})" if row["diverged"] else ""),
+            row["run_id"],
+            row["role"] + (f" (left out: {row['reason']})" if row["diverged"] else ""),
             amount(row["params"]),
             amount(row["tokens"]),
-            told_share(1 - row["share"]),
+            share_text(1 - row["share"]),
             str(row["seed"]),
             loss(row["domain_loss"]),
             loss(row["general_loss"]),
-            change(row["general_loss"] / start[row["params"]] - 1)
-            if known(row["general_loss"]) and row["params"] in start
-            else "",
+            change_text(row["general_loss"] / start[row["params"]] - 1) if row["params"] in start else "",
         )
-        for row in shown[:LISTED]
+        for row in ends.head(LISTED).to_dict("records")
     ]
-    more = f" The table shows {LISTED} of them; all are in runs.csv." if len(shown) > LISTED else ""
-    told = paragraph(f"{counted(len(shown), 'fork')}, with losses at their ends.{more}")
-    return section("runs", "The forks", told, table("Measured losses, nats/token", columns, body))
-
-
-# The page of a plan of continued pretraining, and its pieces: the front, curves over shares and tokens, the tables.
-
-
-TITLE = "Plan: how much general text to keep"
-LOSSES = ("domain loss", "general loss")
-
-
-def render_cpt(plan: Mapping[str, Any]) -> str:
-    """One self-contained HTML page of what `plan_cpt` gave; equal plans give equal pages."""
-    parts, figures = pieces(plan)
-    return page(
-        f"{plan['name']}: {TITLE}", join([tag("header", headline(plan)), limits(plan), *parts, again(plan)]), figures
-    )
-
-
-def headline(plan: Mapping[str, Any]) -> Safe:
-    first, *more = said(plan)
-    return tag(
-        "section",
-        tag("h1", f"{plan['name']}: how much general text to keep"),
-        paragraph(first, class_="headline"),
-        *(paragraph(sentence, class_="prediction") for sentence in more),
-        paragraph(scope(plan), class_="scope"),
-    )
-
-
-def scope(plan: Mapping[str, Any]) -> str:
-    """What the plan was learned from."""
-    runs, known = plan["trained_on"], plan["knows"]
-    low, high = runs["share"]
-    told = f"Learned from {counted(runs['runs'], 'run')} ({counted(runs['rows'], 'row')}) with {share(low)} to "
-    told += f"{share(high)} domain text"
-    told += f", {_span(runs['tokens'])} tokens" if "tokens" in known else ""
-    told += f", {_span(runs['params'])} parameters" if "params" in known else ""
-    return f"{told}. Losses are nats/token; changes of the general loss are against its value before continuing."
-
-
-def _span(ends: Any) -> str:
-    low, high = ends
-    return amount(high) if high <= 1.01 * low else f"{amount(low)} to {amount(high)}"
-
-
-def limits(plan: Mapping[str, Any]) -> Safe:
-    """What to be careful about, where there is anything."""
-    told = warnings(plan)
-    if not told:
-        return Safe("")
-    return tag(
-        "section", tag("h2", "What limits this"), tag("ul", *(tag("li", text) for text in told)), class_="warnings"
-    )
-
-
-def pieces(plan: Mapping[str, Any]) -> tuple[list[Safe], dict[str, Any]]:
-    """Sections of the page after the answer, and the figures that they hold by name."""
-    figures: dict[str, Any] = {"front": [front_figure(plan)], "shares": share_figures(plan)}
-    shown = [
-        section(
-            "front",
-            "The front of both losses",
-            chart(
-                "front",
-                "Domain loss against the change of the general loss: point at the line to read the mixture. No planned "
-                "run is predicted below and left of it (trained ones of other sizes and lengths may lie there); "
-                "dotted, it is outside what was trained. Upright lines: no change, and the tolerance.",
-            ),
-        ),
-        section(
-            "shares",
-            "Over the domain's share",
-            chart(
-                "shares",
-                f"Predicted losses with {plan['level']:.0%} intervals, and the trained checkpoints nearest in length. "
-                "Shaded grey: shares that were not trained.",
-                choices=LOSSES,
-            ),
-        ),
-    ]
-    if plan["curves"]["tokens"]:
-        figures["tokens"] = token_figures(plan)
-        shown.append(
-            section(
-                "tokens",
-                "Over tokens",
-                chart(
-                    "tokens",
-                    "Predicted losses at the answer's share (thick, with its interval) and at trained ones, with their "
-                    "checkpoints. Shaded grey: longer than any run.",
-                    choices=LOSSES,
-                ),
-            )
-        )
-    first, *more = (board_section(n, board) for n, board in enumerate(boards(plan)))
-    return [first, *shown, *more], figures
+    names = ("Parameters", "Tokens", "General text", "Seed", "Domain loss", "General loss", "Change")
+    columns = [Column("Run", numeric=False), Column("Role", numeric=False), *map(Column, names)]
+    more = f" The table shows {LISTED} of them; all are in runs.csv." if len(ends) > LISTED else ""
+    text = f"{counted(len(ends), 'continuation')}, with losses at their ends.{more}"
+    return Section("runs", "Runs", [Paragraph(text), Table("Measured losses, nats/token", columns, rows)], "Runs")

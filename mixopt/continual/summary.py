@@ -1,337 +1,354 @@
-"""Plans of continued pretraining as small tables, the same for the terminal and for the page."""
+"""Answer of continued pretraining in sentences, tables and warnings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
+from mixopt.formatting import UNKNOWN, amount, counted, digits_for, interval, known, loss, passes, share
+from mixopt.report.document import Column, Document, Section, Table, Warning
 
-from mixopt.formatting import UNKNOWN, amount, digits_for, known, loss, passes, share, span
-from mixopt.report.document import Board
+if TYPE_CHECKING:
+    from mixopt.continual.results import Choice, Evidence, Interval, MaybeEnds, Optimum, Plan, Run, Verification
 
 ROWS = 9  # of a front
-TESTS = {"share": "shares", "tokens": "later", "size": "larger"}  # kinds of held-out tests
+MIN_DRAWS = 0.02  # a share of the draws: fewer aren't mentioned
+NO_CHANGE = 5e-4  # of a loss: shown as no change
+LAWS = {"d-cpt": "D-CPT law", "shift": "shift law", "interpolation": "interpolation", "blend": "weighted mean (used)"}
+HELD_OUT = {  # kinds of held-out tests: column, and what was left out
+    "share": ("new share", "a share left out"),
+    "tokens": ("later", "checkpoints later than all that were fitted"),
+    "size": ("larger", "the largest size"),
+}
+GENERAL, DOMAIN_LOSS, GENERAL_LOSS = "general\ntext", "domain\nloss", "general\nloss"
 
 
-def boards(plan: Mapping[str, Any]) -> list[Board]:
-    found = [choices(plan), sizes(plan), front(plan), predictors(plan), published(plan)]
-    return [board for board in found if board is not None]
+# Numbers
 
 
-def _about(plan: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[str, ...]:
-    """Size, tokens and passes of a run, as far as plans differ in them."""
-    cells = [amount(run["params"])] if plan["sizes"] else []
-    cells += [amount(run["tokens"])] if _lengths(plan) else []
-    return (*cells, *([passes(run["passes"])] if run["passes"] is not None else []))
-
-
-def _headings(plan: Mapping[str, Any]) -> tuple[str, ...]:
-    repeats = any(run["passes"] is not None for run in plan["front"])
-    size, tokens = ("params",) if plan["sizes"] else (), ("tokens",) if _lengths(plan) else ()
-    return (*size, *tokens, *(("passes",) if repeats else ()))
-
-
-def _lengths(plan: Mapping[str, Any]) -> bool:
-    """Whether runs of the plan differ in tokens."""
-    tokens = [run["tokens"] for run in plan["front"] if run["tokens"] is not None]
-    return bool(tokens) and max(tokens) > 1.001 * min(tokens)
-
-
-def choices(plan: Mapping[str, Any]) -> Board:
-    """The answer beside what else could be chosen, with intervals."""
-    wanted = change(plan["tolerance"])
-    labels = {
-        "answer": f"domain loss lowest, general {wanted} or less",
-        "sure": f"{plan['sure_at']:.0%} sure of {wanted} or less",
-        "trained": "the same, at shares that were trained",
-        "free": "general loss no higher than its start",
-        "least_rise": "general loss lowest",
-    }
-    rows = []
-    for key, label in labels.items():
-        run = plan[key]
-        if run is None or (key == "least_rise" and plan["answer"]):
-            continue
-        rows.append(
-            (
-                label + (" *" if run["outside"] else ""),
-                told_share(run["general_share"]),
-                general_range(run["chosen"]) if "chosen" in run else "",
-                give_or_take(run["domain"], run["ends"]["domain"]),
-                change(run["rise"]),
-                span(tuple(run["ends"]["rise"].values()), change),
-                *_about(plan, run),
-            )
-        )
-    note = f"Ranges: {plan['level']:.0%} intervals over {plan['draws']} worlds that the runs don't rule out."
-    note += " *: outside what was trained." if any(row[0].endswith("*") for row in rows) else ""
-    headings = ("general text", "range", "domain loss", "general loss", "range", *_headings(plan))
-    marked = 0 if plan["answer"] else None
-    return Board("How much general text to keep", "so that", headings, rows, marked, note)
-
-
-def sizes(plan: Mapping[str, Any]) -> Board | None:
-    """The best of every trained size for the compute."""
-    if not plan["sizes"]:
-        return None
-    rows = []
-    for row in plan["sizes"]:
-        run = row["best"]
-        cells = (told_share(run["general_share"]), loss(run["domain"]), change(run["rise"])) if run else (UNKNOWN,) * 3
-        rows.append((amount(row["params"]), amount(row["tokens"]), *cells))
-    note = f"At 6 N D = {plan['given']['compute']:.3g} FLOPs. –: no share keeps the tolerance."
-    headings = ("tokens", "general text", "domain loss", "general loss")
-    return Board("The sizes that were trained", "parameters", headings, rows, note=note)
-
-
-def front(plan: Mapping[str, Any]) -> Board:
-    """Some runs of the front, and how well Optuna's search agrees with it."""
-    runs: Sequence[Mapping[str, Any]] = plan["front"]
-    places = sorted({round(n * (len(runs) - 1) / (ROWS - 1)) for n in range(ROWS)})
-    rows = [
-        (
-            told_share(run["general_share"]) + (" *" if run["outside"] else ""),
-            loss(run["domain"]),
-            loss(run["general"]),
-            change(run["rise"]),
-            *_about(plan, run),
-        )
-        for run in (runs[n] for n in places)
-    ]
-    note = "No run is better in one loss without being worse in the other."
-    note += " *: outside what was trained." if any(run["outside"] for run in runs) else ""
-    if plan["search"]:
-        search = plan["search"]
-        note += (
-            f" Optuna's {search['sampler']}, {search['trials']} trials, finds {100 * search['hypervolume_ratio']:.2f}% "
-            "of this front's hypervolume."
-        )
-    headings = ("domain loss", "general loss", "change", *_headings(plan))
-    return Board("The front of both losses", "general text", headings, rows, note=note)
-
-
-def predictors(plan: Mapping[str, Any]) -> Board | None:
-    """What predicts each loss: weights and held-out errors of laws and curves."""
-    losses = plan["losses"]
-    kinds = [kind for kind in TESTS if any(kind in found["held_out"] for found in losses.values())]
-    names = list(dict.fromkeys(name for found in losses.values() for name in found["weights"]))
-    if not names or not kinds:
-        return None
-    rows = []
-    for name in [*names, "blend"]:
-        cells: list[str] = []
-        for found in losses.values():
-            weight = found["weights"].get(name)
-            cells.append(share(weight) if known(weight) else "")
-            cells += [loss(found["held_out"].get(kind, {}).get(name), 4) for kind in kinds]
-        rows.append((name + (" (used)" if name == "blend" else ""), *cells))
-    headings = [f"{of}: {what}" for of in losses for what in ("weight", *(TESTS[kind] for kind in kinds))]
-    told = "; ".join(f"{of} loss ({found['column']}): {made_of(found)}" for of, found in losses.items())
-    note = (
-        "Mean absolute errors on held-out runs, nats/token: shares left out; checkpoints later, or models larger, than "
-        f"all that were fitted. {told[0].upper() + told[1:]}."
-    )
-    return Board("What predicts the losses", "law or curve", headings, rows, len(rows) - 1, note)
-
-
-def published(plan: Mapping[str, Any]) -> Board | None:
-    """Published critical shares beside the runs' own."""
-    if not plan["published"]:
-        return None
-    rows = [(one["size"], told_share(1 - one["share"])) for one in plan["published"]]
-    if plan["free"]:
-        rows.append(("these runs", told_share(plan["free"]["general_share"])))
-    run = plan["answer"] or plan["least_rise"]
-    note = (
-        f"Of {plan['published'][0]['source']}, at {amount(run['tokens'])} tokens; for their texts and recipe, to "
-        "compare with."
-    )
-    title = "General text with which its loss comes back to the start, as published"
-    return Board(title, "model", ("general text",), rows, len(rows) - 1 if plan["free"] else None, note)
-
-
-# Plans of continued pretraining in words: the answer, how sure it is, what limits it.
-
-
-LAWS = {"d-cpt": "the D-CPT law", "shift": "the shift law", "interpolation": "interpolation"}
-SELDOM = 0.02  # of the worlds: not worth a word
-NO_CHANGE = 5e-4  # of a loss: told as no change
-
-
-def change(value: Any) -> str:
+def change_text(value: float | None) -> str:
     """A change of the general loss against its start, as a percentage with its sign."""
     if not known(value):
-        return "–"
+        return UNKNOWN
     if abs(value) < NO_CHANGE:
         return "±0.0%"
     return ("+" if value > 0 else "−") + f"{abs(100 * value):.1f}%"
 
 
-def told_share(value: Any) -> str:
-    """A share as a percentage; the last few percent of a share are told to a tenth."""
+def share_text(value: float | None) -> str:
+    """A share as a percentage; the last few percent of a share to a tenth."""
     return f"{100 * value:.1f}%" if known(value) and 0.9 < value < 1 else share(value)
 
 
-def give_or_take(value: float, ends: Mapping[str, Any]) -> str:
+def loss_text(value: float, interval: Interval) -> str:
     """A loss ± half of its interval."""
-    low, high = ends["low"], ends["high"]
+    low, high = interval.ends
     if not (known(low) and known(high)):
         return loss(value)
     digits = max(digits_for(high - low), 3) if high - low < 0.002 else min(digits_for(high - low), 3)
     return f"{loss(value, digits)} ± {loss((high - low) / 2, digits)}"
 
 
-def general_range(chosen: Mapping[str, Any]) -> str:
-    """The interval of the general share that each world by itself would choose."""
-    low, high = chosen["share_ends"]
-    return span((1 - high, 1 - low), told_share) if known(low) else ""
+def general_range(chosen: Optimum | None) -> str:
+    """The interval of the general share that each draw by itself would choose."""
+    low, high = chosen.share_ends if chosen else (None, None)
+    return interval((1 - high, 1 - low), share_text) if known(low) and known(high) else ""
 
 
-def headline(plan: Mapping[str, Any]) -> str:
+def change_range(ends: MaybeEnds) -> str:
+    low, high = ends
+    return interval((low, high), change_text) if known(low) and known(high) else ""
+
+
+# Sentences
+
+
+def headline(plan: Plan) -> str:
     """What to do, in a sentence."""
-    run = plan["answer"]
+    run = plan.answer
     if run is None:
-        return refusal(plan)
-    keep = f"eep {told_share(run['general_share'])} general text"
-    what = f"Train {amount(run['params'])} parameters for {amount(run['tokens'])} tokens and k{keep}"
-    if not plan["sizes"]:
-        what = f"K{keep}"
-        if run["passes"] is not None:
-            text = f"{passes(run['passes'])} passes over {amount(plan['given']['domain_tokens'])} of domain text"
-            what += f" in {amount(run['tokens'])} tokens ({text})"
-        elif run["tokens"] is not None:
-            what += f" in {amount(run['tokens'])} tokens"
-    told = f"{what}: domain loss {give_or_take(run['domain'], run['ends']['domain'])}, "
-    return told + f"general loss {change(run['rise'])}."
+        text = refusal(plan)
+        return text[0].upper() + text[1:]
+    what = f"eep {share_text(run.general_share)} general text"
+    if plan.sizes:
+        what = f"Train {amount(run.params)} parameters for {amount(run.tokens)} tokens and k{what}"
+    elif run.passes is not None:
+        epochs = f"{passes(run.passes)} epochs of {amount(plan.given['domain_tokens'])} domain tokens"
+        what = f"K{what} in {amount(run.tokens)} tokens ({epochs})"
+    else:
+        what = f"K{what}" + (f" in {amount(run.tokens)} tokens" if run.tokens is not None else "")
+    return f"{what}: domain loss {loss_text(run.domain, run.ends.domain)}, general loss {change_text(run.rise)}."
 
 
-def refusal(plan: Mapping[str, Any]) -> str:
-    """That no share keeps the tolerance, the least rise there is, and where."""
-    best, (low, high) = plan["least_rise"], plan["looked_at"]
-    needed = ceil(1000 * best["rise"] + 1e-6) / 10
+def refusal(plan: Plan) -> str:
+    """That no share keeps the tolerance, the least rise there is, and how to allow it."""
+    best, (low, high) = plan.least_rise, plan.looked_at
+    needed = f"{ceil(1000 * best.rise + 1e-6) / 10:.1f}%"
+    option = f"--tolerance {needed}" if plan.kind == "cpt" else f"full.tolerance: {needed}"
     return (
-        f"no share from {told_share(1 - high)} to {told_share(1 - low)} general text keeps the general loss within "
-        f"{change(plan['tolerance'])} of its start: the least is {change(best['rise'])}, with "
-        f"{told_share(best['general_share'])} general text (domain loss {loss(best['domain'])}): allow it with "
-        f"--tolerance {needed:.1f}%"
+        f"no share from {share_text(1 - high)} to {share_text(1 - low)} general text keeps the general loss within "
+        f"{change_text(plan.tolerance)} of its start: the least is {change_text(best.rise)}, with "
+        f"{share_text(best.general_share)} general text (domain loss {loss(best.domain)}): allow it with {option}"
     )
 
 
-def cautions(plan: Mapping[str, Any]) -> list[str]:
-    """How sure the answer is, and what else could be chosen, in sentences."""
-    told = [_sure(plan), _trained(plan), _free(plan)] if plan["answer"] else [_free(plan)]
-    return [sentence for sentence in told if sentence]
+def sentences(plan: Plan) -> list[str]:
+    """How sure the answer is, and what else could be chosen."""
+    found = [_uncertainty(plan), _best_trained(plan), _no_forgetting(plan)]
+    return [sentence for sentence in found if sentence]
 
 
-def _sure(plan: Mapping[str, Any]) -> str:
-    run, sure = plan["answer"], plan["sure"]
-    rise = span(tuple(run["ends"]["rise"].values()), change)
-    told = f"Not a point ({plan['level']:.0%} intervals): {general_range(run['chosen'])} general text would be best"
-    told += f", of {span(run['chosen']['params_ends'], amount)} parameters" if plan["sizes"] else ""
-    told += f"; the general loss of this run changes by {rise}{_never(run['chosen'])}. "
+def _uncertainty(plan: Plan) -> str:
+    run, sure = plan.answer, plan.sure
+    if run is None or run.chosen is None:
+        return ""
+    ends = [amount(value) for value in run.chosen.params_ends]
+    sizes = f", of {ends[0] if ends[0] == ends[1] else ' to '.join(ends)} parameters" if plan.sizes else ""
+    text = (
+        f"{plan.level:.0%} intervals: {general_range(run.chosen)} general text would be best{sizes}; the general loss "
+        f"of this run changes by {change_range(run.ends.rise.ends)}{_in_no_share(run.chosen)}. "
+    )
     if sure is None:
-        return told + f"No share is {plan['sure_at']:.0%} sure to keep it within {change(plan['tolerance'])}."
+        return text + f"No share is {plan.sure_at:.0%} sure to keep it within {change_text(plan.tolerance)}."
     return (
-        f"{told}To be {plan['sure_at']:.0%} sure of {change(plan['tolerance'])} or less keep "
-        f"{told_share(sure['general_share'])}: domain loss {give_or_take(sure['domain'], sure['ends']['domain'])}."
+        f"{text}To be {plan.sure_at:.0%} sure of {change_text(plan.tolerance)} or less keep "
+        f"{share_text(sure.general_share)}: domain loss {loss_text(sure.domain, sure.ends.domain)}."
     )
 
 
-def _never(chosen: Mapping[str, Any]) -> str:
-    """In how much of the worlds nothing that was looked at does, where that is worth a word."""
-    return f" (in {share(chosen['none_in'])} of the worlds no share does)" if chosen["none_in"] > SELDOM else ""
+def _in_no_share(chosen: Optimum) -> str:
+    return f" (in {share(chosen.none_in)} of the draws no share does)" if chosen.none_in > MIN_DRAWS else ""
 
 
-def _trained(plan: Mapping[str, Any]) -> str:
-    run = plan["trained"]
-    if run is None:
+def _best_trained(plan: Plan) -> str:
+    run = plan.trained
+    if run is None or plan.answer is None:
         return ""
     return (
-        f"Among the shares that were trained the best is {told_share(run['general_share'])} general text: domain loss "
-        f"{give_or_take(run['domain'], run['ends']['domain'])}, general loss {change(run['rise'])}."
+        f"Among the shares that were trained the best is {share_text(run.general_share)} general text: domain loss "
+        f"{loss_text(run.domain, run.ends.domain)}, general loss {change_text(run.rise)}."
     )
 
 
-def _free(plan: Mapping[str, Any]) -> str:
-    run, best = plan["free"], plan["least_rise"]
-    if run is None:
+def _no_forgetting(plan: Plan) -> str:
+    run, best = plan.free, plan.least_rise
+    if run is None or run.chosen is None:
         return (
-            f"No replay is free: of all that was looked at, up to {told_share(1 - plan['looked_at'][0])} general text, "
-            f"{told_share(best['general_share'])} raises the general loss least, by {change(best['rise'])}."
+            f"No replay is free: of all that was searched, up to {share_text(1 - plan.looked_at[0])} general text, "
+            f"{share_text(best.general_share)} raises the general loss least, by {change_text(best.rise)}."
         )
-    away = ", outside what was trained" if run["outside"] else ""
-    if run["rise"] < -NO_CHANGE:  # nothing that was looked at costs anything
-        where = f"{told_share(run['general_share'])} general text" + (f" ({away[2:]})" if away else "")
-        return f"Even with {where} the general loss ends below its start ({change(run['rise'])})."
+    text = f"{share_text(run.general_share)} general text"
+    if run.rise < -NO_CHANGE:  # nothing that was searched costs anything
+        where = f"{text} (outside what was trained)" if run.outside else text
+        return f"Even with {where} the general loss ends below its start ({change_text(run.rise)})."
+    limit = ", outside what was trained" if run.outside else ""
     return (
-        f"With {told_share(run['general_share'])} general text ({general_range(run['chosen'])}{away}) the general loss "
-        f"ends where it began{_never(run['chosen'])}: domain loss {give_or_take(run['domain'], run['ends']['domain'])}."
+        f"With {text} ({general_range(run.chosen)}{limit}) the general loss ends where it "
+        f"began{_in_no_share(run.chosen)}: domain loss {loss_text(run.domain, run.ends.domain)}."
     )
 
 
-def warnings(plan: Mapping[str, Any]) -> list[str]:
+def scope(plan: Plan) -> str:
+    """What the plan was learned from, and by what."""
+    runs = plan.trained_on
+    counts = {"tokens": (runs.tokens, "tokens"), "params": (runs.params, "parameters")}
+    ranges = [f"{share(runs.share[0])} to {share(runs.share[1])} domain text"]
+    for key, ((low, high), word) in counts.items():
+        if key in plan.knows:
+            ranges.append(f"{amount(high) if high <= 1.01 * low else f'{amount(low)} to {amount(high)}'} {word}")
+    predicted = "; ".join(f"{of} loss ({one.column}): {made_of(one)}" for of, one in plan.losses.items())
+    return (
+        f"Learned from {counted(runs.runs, 'run')} ({counted(runs.rows, 'row')}) with {', '.join(ranges)}. "
+        f"{predicted[0].upper()}{predicted[1:]}. Losses are nats/token; changes of the general loss are against its "
+        "value before continuing."
+    )
+
+
+def made_of(evidence: Evidence) -> str:
+    """What predicts a loss: '52% shift law, 42% D-CPT law, 6% interpolation'."""
+    if not evidence.weights:
+        return LAWS.get(evidence.law, evidence.law)
+    ranked = sorted(evidence.weights.items(), key=lambda pair: -pair[1])
+    return ", ".join(f"{share(weight)} {LAWS.get(name, name)}" for name, weight in ranked)
+
+
+def warnings(plan: Plan) -> list[Warning]:
     """What limits the answer: extrapolation, what the laws warn of, what was assumed."""
-    told = [*plan["beyond"]]
-    for of, found in plan["losses"].items():
-        told += [f"{of.capitalize()} loss: {text}." for text in map(_bare, found["cautions"])]
-        told += _curves_better(of, found)
-    return told + list(plan["notes"])
+    beyond, assumed = plan.warnings[: len(plan.beyond)], plan.warnings[len(plan.beyond) :]
+    laws: list[Warning] = []
+    for of, evidence in plan.losses.items():
+        laws += [Warning("law", f"{of.capitalize()} loss: {text.rstrip('.')}.") for text in evidence.cautions]
+        errors = evidence.held_out.get("tokens", {})
+        last = errors.get("interpolation")
+        least = min((e for name, e in errors.items() if name.startswith(("d-cpt", "shift")) and known(e)), default=None)
+        if known(last) and known(least) and last < least:
+            laws.append(
+                Warning(
+                    "last-loss-better",
+                    f"{of.capitalize()} loss: later checkpoints that were held out are predicted better by the last "
+                    f"loss seen than by any law ({loss(last, 4)} against {loss(least, 4)} nats/token); weights follow "
+                    "that.",
+                )
+            )
+    return [*beyond, *laws, *assumed]
 
 
-def _bare(text: str) -> str:
-    return text.rstrip(".")
+# Tables
 
 
-def _curves_better(of: str, found: Mapping[str, Any]) -> list[str]:
-    """Where the last loss seen predicts later checkpoints better than every law does."""
-    errors: Mapping[str, float] = found["held_out"].get("tokens") or {}
-    laws = [error for name, error in errors.items() if name.removesuffix(" carried") in ("d-cpt", "shift")]
-    if not laws or not known(errors.get("interpolation")) or errors["interpolation"] >= min(laws):
-        return []
-    return [
-        f"{of.capitalize()} loss: later checkpoints that were held out are predicted better by the last loss seen than "
-        f"by any law ({loss(errors['interpolation'], 4)} against {loss(min(laws), 4)} nats/token); weights follow that."
+def _about_columns(plan: Plan) -> list[Column]:
+    """Size, tokens and epochs, as far as runs of the plan differ in them."""
+    shown = [("params", bool(plan.sizes)), ("tokens", _lengths_differ(plan)), ("epochs", _repeats(plan))]
+    return [Column(name) for name, wanted in shown if wanted]
+
+
+def _about(plan: Plan, run: Run) -> list[str]:
+    cells = {"params": amount(run.params), "tokens": amount(run.tokens), "epochs": passes(run.passes)}
+    return [cells[column.name] for column in _about_columns(plan)]
+
+
+def _lengths_differ(plan: Plan) -> bool:
+    tokens = [run.tokens for run in plan.front if run.tokens is not None]
+    return bool(tokens) and max(tokens) > 1.001 * min(tokens)
+
+
+def _repeats(plan: Plan) -> bool:
+    return any(run.passes is not None for run in plan.front)
+
+
+def choices_table(plan: Plan) -> Table:
+    """The answer beside what else could be chosen, with intervals."""
+    limit = change_text(plan.tolerance)
+    choices: dict[str, tuple[Choice | None, str]] = {
+        "recommended": (plan.answer, f"lowest domain loss with a general loss of {limit} or less"),
+        f"{plan.sure_at:.0%} sure": (plan.sure, f"the same in {plan.sure_at:.0%} of the draws"),
+        "trained shares": (plan.trained, "the same among the shares that were trained"),
+        "no forgetting": (plan.free, "general loss no higher than its start"),
+        "least forgetting": (None if plan.answer else plan.least_rise, "general loss lowest"),
+    }
+    shown = [(name, run, meaning) for name, (run, meaning) in choices.items() if run is not None]
+    rows = [
+        (
+            name + (" *" if run.outside else ""),
+            share_text(run.general_share),
+            general_range(run.chosen),
+            loss_text(run.domain, run.ends.domain),
+            change_text(run.rise),
+            change_range(run.ends.rise.ends),
+            *_about(plan, run),
+        )
+        for name, run, _ in shown
     ]
+    meanings = "; ".join(f"{name}: {meaning}" for name, _, meaning in shown)
+    note = f"{meanings[0].upper()}{meanings[1:]}. Intervals: {plan.level:.0%} of {plan.draws} bootstrap draws."
+    note += " *: outside what was trained." if any(run.outside for _, run, _ in shown) else ""
+    interval = f"{plan.level:.0%}\ninterval"
+    names = [GENERAL, interval, DOMAIN_LOSS, GENERAL_LOSS, interval]
+    columns = [Column("choice", numeric=False), *map(Column, names), *_about_columns(plan)]
+    return Table("How much general text to keep", columns, rows, 0 if plan.answer else None, note)
 
 
-def made_of(found: Mapping[str, Any]) -> str:
-    """What predicts a loss: '52% the shift law, 42% the D-CPT law and 6% interpolation'."""
-    weights: Mapping[str, float] = found["weights"]
-    if not weights:
-        return str(LAWS.get(found["law"], found["law"]))
-    named = sorted(weights.items(), key=lambda pair: -pair[1])
-    return ", ".join(f"{share(w)} {LAWS.get(name, name)}" for name, w in named)
+def sizes_table(plan: Plan) -> Table:
+    """The best of every trained size for the compute."""
+    rows = []
+    for row in plan.sizes:
+        run = row.best
+        cells = (share_text(run.general_share), loss(run.domain), change_text(run.rise)) if run else (UNKNOWN,) * 3
+        rows.append((amount(row.params), amount(row.tokens), *cells))
+    note = f"At 6 N D = {plan.given['compute']:.3g} FLOPs. {UNKNOWN}: no share keeps the tolerance."
+    columns = [Column(name) for name in ("parameters", "tokens", GENERAL, DOMAIN_LOSS, GENERAL_LOSS)]
+    return Table("The best of each trained size", columns, rows, note=note)
 
 
-def said(plan: Mapping[str, Any]) -> Sequence[str]:
-    """The answer in a sentence, then how sure it is."""
-    first = headline(plan)
-    return [first[0].upper() + first[1:], *cautions(plan)]
+def front_table(plan: Plan) -> Table:
+    """Some runs of the Pareto front, and how well Optuna's search agrees with it."""
+    places = sorted({round(n * (len(plan.front) - 1) / (ROWS - 1)) for n in range(ROWS)})
+    rows = [
+        (
+            share_text(run.general_share) + (" *" if run.outside else ""),
+            loss(run.domain),
+            loss(run.general),
+            change_text(run.rise),
+            *_about(plan, run),
+        )
+        for run in (plan.front[n] for n in places)
+    ]
+    note = "No run is better in one loss without being worse in the other."
+    note += " *: outside what was trained." if any(run.outside for run in plan.front) else ""
+    if plan.search:
+        note += (
+            f" Optuna's {plan.search.sampler}, {plan.search.trials} trials, finds "
+            f"{100 * plan.search.hypervolume_ratio:.2f}% of this front's hypervolume."
+        )
+    columns = [Column(name) for name in (GENERAL, DOMAIN_LOSS, GENERAL_LOSS, "change")] + _about_columns(plan)
+    return Table("Pareto front of both losses", columns, rows, note=note)
 
 
-def show_plan(console: Console, plan: Mapping[str, Any]) -> None:
-    """Sentences, the first of them the answer; tables; what limits all of it."""
-    from mixopt.report.terminal import drawn
+def predictors_table(losses: Mapping[str, Evidence]) -> Table | None:
+    """Weights and held-out errors of laws and curves; None where one law predicts each loss."""
+    kinds = [kind for kind in HELD_OUT if any(kind in found.held_out for found in losses.values())]
+    names = list(dict.fromkeys(name for found in losses.values() for name in found.weights))
+    if not names or not kinds:
+        return None
+    rows = []
+    for name in [*names, "blend"]:
+        cells: list[str] = []
+        for found in losses.values():
+            weight = found.weights.get(name)
+            cells.append(share(weight) if known(weight) else "")
+            cells += [loss(found.held_out.get(kind, {}).get(name), 4) for kind in kinds]
+        rows.append((LAWS.get(name, name), *cells))
+    headings = [f"{of}\n{what}" for of in losses for what in ("weight", *(HELD_OUT[kind][0] for kind in kinds))]
+    tests = "; ".join(f"{HELD_OUT[kind][0]}: {HELD_OUT[kind][1]}" for kind in kinds)
+    note = f"Mean absolute errors on held-out runs, nats/token. {tests[0].upper()}{tests[1:]}."
+    columns = [Column("law or curve", numeric=False), *map(Column, headings)]
+    return Table("Cross-validation of what predicts the losses", columns, rows, len(rows) - 1, note)
 
-    console.print()
-    for n, sentence in enumerate(said(plan)):
-        console.print(escape(sentence), highlight=False, style=None if n else "bold")
-    for board in boards(plan):
-        console.print()
-        console.print(drawn(board))
-        if board.note:
-            console.print(escape(board.note), highlight=False, style="dim")
-    for sentence in warnings(plan):
-        console.print(f"[yellow]![/] {escape(sentence)}", highlight=False)
+
+def published_table(plan: Plan) -> Table:
+    """Published critical shares beside the runs' own."""
+    rows = [(one.size, share_text(1 - one.share)) for one in plan.published]
+    if plan.free:
+        rows.append(("these runs", share_text(plan.free.general_share)))
+    note = (
+        f"General text with which its loss comes back to its start after {amount(plan.centre.tokens)} tokens, from "
+        f"{plan.published[0].source}; for their text and recipe, to compare with."
+    )
+    columns = [Column("model", numeric=False), Column("general text")]
+    return Table("Published critical shares", columns, rows, len(rows) - 1 if plan.free else None, note)
 
 
-def show_fit(console: Console, found: Any) -> None:
-    from mixopt.continual.fit import LOSSES, evidence
-    from mixopt.report.terminal import drawn
+def check_table(verified: Verification) -> Table:
+    """Measured losses of the recommended run beside the promised ones."""
+    rows = [
+        (name, *(loss(value) for value in (check.measured, check.sd, check.predicted, check.low, check.high)))
+        for name, check in (("domain loss", verified.domain), ("general loss", verified.general))
+    ]
+    columns = [Column("", numeric=False), *map(Column, ("measured", "sd of seeds", "predicted", "from", "to"))]
+    return Table("Measured check", columns, rows, note="Nats/token; means over seeds.")
 
-    board = predictors({"losses": {of: evidence(found, of) for of in LOSSES}})
-    if board is not None:
-        console.print(drawn(board))
+
+def check_text(verified: Verification) -> str:
+    kept = "Both losses lie within their intervals" if verified.kept else "Not both losses lie within their intervals"
+    return (
+        f"The recommended run was trained with {counted(len(verified.runs), 'fresh seed')}. {kept}; the general loss "
+        f"ends {change_text(verified.rise.measured)} from its start, {change_text(verified.tolerance)} was allowed."
+    )
+
+
+# Documents of the stages beside the answer
+
+
+def fit_document(losses: Mapping[str, Evidence]) -> Document:
+    """What predicts both losses."""
+    table = predictors_table(losses)
+    text = "; ".join(f"{of} loss ({found.column}): {made_of(found)}" for of, found in losses.items())
+    sections = [Section("predictors", table.title, [table], brief=True)] if table else []
+    return Document("Fit of both losses", f"{text[0].upper()}{text[1:]}.", sections=sections)
+
+
+def verification_document(verified: Verification) -> Document:
+    """What came of the recommended run when it was trained."""
+    section = Section("check", "Measured check", [check_table(verified)], brief=True)
+    return Document("Measured check", check_text(verified), sections=[section])

@@ -81,7 +81,7 @@ def read_continual(
     neither rows of 0 tokens nor a column say it.
     Raises MixoptError for tables that can't be read as such runs, naming line and column.
     """
-    table = keeping([read_table(path, door="command")], list(where))[0]
+    table = keeping([read_table(path, interface="command")], list(where))[0]
     found = {key: recognised(table.columns, key, CONTINUAL_ALIASES) for key in CONTINUAL_ALIASES}
     for key, chosen in (columns or {}).items():
         if chosen is not None:

@@ -11,9 +11,11 @@ from mixopt.continual.figures import front_figure
 from mixopt.continual.fit import fit_continual
 from mixopt.continual.question import CptQuestion
 from mixopt.continual.recommend import plan_cpt
-from mixopt.continual.report import render_cpt
-from mixopt.continual.summary import said
+from mixopt.continual.report import plan_document
+from mixopt.continual.results import Plan
+from mixopt.continual.summary import headline
 from mixopt.errors import MixoptError
+from mixopt.report.html import render
 from mixopt.runs.continual import read_continual
 from tests.factories.continual_tables import (
     SIZE,
@@ -114,7 +116,7 @@ def test_runs_of_one_length_allow_no_other_length_and_no_repetition():
     for question in ({"tokens": 8e9}, {"domain_tokens": 1e9}, {"domain_tokens": 1e9, "tokens": 4e9}):
         with pytest.raises(MixoptError, match="can't be known"):
             answer(fit, **question)
-    assert answer(fit)["curves"]["tokens"] is None
+    assert answer(fit).curves.tokens is None
 
 
 def test_runs_of_one_share_allow_no_plan():
@@ -143,8 +145,8 @@ def command(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr("sys.argv", ["mixopt", "plan", "cpt", *options])
         with pytest.raises(SystemExit) as end:
             main.main()
-        told = capsys.readouterr()
-        return end.value.code or 0, told.out, told.err
+        printed = capsys.readouterr()
+        return end.value.code or 0, printed.out, printed.err
 
     return call
 
@@ -160,32 +162,34 @@ def test_the_command_answers_as_json_and_writes_a_page_that_needs_no_network(com
     page = (tmp_path / "page.html").read_text()
     assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=", page)
     assert all(f'id="figure-{name}"' in page for name in ("front", "shares", "tokens"))
-    assert said(plan)[0] in page
-    assert page == render_cpt(plan), "equal plans give equal pages"
+    read = Plan.from_json(plan)
+    assert headline(read) in page and "mixopt plan cpt --runs runs.csv" in page
+    again = plan_document(read)
+    assert render(again) == render(plan_document(read)), "equal plans give equal pages"
+    sections = re.findall(r'<section id="(.*?)"', page)
+    assert sections == [section.key for section in again.sections] + ["reproduce"]
 
 
 def test_every_point_of_the_front_tells_its_share_and_both_losses():
     plan = answer()
-    lines = [trace for trace in front_figure(plan)["data"] if trace["name"].startswith("the front")]
+    lines = [trace for trace in front_figure(plan)["data"] if trace["name"].startswith("Pareto front")]
     texts = [text for trace in lines for text in trace["text"]]
-    assert len(texts) >= len(plan["front"])
+    assert len(texts) >= len(plan.front)
     assert all(re.search(r"% general text.*domain loss \d.*general loss \d.*\(", text) for text in texts)
     dashes = {trace["name"]: trace["line"]["dash"] for trace in lines}
-    assert dashes == {"the front, extrapolated": "dot", "the front": "solid"}
+    assert dashes == {"Pareto front, extrapolated": "dot", "Pareto front": "solid"}
 
 
 def test_planning_imports_optuna_and_plotly_only_when_they_are_asked():
-    code = (
-        "import sys, mixopt.continual.plan, mixopt.continual.commands; print([m for m in sys.modules if '.' not in m])"
-    )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert not {"optuna", "plotly", "pandas", "sklearn", "scipy"} & set(ast.literal_eval(told))
+    code = "import sys, mixopt.continual.recommend, mixopt.cli.plan; print([m for m in sys.modules if '.' not in m])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not {"optuna", "plotly", "pandas", "sklearn", "scipy"} & set(ast.literal_eval(out))
 
 
 def test_the_terminal_says_the_answer_first(command):
     code, out, _ = command("--runs", "runs.csv", "--law", "interpolation", "--trials", "0", "--tolerance", "1%")
     assert code == 0
-    assert out.index("Keep ") < out.index("The front of both losses")
+    assert out.index("Keep ") < out.index("Pareto front of both losses")
     assert "+1.0%" in out
 
 

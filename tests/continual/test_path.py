@@ -1,4 +1,4 @@
-"""Studies of continued pretraining: their files, their bases and forks, and the whole path on small text."""
+"""Studies of continued pretraining: their files, their bases and continuations, and the whole path on small text."""
 
 import json
 from dataclasses import replace
@@ -9,7 +9,8 @@ import pytest
 
 from mixopt.continual.design import REPEAT
 from mixopt.continual.fit import as_runs
-from mixopt.continual.verify import judged
+from mixopt.continual.results import Interval, Intervals, LeftOut, Recommendation
+from mixopt.continual.verify import judge
 from mixopt.errors import MixoptError
 from mixopt.runs.table import read_run
 from mixopt.study import pipeline
@@ -63,7 +64,7 @@ def finished(place):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("new: a", "new: d", r"new: 'd' is none of the domains a, b, c"),
         ("{b: 0.75, c: 0.25}", "{b: 0.75, a: 0.25}", "general.a: is not a general domain; there are b, c"),
@@ -77,8 +78,8 @@ def finished(place):
         ("new: a", "new: a\ndomain_loss: z", "domain_loss: 'z' is none of the texts a, b, c"),
     ],
 )
-def test_a_study_that_says_nonsense_is_refused_by_its_key(place, old, new, said):
-    with pytest.raises(MixoptError, match=said):
+def test_a_study_that_says_nonsense_is_refused_by_its_key(place, old, new, message):
+    with pytest.raises(MixoptError, match=message):
         load_study(written(place, GOOD.replace(old, new)))
 
 
@@ -89,24 +90,24 @@ def test_a_study_recommends_a_share_with_intervals(finished):
     assert 0 <= run["share"] <= 1
     assert run["rise"] <= 0.5 + 1e-6
     assert run["ends"]["domain"]["low"] <= run["ends"]["domain"]["high"]
-    assert json.loads(session.folder.recommendation.read_text())["answer"] == run
+    assert json.loads(session.folder.recommendation.read_text())["answer"] == json.loads(json.dumps(run))
 
 
-def test_forks_of_a_size_begin_at_one_base_and_general_text_keeps_its_proportions(finished):
+def test_continuations_of_a_size_start_from_one_base_and_general_text_keeps_its_proportions(finished):
     session, _ = finished
     plan, _ = pipeline.planned(session)
     assert len(plan.bases) == 2
     assert len(plan.jobs) == 2 * 3 * 2 + 1
     assert sorted(path.suffix for path in plan.store.iterdir()) == [".json", ".json", ".npz", ".npz"]
-    for fork, job in zip(plan.forks, plan.jobs, strict=True):
+    for run, job in zip(plan.runs, plan.jobs, strict=True):
         assert sum(job.weights.values()) == pytest.approx(1)
-        assert job.weights["a"] == fork.share
+        assert job.weights["a"] == run.share
         assert job.weights["b"] == pytest.approx(3 * job.weights["c"])
     assert len({job.init_from for job in plan.jobs}) == 2
     assert len({job.run_id for job in plan.jobs}) == len(plan.jobs)
 
 
-def test_losses_are_taken_at_the_start_on_the_way_and_at_the_end(finished):
+def test_losses_are_taken_at_the_start_in_training_and_at_the_end(finished):
     session, _ = finished
     table = pipeline.finished_runs(session)
     assert table.frame.groupby("run_id")["point"].agg(list).map(tuple).unique().tolist() == [
@@ -194,34 +195,34 @@ def test_a_promise_is_kept_where_the_trained_losses_meet_the_interval(finished):
     session, found = finished
     plan, _ = pipeline.planned(session)
     record = read_run(next((session.folder.root / "verify").glob("*.json")))
-    ends = {"low": 0.0, "high": 100.0}
-    told = found | {"answer": found["answer"] | {"ends": dict.fromkeys(("domain", "general", "rise"), ends)}}
+    recommendation = Recommendation.from_json(found)
     three = [replace(record, seed=n) for n in range(3)]
-    assert judged(three, told, plan, session.study)["kept"]
-    never = {"low": 90.0, "high": 100.0}
-    told["answer"]["ends"] = dict.fromkeys(("domain", "general", "rise"), never)
-    assert not judged(three, told, plan, session.study)["kept"]
+    for low, kept in ((0.0, True), (90.0, False)):
+        interval = Interval(low, 100.0)
+        answer = replace(recommendation.answer, ends=Intervals(interval, interval, interval))
+        assert judge(three, answer, recommendation, plan, session.study).kept is kept
 
 
-def test_a_verifying_run_that_diverged_is_said_with_a_way_out(finished):
+def test_a_verifying_run_that_diverged_is_said_with_how_to_fix_it(finished):
     session, found = finished
     plan, _ = pipeline.planned(session)
     why = "loss is not finite on a"
     gone = RunRecord(run_id="r1", seed=1000, weights={"a": 1.0}, losses={}, diverged=True, reason=why)
     with pytest.raises(MixoptError, match=r"run r1 \(seed 1000\) diverged: .* lower continuing\.learning_rate"):
-        judged([gone], found, plan, session.study)
+        recommendation = Recommendation.from_json(found)
+        judge([gone], recommendation.answer, recommendation, plan, session.study)
 
 
-def test_the_report_has_the_front_the_way_and_every_fork(finished):
+def test_the_report_has_the_front_the_training_and_every_run(finished):
     session, _ = finished
     html = session.folder.report.read_text()
-    for piece in ("The front of both losses", "On the way", "The forks", "general text"):
+    for piece in ("Pareto front of both losses", "Losses during training", "Measured losses", "general text"):
         assert piece in html
     for run_id in pipeline.finished_runs(session).ends["run_id"]:
         assert run_id in html
 
 
-def test_forks_that_diverged_take_no_part(finished):
+def test_runs_that_diverged_take_no_part(finished):
     session, _ = finished
     table = pipeline.finished_runs(session)
     frame = table.frame.copy()
@@ -229,4 +230,4 @@ def test_forks_that_diverged_take_no_part(finished):
     frame.loc[frame["run_id"] == gone, ["diverged", "reason"]] = [True, "loss is not finite on a"]
     without = replace(table, frame=frame)
     assert gone not in set(without.ends["run_id"])
-    assert without.left_out == [{"run_id": gone, "reason": "loss is not finite on a"}]
+    assert without.left_out == [LeftOut(gone, "loss is not finite on a")]

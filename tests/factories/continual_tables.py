@@ -32,13 +32,13 @@ def general_share_at(limit, params, tokens):
 
 
 class Exact:
-    """A law as if it had been fitted. spread: standard deviation of its losses between worlds, the same everywhere."""
+    """A law as if it had been fitted. spread: standard deviation of its losses between draws, the same everywhere."""
 
-    def __init__(self, law, *, spread=0.0):
-        self.law, self.spread = law, spread
+    def __init__(self, law, *, spread=0.0, cautions=()):
+        self.constants, self.spread, self.cautions = law, spread, list(cautions)
 
     def predict(self, X):
-        return dcpt(self.law, *X.T)
+        return dcpt(self.constants, *X.T)
 
     def draws(self, X, n, *, random_state=None):
         rng = np.random.default_rng(random_state)
@@ -46,6 +46,9 @@ class Exact:
 
     def start_at(self, params):
         return start(params)
+
+    def law_cautions(self):
+        return self.cautions
 
 
 def made_runs(sizes=(SIZE,), shares=SHARES, steps=STEPS, *, noise=0.0, seed=0):
