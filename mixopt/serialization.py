@@ -109,11 +109,11 @@ class Record:
 
     __pydantic_config__: ClassVar = {"alias_generator": lambda name: name.rstrip("_")}
 
-    def to_json(self: DataclassInstance) -> dict[str, Any]:
+    def to_json(self: DataclassInstance) -> Json:
         return asdict(self, dict_factory=lambda fields: {name.rstrip("_"): value for name, value in fields})
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
+    def from_json(cls, value: Json) -> Self:
         """Unknown keys are left out, those with a default may be missing. Raises ValueError for other content."""
         return _reader(cls).validate_python(value)
 
