@@ -26,7 +26,7 @@ from mixopt.report import terminal
 from mixopt.study import pipeline
 from mixopt.study.layout import Folder
 from mixopt.study.prepare import prepare
-from mixopt.study.progress import Progress
+from tests.factories.progress import Recorder
 
 STUDY = """\
 name: small
@@ -45,24 +45,6 @@ design:
   repeats: 1
 """
 N_RUNS, N_REPEATS = 2 * 2 * 3 * 2, 2
-
-
-class Recorder(Progress):
-    """Keeps the last message of every stage."""
-
-    def __init__(self):
-        self.finished: dict[str, str] = {}
-        self.title = ""
-        self.notes: list[str] = []
-
-    def stage(self, title, *, total=None):
-        self.title = title
-
-    def finish(self, text=""):
-        self.finished[self.title] = text
-
-    def note(self, message):
-        self.notes.append(message)
 
 
 @pytest.fixture(scope="module")

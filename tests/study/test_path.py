@@ -16,7 +16,7 @@ import pytest
 
 from mixopt.errors import MixoptError
 from mixopt.study.pipeline import collect, export, open_session, planned, run
-from mixopt.study.progress import Progress
+from tests.factories.progress import Recorder
 
 WORDS = {
     "русский": ["снег", "лес", "река", "дом", "поле", "ветер", "город", "книга", "стол", "окно"],
@@ -68,24 +68,6 @@ def make_corpora(folder: Path) -> None:
     pd.DataFrame({"text": mixed}).to_parquet(folder / "mixed.parquet")
 
 
-class Told(Progress):
-    """Keeps what a stage says."""
-
-    def __init__(self):
-        self.finished: dict[str, str] = {}
-        self.title = ""
-        self.notes: list[str] = []
-
-    def stage(self, title, *, total=None):
-        self.title = title
-
-    def finish(self, text=""):
-        self.finished[self.title] = text
-
-    def note(self, message):
-        self.notes.append(message)
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("home")
@@ -97,7 +79,7 @@ def home(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def done(home):
     """A finished study: (session, recommendation)."""
-    session = open_session(home / "study.yaml", home / "out", Told())
+    session = open_session(home / "study.yaml", home / "out", Recorder())
     return session, run(session)
 
 
@@ -189,7 +171,7 @@ def test_runs_record_what_decided_them(done):
 def test_running_again_trains_nothing_and_says_the_same(home, done):
     session, found = done
     before = {path: path.stat().st_mtime_ns for path in session.folder.runs.iterdir()}
-    again = open_session(home / "study.yaml", home / "out", Told())
+    again = open_session(home / "study.yaml", home / "out", Recorder())
     assert run(again) == found
     assert {path: path.stat().st_mtime_ns for path in session.folder.runs.iterdir()} == before
     assert again.progress.finished["train"].startswith("0 runs trained, 13 were there")
@@ -247,7 +229,7 @@ def test_exports_hold_the_recommended_shares(done):
 def test_verify_trains_the_arms_and_says_what_came_of_them(home, done):
     from mixopt.mixture.verify import verify
 
-    session = open_session(home / "study.yaml", home / "out", Told())
+    session = open_session(home / "study.yaml", home / "out", Recorder())
     found = verify(session.study, session.path, session.folder, session.progress)
     assert [size["params"] for size in found["sizes"]] == [12 * 16**2, 12 * 32**2]
     for size in found["sizes"]:
@@ -255,7 +237,7 @@ def test_verify_trains_the_arms_and_says_what_came_of_them(home, done):
         ours, theirs = np.mean(size["arms"]["recommended"]), np.mean(size["arms"]["natural"])
         assert size["gains"]["natural"]["mean"] == pytest.approx(theirs - ours)
     assert len(found["conclusions"]) == 2
-    again = Told()
+    again = Recorder()
     verify(session.study, session.path, session.folder, again)
     assert again.finished["verify 1x"].startswith("0 runs trained")
 
@@ -357,7 +339,7 @@ def test_broken_lines_are_refused_by_place_and_counted_when_skipped(home, tmp_pa
 def test_a_worker_that_dies_is_reported_and_finished_runs_stay(home, monkeypatch, tmp_path, done):
     from mixopt.study import training
 
-    session = open_session(home / "study.yaml", home / "out", Told())
+    session = open_session(home / "study.yaml", home / "out", Recorder())
     plan, shards = planned(session)
     monkeypatch.setenv("PYTHONPATH", "")
     shards = dict(shards)
