@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mixopt.cli import options
-from mixopt.cli.console import command_line, open_console, print_json, show_paths
+from mixopt.cli.console import command_line, open_console, present, print_json, show_paths
 from mixopt.errors import MixoptError
 
 SHOWN = ("law", "target", "domains", "texts", "at", "trained", "pools", "made", "evidence")
@@ -33,7 +33,7 @@ def scale(
     from mixopt.runs.scales import read_scales
     from mixopt.scaling.fit import fit_scale
     from mixopt.scaling.stored import is_scale
-    from mixopt.scaling.summary import show
+    from mixopt.scaling.summary import scale_document
 
     given = table.of(files)
     if not given.of_tables:
@@ -64,7 +64,7 @@ def scale(
     if as_json:
         print_json({key: fitted.record[key] for key in SHOWN})
     else:
-        show(console, fitted.record)
+        present(console, scale_document(fitted))
     show_paths(console, [("scale fit", path)])
 
 

@@ -1,4 +1,4 @@
-"""Pools and a compute budget for a joint law: how often text is read, and which size to train with what there is."""
+"""Pools and compute budgets of the larger run: epochs over each domain, and the compute-optimal size."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.errors import MixoptError
+from mixopt.formatting import digits
+from mixopt.report.document import Warning
 from mixopt.runs.objective import Target
 from mixopt.runs.pools import full_unique, pool_shares
+from mixopt.scaling.results import KnownRepetition, Scale, SizeChoice
 from mixopt.scaling.rolling_origin import inputs
 from mixopt.search.local import polish
 from mixopt.search.simplex import Feasible
@@ -24,19 +27,11 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 TRAINING = 6.0  # FLOPs a parameter and a token (Kaplan et al. 2020, arXiv:2001.08361)
-REACH = 10.0  # times smaller than the smallest trained model, or shorter than the shortest run: no further down
-MOST = 1e32  # FLOPs; more than anyone will have
-SIZES = 25  # that are tried before the best is closed in on
+MAX_SHRINKAGE = 10.0  # times smaller than the smallest trained model, or shorter than the shortest run
+MAX_COMPUTE = 1e32  # FLOPs; more than anyone will have
+N_SIZES = 25  # that are tried before the best is closed in on
 LEVEL = 1e-3  # a share of the loss, within which sizes are as good as the best
-SEEN = 1.05  # times the epochs that a run has shown: a rounding
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Model parameters and training tokens."""
-
-    params: float
-    tokens: float
+MAX_SEEN = 1.05  # times the epochs that a run has shown: a rounding
 
 
 @dataclass(frozen=True)
@@ -61,10 +56,12 @@ def check_budget(budget: Budget, table: RunTable) -> None:
             raise MixoptError(f"--pool {name}: {pool:g} unique tokens: give a number above 0")
     if budget.compute is not None:
         low, high = _sizes(budget.compute, table)
-        if not np.isfinite(budget.compute) or budget.compute > MOST:
-            raise MixoptError(f"--compute {budget.compute:.3g}: more FLOPs than there are: give at most {MOST:.0e}")
+        if not np.isfinite(budget.compute) or budget.compute > MAX_COMPUTE:
+            raise MixoptError(
+                f"--compute {budget.compute:.3g}: more FLOPs than there are: give at most {MAX_COMPUTE:.0e}"
+            )
         if low >= high:
-            least = TRAINING * table.numbers("params").min() * table.numbers("tokens").min() / REACH**2
+            least = TRAINING * table.numbers("params").min() * table.numbers("tokens").min() / MAX_SHRINKAGE**2
             raise MixoptError(
                 f"--compute {budget.compute:.3g}: so few FLOPs train nothing near what was trained: give more than "
                 f"{least:.2g}"
@@ -73,22 +70,22 @@ def check_budget(budget: Budget, table: RunTable) -> None:
 
 def _sizes(compute: float, table: RunTable) -> tuple[float, float]:
     """The smallest and the largest size that are looked at."""
-    low = table.numbers("params").min() / REACH
-    return float(low), float(compute / (TRAINING * table.numbers("tokens").min() / REACH))
+    low = table.numbers("params").min() / MAX_SHRINKAGE
+    return float(low), float(compute / (TRAINING * table.numbers("tokens").min() / MAX_SHRINKAGE))
 
 
 def pooled_inputs(table: RunTable, budget: Budget) -> Floats:
     """What the joint law is fitted to: with pools, every domain's unique tokens over the row's tokens after the shares.
 
-    Runs that tell no pools repeated nothing.
+    Runs without pools repeated nothing.
     """
     X = inputs(table)
     if not budget.limited:
         return X
     from regressors.laws.effective_tokens import UNLIMITED
 
-    told = pool_shares(table)
-    unique = np.full(table.weights.shape, np.inf) if told is None else told
+    pools = pool_shares(table)
+    unique = np.full(table.weights.shape, np.inf) if pools is None else pools
     return np.hstack([X[:, :-2], np.minimum(unique, UNLIMITED), X[:, -2:]])
 
 
@@ -99,8 +96,8 @@ def at(joint: JointRegressor, scale: Scale, domains: Sequence[str], pools: Mappi
 
 
 def best_size(
-    joint: JointRegressor, aim: Target, space: Feasible, mixtures: Floats, table: RunTable, budget: Budget
-) -> tuple[Scale, dict[str, Any]]:
+    joint: JointRegressor, objective: Target, space: Feasible, mixtures: Floats, table: RunTable, budget: Budget
+) -> tuple[Scale, SizeChoice]:
     """The size that the budget's compute is best spent on, with its best mixture; and how much the size matters.
 
     The mixture is polished at every size tried, from the best one at the size before, first on a grid and then around
@@ -117,32 +114,28 @@ def best_size(
         return Scale(params, compute / (TRAINING * params))
 
     def loss(log_size: float) -> float:
-        nonlocal begin
+        nonlocal start
         predictor = at(joint, scale_of(log_size), table.domains, budget.pools)
         found = polish(
-            lambda w: aim.of(predictor.predict(w)),
-            lambda w: np.einsum("ntd,t->nd", predictor.gradient(w), aim.by_target),
+            lambda w: objective.of(predictor.predict(w)),
+            lambda w: np.einsum("ntd,t->nd", predictor.gradient(w), objective.by_target),
             space,
-            start=begin,
+            start=start,
         )
-        begin = found.weights
+        start = found.weights
         return found.loss
 
-    grid = np.linspace(low, high, SIZES)
+    grid = np.linspace(low, high, N_SIZES)
     first = at(joint, scale_of(grid[0]), table.domains, budget.pools)
-    begin = space.project(mixtures[int(aim.of(first.predict(mixtures)).argmin())])
+    start = space.project(mixtures[int(objective.of(first.predict(mixtures)).argmin())])
     losses = np.array([loss(size) for size in grid])
     best = int(losses.argmin())
-    edges = grid[max(best - 1, 0)], grid[min(best + 1, SIZES - 1)]
-    found = minimize_scalar(loss, bounds=edges, method="bounded", options={"xatol": 1e-3})
+    edges = grid[max(best - 1, 0)], grid[min(best + 1, N_SIZES - 1)]
+    found: Any = minimize_scalar(loss, bounds=edges, method="bounded", options={"xatol": 1e-3})
     log_size, lowest = (found.x, found.fun) if found.fun < losses[best] else (grid[best], losses[best])
     scale = scale_of(float(log_size))
-    return scale, {
-        "compute": compute,
-        "at_edge": bool(best in (0, SIZES - 1)),
-        "level": LEVEL,
-        "as_good": _as_good(grid, losses, float(log_size), float(lowest)),
-    }
+    as_good = _as_good(grid, losses, float(log_size), float(lowest))
+    return scale, SizeChoice(compute, at_edge=best in (0, N_SIZES - 1), level=LEVEL, as_good=as_good)
 
 
 def _as_good(grid: Floats, losses: Floats, log_size: float, lowest: float) -> list[float]:
@@ -170,33 +163,35 @@ def epochs_of(weights: Mapping[str, float], tokens: float, pools: Mapping[str, f
     return {name: share * tokens / pools[name] if name in pools else None for name, share in weights.items()}
 
 
-def repetition(joint: JointRegressor, table: RunTable, aim: Target, budget: Budget) -> dict[str, Any] | None:
-    """What is known of R*, by text of the target; None without pools. most: epochs that any row of the runs shows."""
+def repetition(joint: JointRegressor, table: RunTable, objective: Target, budget: Budget) -> KnownRepetition | None:
+    """What is known of R*, by validation set of the objective; None without pools."""
     if not budget.limited:
         return None
-    told = pool_shares(table)
+    pools = pool_shares(table)
     most = None
-    if told is not None:
+    if pools is not None:
         shares = table.weights / table.weights.sum(axis=1, keepdims=True)
-        most = {name: float(row.max()) for name, row in zip(table.domains, (shares / told).T, strict=True)}
+        most = {name: float(row.max()) for name, row in zip(table.domains, (shares / pools).T, strict=True)}
     shown = most is not None and max(most.values()) > 1
-    values = {text: float(joint.values_["R"][t]) for t, text in enumerate(table.targets) if aim.by_target[t] > 0}
-    return {"r_star": values, "from": "runs" if shown else "published", "most": most if shown else None}
+    r_star = {name: float(joint.values_["R"][t]) for t, name in enumerate(table.targets) if objective.by_target[t] > 0}
+    return KnownRepetition(r_star, "runs" if shown else "published", most if shown else None)
 
 
-def cautions_of_repetition(best: Mapping[str, float | None], known: Mapping[str, Any] | None) -> list[str]:
-    """What limits what is said of repetition. best: epochs by domain of the best mixture."""
-    repeated = {name: epochs for name, epochs in best.items() if epochs is not None and epochs > SEEN}
+def repetition_warnings(best: Mapping[str, float | None], known: KnownRepetition | None) -> list[Warning]:
+    """What limits what is known of repetition. best: epochs by domain of the best mixture."""
+    repeated = {name: epochs for name, epochs in best.items() if epochs is not None and epochs > MAX_SEEN}
     if known is None or not repeated:
         return []
-    told = ", ".join(f"{name} {float(f'{epochs:.2g}'):g} times" for name, epochs in repeated.items())
-    if known["from"] == "published":
-        return [
-            f"It reads {told}, and no run repeated anything: what repetition costs is the published R* = "
-            f"{next(iter(known['r_star'].values())):.3g} alone, which the runs behind it barely "
-            "identify."
-        ]
-    beyond = [name for name, epochs in repeated.items() if epochs > SEEN * max(known["most"].get(name, 0), 1)]
+    reads = "It reads " + ", ".join(f"{name} {digits(epochs)} times" for name, epochs in repeated.items())
+    if known.from_ == "published":
+        r_star = next(iter(known.r_star.values()))
+        text = (
+            f"what repetition costs is the published R* = {r_star:.3g} alone, which the runs behind it barely identify."
+        )
+        return [Warning("published-r-star", f"{reads}, and no run repeated anything: {text}")]
+    most = known.most or {}
+    beyond = [name for name, epochs in repeated.items() if epochs > MAX_SEEN * max(most.get(name, 0), 1)]
     if not beyond:
         return []
-    return [f"It reads {told}; no run read {' or '.join(beyond)} as often, so what that costs is extrapolated."]
+    text = f"no run read {' or '.join(beyond)} as often, so what that costs is extrapolated."
+    return [Warning("extrapolated-epochs", f"{reads}; {text}")]

@@ -1,34 +1,45 @@
-"""From runs of several sizes and lengths to larger ones: joint laws judged, one fitted, the best mixture searched."""
+"""Joint laws of mixture, parameters and tokens: chosen by rolling-origin errors, fitted, minimised over mixtures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mixopt.errors import MixoptError
+from mixopt.report.document import Warning
 from mixopt.runs.objective import Target, narrowed, target_of
 from mixopt.runs.stored import PROBES, table_digest
 from mixopt.scaling.budget import (
     TRAINING,
     Budget,
-    Scale,
     at,
     best_size,
-    cautions_of_repetition,
     check_budget,
     epochs_of,
     pooled_inputs,
     repetition,
+    repetition_warnings,
+)
+from mixopt.scaling.results import (
+    HULL_TOLERANCE,
+    BestMixture,
+    ExponentEstimate,
+    MeasuredRun,
+    PredictedMixture,
+    PriorStrength,
+    Scale,
+    ScaleEvidence,
+    SearchResult,
 )
 from mixopt.scaling.rolling_origin import Judged, inputs, judge
 from mixopt.scaling.stored import FORMAT, KIND, StoredScale, restored
 from mixopt.search.certificate import certify
 from mixopt.search.optimize import Found, objective_of, search
 from mixopt.search.simplex import Feasible, distance_to_hull, searched, total_variation
-from mixopt.serialization import digest, nan_to_null
+from mixopt.serialization import Json, digest, nan_to_null
 from mixopt.study.progress import Progress
 from mixopt.version import versions
 
@@ -41,11 +52,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 TRIALS = 1000  # mixtures that each search tries
-FAR = 10.0  # times beyond the largest trained scale: further than any table we know could check
+MAX_BEYOND = 10.0  # times the largest trained scale: further than any table we know could check
 SAME_SCALE = 1.3  # a factor; nearer ones are one size
-INSIDE = 1e-3  # a share of tokens: the rounding of printed weights is not outside the trained mixtures
-STRAYED = 1.5  # times the published exponent, or a fraction of it: published runs' exponents lie within
-UNSURE = 0.9  # of an exponent's width before the runs: one that is no narrower after them comes from the prior
+MAX_EXPONENT_RATIO = 1.5  # times the published exponent, or a fraction of it: published runs' exponents lie within
+MAX_NARROWING = 0.9  # of an exponent's width before the runs: one that is no narrower after them comes from the prior
 
 
 def fit_scale(
@@ -58,7 +68,7 @@ def fit_scale(
     pools: Mapping[str, float] | None = None,
     compute: float | None = None,
     seed: int = 0,
-    source: Mapping[str, Any] | None = None,
+    source: Json | None = None,
     command: str = "",
     progress: Progress | None = None,
 ) -> StoredScale:
@@ -79,35 +89,39 @@ def fit_scale(
     if unknown := [name for name in names if name not in JOINT_LAWS]:
         raise MixoptError(f"no joint law is called {unknown[0]!r}: choose from {', '.join(JOINT_LAWS)}")
     table = narrowed(table, list(target))
-    aim = target_of(target, table)
+    objective = target_of(target, table)
     trained = Scale(float(table.numbers("params").max()), float(table.numbers("tokens").max()))
     budget = Budget(dict(pools or {}), compute)
     check_budget(budget, table)
     scale = _given_scale(at_params, at_tokens, compute, trained)
-    judged = judge(table, aim, names, progress=progress)
+    judged = judge(table, objective, names, progress=progress)
     progress.stage("fit")
     joint = JointRegressor(judged.chosen, pools=budget.limited).fit(pooled_inputs(table, budget), table.losses)
     progress.finish(judged.chosen)
     progress.stage("search")
     sized = None
     if scale is None:
-        scale, sized = best_size(joint, aim, searched(table), _mixtures(table), table, budget)
-    best = recommended(joint, table, aim, scale, trained, judged, budget, seed=seed)
+        scale, sized = best_size(joint, objective, searched(table), _mixtures(table), table, budget)
+    best = recommended(joint, table, objective, scale, trained, judged, budget, seed=seed)
     progress.finish(f"{TRIALS} mixtures tried at each scale")
-    known = repetition(joint, table, aim, budget)
-    epochs = epochs_of(best["mixtures"]["best"]["weights"], scale.tokens, budget.pools)
-    evidence = {
-        "judged": judged.told(),
-        "exponents": exponents(joint),
-        "priors": priors(joint),
-        "best": best | {"epochs": epochs},
-        "size": sized,
-        "repetition": known,
-        "warnings": cautions(table, joint, judged, best, scale, trained) + cautions_of_repetition(epochs, known),
-    }
+    known = repetition(joint, table, objective, budget)
+    warnings = scale_warnings(table, joint, judged, best, scale, trained) + repetition_warnings(best.epochs, known)
+    evidence = ScaleEvidence(
+        judged=judged.scores(),
+        exponents=exponents(joint),
+        priors=priors(joint),
+        best=best,
+        size=sized,
+        repetition=known,
+        warnings=[warning.text for warning in warnings],
+        warning_codes=[warning.code for warning in warnings],
+    )
     made = {**(source or {}), "command": command, "laws": names, "seed": seed, **_hashes(table)}
-    about = {"at": vars(scale), "trained": vars(trained), "pools": budget.pools, "made": made, "evidence": evidence}
-    return restored(record_of(table, joint, aim, judged.chosen, budget, about))
+    return restored(
+        file_content(
+            table, joint, objective, budget, law=judged.chosen, at=scale, trained=trained, made=made, evidence=evidence
+        )
+    )
 
 
 def _given_scale(params: float | None, tokens: float | None, compute: float | None, trained: Scale) -> Scale | None:
@@ -123,20 +137,33 @@ def _given_scale(params: float | None, tokens: float | None, compute: float | No
     raise MixoptError("--compute, --at-params and --at-tokens: two of them settle the third, leave one out")
 
 
-def record_of(
-    table: RunTable, joint: JointRegressor, aim: Target, law: str, budget: Budget, about: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What the file holds but for its checksum. about: scales, how it was made, and the evidence."""
+def file_content(
+    table: RunTable,
+    joint: JointRegressor,
+    objective: Target,
+    budget: Budget,
+    *,
+    law: str,
+    at: Scale,
+    trained: Scale,
+    made: Json,
+    evidence: ScaleEvidence,
+) -> Json:
+    """What the file holds but for its checksum."""
     X = pooled_inputs(table, budget)
     probes = X[np.unique(np.linspace(0, len(X) - 1, PROBES).astype(int))]
     return {
         "kind": KIND,
         "format": FORMAT,
         "law": law,
-        "target": {"weights": aim.weights, "unit": "nats/token"},
+        "target": {"weights": objective.weights, "unit": "nats/token"},
         "domains": list(table.domains),
         "texts": list(table.targets),
-        **about,
+        "at": at.to_json(),
+        "trained": trained.to_json(),
+        "pools": budget.pools,
+        "made": made,
+        "evidence": evidence.to_json(),
         "model": joint.to_dict(),
         "runs": {
             "run_id": table.run_ids,
@@ -149,7 +176,7 @@ def record_of(
     }
 
 
-def _hashes(table: RunTable) -> dict[str, Any]:
+def _hashes(table: RunTable) -> Json:
     scales = [table.numbers(name).tolist() for name in ("params", "tokens")]
     return {"table_sha256": digest([table_digest(table), *scales]), "versions": versions()}
 
@@ -163,40 +190,33 @@ def _above_0(count: float | None, default: float) -> float:
 # What the fit says
 
 
-def exponents(joint: JointRegressor) -> list[dict[str, Any]]:
+def exponents(joint: JointRegressor) -> list[ExponentEstimate]:
     """The exponents with their standard errors, and whether the runs say anything of them."""
-    told = []
+    found = []
     for one in joint.exponents_:
         value, sd = float(np.mean(one.value)), float(np.mean(one.sd))
         prior = one.prior_sd if np.isfinite(one.prior_sd) else None
-        told.append(
-            {
-                "name": one.name,
-                "value": value,
-                "standard_error": value * sd,  # sd is of the logarithm
-                "prior": one.prior if prior else None,
-                "prior_standard_error": one.prior * prior if prior else None,
-                "narrowed_to": sd / prior if prior else None,  # 1: the runs say nothing
-                "from": "the runs alone" if not prior else "the prior" if sd > UNSURE * prior else "runs and prior",
-            }
+        decided_by = "the runs alone" if not prior else "the prior" if sd > MAX_NARROWING * prior else "runs and prior"
+        estimate = ExponentEstimate(
+            name=one.name,
+            value=value,
+            standard_error=value * sd,  # sd is of the logarithm
+            prior=one.prior if prior else None,
+            prior_standard_error=one.prior * prior if prior else None,
+            narrowed_to=sd / prior if prior else None,
+            from_=decided_by,
         )
-    return told
+        found.append(estimate)
+    return found
 
 
-def priors(joint: JointRegressor) -> list[dict[str, Any]]:
+def priors(joint: JointRegressor) -> list[PriorStrength]:
     """How strong the priors are, by kind of origin, and the held-out errors, shares of the loss, that decided it."""
-    return [
-        {
-            "kind": kind,
-            "strength": strength,
-            "tried": {
-                f"{one.strength:g}": one.error if np.isfinite(one.error) else None
-                for one in joint.trials_
-                if one.kind == kind
-            },
-        }
-        for kind, strength in joint.strength_.items()
-    ]
+    tried = {
+        kind: {f"{one.strength:g}": nan_to_null(one.error) for one in joint.trials_ if one.kind == kind}
+        for kind in joint.strength_
+    }
+    return [PriorStrength(kind, strength, tried[kind]) for kind, strength in joint.strength_.items()]
 
 
 # The best mixture
@@ -205,53 +225,50 @@ def priors(joint: JointRegressor) -> list[dict[str, Any]]:
 def recommended(
     joint: JointRegressor,
     table: RunTable,
-    aim: Target,
+    objective: Target,
     scale: Scale,
     trained: Scale,
     judged: Judged,
     budget: Budget,
     *,
     seed: int,
-) -> dict[str, Any]:
+) -> BestMixture:
     """The mixtures predicted to be best at `scale` and at the largest trained one, beside the best measured there."""
     shares, space, mixtures = inputs(table)[:, :-2], searched(table), _mixtures(table)
     predictor = at(joint, scale, table.domains, budget.pools)
-    first = best_at(predictor, aim, space, mixtures, seed=seed)
+    first = best_at(predictor, objective, space, mixtures, seed=seed)
     found = {"best": first}
     if scale != trained:
         there = at(joint, trained, table.domains, budget.pools)
-        found["best_at_trained"] = best_at(there, aim, space, mixtures, seed=seed)
+        found["best_at_trained"] = best_at(there, objective, space, mixtures, seed=seed)
     weights = {name: one.weights for name, one in found.items()}
-    if (row := best_measured(table, aim)) is not None:
+    if (row := best_measured(table, objective)) is not None:
         weights["best_measured"] = shares[row]
     weights["uniform"] = space.project(np.full(len(table.domains), 1 / len(table.domains)))
-    losses = aim.of(predictor.predict(np.array(list(weights.values()))))
+    losses = objective.of(predictor.predict(np.array(list(weights.values()))))
     spread = judged.spread
-    told = {
-        name: {
-            "weights": dict(zip(table.domains, w.tolist(), strict=True)),
-            "loss": float(loss),
-            "low": None if spread is None else float(loss * (1 - spread)),
-            "high": None if spread is None else float(loss * (1 + spread)),
-            "outside": distance_to_hull(w, mixtures),
-        }
+    predicted = {
+        name: PredictedMixture(
+            weights=dict(zip(table.domains, w.tolist(), strict=True)),
+            loss=float(loss),
+            low=None if spread is None else float(loss * (1 - spread)),
+            high=None if spread is None else float(loss * (1 + spread)),
+            outside=distance_to_hull(w, mixtures),
+        )
         for (name, w), loss in zip(weights.items(), losses, strict=True)
     }
     best = weights["best"]
-    return {
-        "mixtures": told,
-        "best_measured_run": None
+    certificate = certify(predictor, objective, space, first.weights)
+    return BestMixture(
+        mixtures=predicted,
+        best_measured_run=None
         if row is None
-        else {"run_id": table.run_ids[row], "loss": float(aim.of(table.losses)[row])},
-        "differs": {name: float(total_variation(best, w)) for name, w in weights.items() if name != "best"},
-        "beyond": {"params": scale.params / trained.params, "tokens": scale.tokens / trained.tokens},
-        "search": {
-            "trials": TRIALS,
-            "agreeing_starts": first.agreeing_starts,
-            "starts": first.starts,
-            "certificate": asdict(certify(predictor, aim, space, first.weights)),
-        },
-    }
+        else MeasuredRun(table.run_ids[row], float(objective.of(table.losses)[row])),
+        differs={name: float(total_variation(best, w)) for name, w in weights.items() if name != "best"},
+        beyond=Scale(scale.params / trained.params, scale.tokens / trained.tokens),
+        search=SearchResult(TRIALS, first.agreeing_starts, first.starts, asdict(certificate)),
+        epochs=epochs_of(predicted["best"].weights, scale.tokens, budget.pools),
+    )
 
 
 def _mixtures(table: RunTable) -> Floats:
@@ -259,9 +276,9 @@ def _mixtures(table: RunTable) -> Floats:
     return inputs(table)[np.unique(table.groups, return_index=True)[1], :-2]
 
 
-def best_at(predictor: AtScale, aim: Target, space: Feasible, mixtures: Floats, *, seed: int) -> Found:
+def best_at(predictor: AtScale, objective: Target, space: Feasible, mixtures: Floats, *, seed: int) -> Found:
     return search(
-        *objective_of(predictor, aim),
+        *objective_of(predictor, objective),
         space,
         trials=TRIALS,
         seeds=list(mixtures),
@@ -269,77 +286,73 @@ def best_at(predictor: AtScale, aim: Target, space: Feasible, mixtures: Floats, 
     )
 
 
-def best_measured(table: RunTable, aim: Target) -> int | None:
+def best_measured(table: RunTable, objective: Target) -> int | None:
     """The row of the lowest target loss among those of the largest size near its most tokens; None: none has all."""
-    params, tokens, losses = table.numbers("params"), table.numbers("tokens"), aim.of(table.losses)
+    params, tokens, losses = table.numbers("params"), table.numbers("tokens"), objective.of(table.losses)
     there = np.isfinite(losses) & (params * SAME_SCALE >= params.max())
     there &= tokens * SAME_SCALE >= tokens[there].max(initial=0)
     return int(np.where(there, losses, np.inf).argmin()) if there.any() else None
 
 
-# What to be careful about
+# What limits the prediction
 
 
-def cautions(
-    table: RunTable, joint: JointRegressor, judged: Judged, best: Mapping[str, Any], scale: Scale, trained: Scale
-) -> list[str]:
-    """In sentences, what limits the prediction."""
+def scale_warnings(
+    table: RunTable, joint: JointRegressor, judged: Judged, best: BestMixture, scale: Scale, trained: Scale
+) -> list[Warning]:
     found = []
     checked = {"params": judged.beyond("size"), "tokens": judged.beyond("tokens")}
     for name, what in (("params", "parameters"), ("tokens", "tokens")):
-        beyond, known = best["beyond"][name], checked[name]
+        beyond, known = getattr(best.beyond, name), checked[name]
+        times = f"{beyond:.2g} times the {what} of the largest trained run"
         if len(np.unique(table.numbers(name))) == 1 and max(beyond, 1 / beyond) > SAME_SCALE:
-            found.append(
-                f"All rows have as many {what}: what {beyond:.2g} times as many change is the priors' word alone, and "
-                "the range says nothing of it."
-            )
-        elif beyond > FAR:
-            found.append(
-                f"{beyond:.2g} times the {what} of the largest trained run: beyond {FAR:g} times, take the loss as a "
-                "guess; train a size between to check it."
-            )
+            text = f"what {beyond:.2g} times as many change is the prior's word, and the range says nothing of it."
+            found.append(Warning(f"one-value-of-{name}", f"All rows have as many {what}: {text}"))
+        elif beyond > MAX_BEYOND:
+            text = f"beyond {MAX_BEYOND:g} times, take the loss as a guess; train a size between to check it."
+            found.append(Warning(f"far-beyond-{name}", f"{times}: {text}"))
         elif beyond > SAME_SCALE * max(known, 1.0):
             tested = f"held-out runs lay at most {known:.2g} times beyond" if known else "no run that far was held out"
-            found.append(
-                f"{beyond:.2g} times the {what} of the largest trained run; {tested}, so the range says too little."
-            )
-    outside = best["mixtures"]["best"]["outside"]
-    if outside > INSIDE:
-        found.append(
-            f"{outside:.1%} of the best mixture's tokens lie outside what any blend of trained mixtures has: train a "
-            "mixture there before relying on it."
+            found.append(Warning(f"beyond-{name}", f"{times}; {tested}, so the range says too little."))
+    outside = best.mixtures["best"].outside
+    if outside > HULL_TOLERANCE:
+        text = "lie outside what any blend of trained mixtures has: train a mixture there before relying on it."
+        found.append(Warning("outside-hull", f"{outside:.1%} of the best mixture's tokens {text}"))
+    unsure = [one.name for one in exponents(joint) if one.from_ == "the prior"]
+    moved = {"alpha": best.beyond.params, "beta": best.beyond.tokens}
+    if unidentified := [name for name in unsure if not 1 / SAME_SCALE <= moved[name] <= SAME_SCALE]:
+        text = (
+            f"The runs don't identify {' and '.join(unidentified)}: how far loss falls beyond them is the prior's word."
         )
-    unsure = [one["name"] for one in exponents(joint) if one["from"] == "the prior"]
-    moved = {"alpha": best["beyond"]["params"], "beta": best["beyond"]["tokens"]}
-    if telling := [name for name in unsure if not 1 / SAME_SCALE <= moved[name] <= SAME_SCALE]:
-        found.append(
-            f"The runs don't identify {' and '.join(telling)}: how far loss falls beyond them is the prior's word."
-        )
-    found += strayed(joint)
+        found.append(Warning("exponent-from-prior", text))
+    found += unusual_exponents(joint)
     if judged.persistence_wins:
-        found.append(
+        text = (
             "No law predicts held-out scales better than the losses of the same mixtures at the scale below: "
             "don't rely on predicted losses."
         )
+        found.append(Warning("persistence-wins", text))
     if not np.all(joint.converged_):
-        found.append("The fit did not converge for every loss.")
+        found.append(Warning("not-converged", "The fit did not converge for every loss."))
     _, checkpoints = np.unique(inputs(table)[:, :-1].round(6), axis=0, return_counts=True)
     if checkpoints.max() > 1 and scale.tokens > SAME_SCALE * trained.tokens:
-        found.append(
+        text = (
             "Checkpoints count as runs of so many tokens: where the learning rate falls within a run, they say little "
             "of longer runs, and the range says too little."
         )
+        found.append(Warning("checkpoints-as-runs", text))
     return found
 
 
-def strayed(joint: JointRegressor) -> list[str]:
+def unusual_exponents(joint: JointRegressor) -> list[Warning]:
     """Of exponents far from those of published runs, whether or not the fit had priors on them."""
-    told = []
+    found = []
     for one in joint.exponents_:
         value = float(np.mean(one.value))
-        if one.prior and not 1 / STRAYED <= value / one.prior <= STRAYED:
-            told.append(
+        if one.prior and not 1 / MAX_EXPONENT_RATIO <= value / one.prior <= MAX_EXPONENT_RATIO:
+            text = (
                 f"{one.name} = {value:.2f} is far from the {one.prior:.2f} that published runs have shown: young "
                 "checkpoints may decide it; try without them, by --where."
             )
-    return told
+            found.append(Warning("unusual-exponent", text))
+    return found

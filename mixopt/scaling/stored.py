@@ -1,10 +1,10 @@
-"""A joint law of loss over mixture, size and tokens as one JSON file. Loading it runs no code."""
+"""Stored joint laws of mixture, parameters and tokens: one JSON file each. Loading it runs no code."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,8 @@ from mixopt.runs.mixtures import as_shares
 from mixopt.runs.objective import Target
 from mixopt.runs.pools import full_unique
 from mixopt.runs.stored import SAME, Stored, numbers, write_fit
-from mixopt.serialization import digest
+from mixopt.scaling.results import ScaleEvidence
+from mixopt.serialization import Json, digest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,6 +35,11 @@ class StoredScale(Stored):
 
     joint: JointRegressor
 
+    @cached_property
+    def evidence(self) -> ScaleEvidence:
+        """How the law was chosen, what the exponents are known to be, the best mixture, and what limits it."""
+        return ScaleEvidence.from_json(self.record["evidence"])
+
     @property
     def law(self) -> str:
         return str(self.record["law"])
@@ -41,7 +47,7 @@ class StoredScale(Stored):
     @property
     def best(self) -> dict[str, float]:
         """The mixture predicted to be best at the scale that was asked for, share by domain."""
-        return dict(self.record["evidence"]["best"]["mixtures"]["best"]["weights"])
+        return dict(self.evidence.best.mixtures["best"].weights)
 
     def at(self, params: float | None = None, tokens: float | None = None) -> AtScale:
         """A predictor of `texts` from shares, at a size and a token count; None: those that were asked for.
@@ -62,7 +68,7 @@ class StoredScale(Stored):
 
         Raises MixoptError for mixtures of other domains and for scales that aren't above 0.
         """
-        return self.aim.of(self.losses(mixtures, params=params, tokens=tokens))
+        return self.objective.of(self.losses(mixtures, params=params, tokens=tokens))
 
     def losses(self, mixtures: Any, *, params: float | None = None, tokens: float | None = None) -> Floats:
         """Predicted loss on each of `texts`, (n, n_texts), nats/token."""
@@ -95,21 +101,21 @@ def load_scale(path: str | Path) -> StoredScale:
     return restored(record, where=str(path))
 
 
-def restored(record: Mapping[str, Any], *, where: str = "the fit") -> StoredScale:
+def restored(record: Json, *, where: str = "the fit") -> StoredScale:
     """From its record. Raises MixoptError, naming `where` it is from, when it can't be restored."""
     from regressors.estimators.joint import JointRegressor
 
-    told = f"{where}: the {record['law']} that mixopt {record['made']['versions']['mixopt']} wrote"
+    what = f"{where}: the {record['law']} that mixopt {record['made']['versions']['mixopt']} wrote"
     try:
         joint = JointRegressor.from_dict(record["model"])
         again = joint.predict(np.array(record["probes"]["inputs"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise MixoptError(f"{told} can't be restored ({error}): run `mixopt scale` again") from None
+        raise MixoptError(f"{what} can't be restored ({error}): run `mixopt scale` again") from None
     if not np.allclose(again, numbers(record["probes"]["losses"]), rtol=SAME, atol=0):
-        raise MixoptError(f"{told} predicts otherwise in this version: run `mixopt scale` again")
+        raise MixoptError(f"{what} predicts otherwise in this version: run `mixopt scale` again")
     weights = record["target"]["weights"]
-    aim = Target(weights, np.array([weights.get(text, 0.0) for text in record["texts"]]))
-    return StoredScale(record=record, aim=aim, joint=joint)
+    objective = Target(weights, np.array([weights.get(text, 0.0) for text in record["texts"]]))
+    return StoredScale(record=record, objective=objective, joint=joint)
 
 
 def is_scale(path: Path) -> bool:

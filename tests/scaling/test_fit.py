@@ -14,7 +14,7 @@ from mixopt.errors import MixoptError
 from mixopt.runs.read import Reading
 from mixopt.runs.scales import read_scales
 from mixopt.runs.stored import write_fit
-from mixopt.scaling.fit import fit_scale, strayed
+from mixopt.scaling.fit import fit_scale, unusual_exponents
 from mixopt.scaling.rolling_origin import DEFAULT, Held, choose, paired_error, rolling_origins
 from mixopt.study.progress import Progress
 
@@ -286,5 +286,5 @@ def test_exponents_far_from_published_ones_are_warned_of():
     joint = JointRegressor(strength=0).fit(X, frame[["loss_a"]].to_numpy())
     joint.exponents_ = [replace(one, value=(1.0,)) if one.name == "beta" else one for one in joint.exponents_]
     joint.exponents_ = [replace(one, value=(0.28,)) if one.name == "alpha" else one for one in joint.exponents_]
-    [said] = strayed(joint)
-    assert said.startswith("beta = 1.00 is far from the 0.35")
+    [warning] = unusual_exponents(joint)
+    assert warning.text.startswith("beta = 1.00 is far from the 0.35")
