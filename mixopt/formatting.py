@@ -1,4 +1,4 @@
-"""Counts of tokens, parameters and FLOPs as people write them."""
+"""Numbers as text and text as numbers: counts, percentages, losses, epochs, FLOPs, intervals and lists of names."""
 
 from __future__ import annotations
 
@@ -20,9 +20,6 @@ def parse_count(value: Any) -> Any:
             return float(match[1].replace("_", "")) * SUFFIXES[match[2].upper()]
         raise ValueError(f"{value!r} is not a count: write a number such as 1e9, or with a suffix K, M, B or T")
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-# Numbers and sentences as a reader says them.
 
 
 UNKNOWN = "–"
@@ -132,7 +129,7 @@ def mixture(shares: Mapping[str, float], named: int = NAMED) -> str:
     return listed(parts)
 
 
-def scale(of: Mapping[str, Any]) -> str:
+def scale(of: Mapping[str, object]) -> str:
     """'7B parameters and 140B tokens', with whichever of the two is known; empty when neither is."""
     parts = [f"{amount(of[key])} {word}" for key, word in SIZES if known(of.get(key))]
     return listed(parts)
@@ -168,11 +165,11 @@ def comma_list(names: Sequence[object], most: int = 8) -> str:
     return shown + (f" and {more} more" if more > 0 else "")
 
 
-FOREVER = 1000.0  # epochs; more are told as so many
+FOREVER = 1000.0  # epochs; more are shown as so many
 
 
 def times(value: float | None) -> str:
-    """Epochs; very many are told as such."""
+    """Epochs; very many are shown as such."""
     return "never" if value is None else f">{FOREVER:.0f}" if value > FOREVER else passes(value)
 
 
@@ -180,9 +177,9 @@ def flops(value: Any) -> str:
     return f"{value:.2e}".replace("e+", "e") if known(value) else UNKNOWN
 
 
-def span(ends: Sequence[float] | None, told: Callable[[Any], str]) -> str:
+def interval(ends: Sequence[float] | None, text: Callable[[Any], str]) -> str:
     """An interval, or nothing where none is known."""
-    return "" if ends is None else f"{told(ends[0])} to {told(ends[1])}"
+    return "" if ends is None else f"{text(ends[0])} to {text(ends[1])}"
 
 
 def as_number(text: object) -> float | None:
@@ -194,7 +191,7 @@ def as_number(text: object) -> float | None:
     return value if isinstance(value, float) else to_float(text)
 
 
-def told_values(values: Sequence[object], most: int = 6) -> str:
+def value_counts(values: Sequence[object], most: int = 6) -> str:
     """'122M (654 rows) and 310M (654 rows)': the different values in their own order, with how often each stands."""
     counts: dict[object, int] = {}
     for value in values:
@@ -215,8 +212,8 @@ def short(value: object) -> str:
         return str(value)
     for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
         if abs(number) >= size:
-            told = f"{number / size:.10g}"
-            return f"{told}{letter}" if len(told) <= 10 else f"{number:.12g}"
+            scaled = f"{number / size:.10g}"
+            return f"{scaled}{letter}" if len(scaled) <= 10 else f"{number:.12g}"
     return f"{number:.12g}"
 
 
@@ -238,7 +235,7 @@ def comma_separated(text: str) -> list[str]:
 
 
 def is_empty(cell: object) -> bool:
-    """Whether a cell says nothing."""
+    """Whether a cell of a table is missing or NaN."""
     return cell is None or (isinstance(cell, float) and math.isnan(cell))
 
 

@@ -344,7 +344,7 @@ def fit_document(losses: Mapping[str, Evidence]) -> Document:
     """What predicts both losses."""
     table = predictors_table(losses)
     text = "; ".join(f"{of} loss ({found.column}): {made_of(found)}" for of, found in losses.items())
-    sections = [Section("predictors", table.title, [table], brief=True)] if table else []
+    sections = [Section("predictors", "Predictors", [table], brief=True)] if table else []
     return Document("Fit of both losses", f"{text[0].upper()}{text[1:]}.", sections=sections)
 
 

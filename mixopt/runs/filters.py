@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import as_number, comma_list, is_empty, told_values
+from mixopt.formatting import as_number, comma_list, is_empty, value_counts
 from mixopt.runs.columns import checked, recognised
-from mixopt.runs.source import Door, Table, read_table, setting
+from mixopt.runs.source import Interface, Table, read_table, setting
 
 SAME = 1e-9  # relative; 122M and 122000000.0 are one number
 
@@ -47,7 +47,7 @@ def open_runs(
     where: str | Sequence[str] | None = None,
     last_step: bool = False,
     checkpoints: bool = False,
-    door: Door = "study",
+    interface: Interface = "study",
 ) -> Source:
     """One file of runs, or two joined by the id column `on`, with the rows that keep every condition.
 
@@ -60,7 +60,7 @@ def open_runs(
         raise MixoptError(f"runs come from one file or from two (mixtures, losses), not from {len(paths)}")
     if len(set(paths)) < len(paths):
         raise MixoptError(f"{paths[0]} is given twice: give one file, or mixtures and then losses")
-    tables = [read_table(one, door=door) for one in paths]
+    tables = [read_table(one, interface=interface) for one in paths]
     tables = keeping(tables, where)
     key = _id_column(tables, on)
     if key is None:
@@ -96,13 +96,13 @@ ORDER: dict[str, Callable[[float, float], bool]] = {
 }  # fmt: skip
 
 
-def parse_condition(text: str, door: Door = "study") -> Condition:
+def parse_condition(text: str, interface: Interface = "study") -> Condition:
     """model_size=122M, size=70M,160M, split!=test, tokens>=20B. Raises MixoptError for anything else."""
     match = re.fullmatch(r"\s*([^=<>!]+?)\s*(!=|<=|>=|=|<|>)\s*(.+?)\s*", text)
     values = [value.strip() for value in match[3].split(",")] if match else []
     if match is None or not all(values) or (match[2] in ORDER and (len(values) > 1 or as_number(values[0]) is None)):
         raise MixoptError(
-            f"{setting('where', door)} {text!r}: write a column, one of = != < <= > >= and a value, such as "
+            f"{setting('where', interface)} {text!r}: write a column, one of = != < <= > >= and a value, such as "
             "model_size=122M or step>=10000; values after = may be several, with commas"
         )
     return Condition(match[1], match[2], tuple(values))
@@ -111,7 +111,7 @@ def parse_condition(text: str, door: Door = "study") -> Condition:
 def keeping(tables: list[Table], where: str | Sequence[str] | None) -> list[Table]:
     """The rows that keep every condition, in each file that has its column."""
     for text in [where] if isinstance(where, str) else where or ():
-        condition = parse_condition(text, tables[0].door)
+        condition = parse_condition(text, tables[0].interface)
         having = [table for table in tables if condition.column in table.columns]
         if not having:
             columns = list(dict.fromkeys(column for table in tables for column in table.columns))
@@ -126,7 +126,7 @@ def _matching(table: Table, condition: Condition) -> Table:
     if not keep:
         raise MixoptError(
             f"{table.path}: no row has {condition} ({table.setting('where')}): column {condition.column!r} holds "
-            f"{told_values([str(cell) for cell in cells if not is_empty(cell)])}"
+            f"{value_counts([str(cell) for cell in cells if not is_empty(cell)])}"
         )
     return table.rows(keep)
 
@@ -202,10 +202,10 @@ def _check_ids(table: Table, key: str) -> None:
             )
         if run in seen:
             steps = recognised(table.columns, "step") is not None
-            way_out = f"keep each run's last step with {table.setting('last_step')}" if steps else "keep one row a run"
-            way_out += " (`mixopt scale` reads them all)" if steps and table.door == "command" else ""
+            remedy = f"keep each run's last step with {table.setting('last_step')}" if steps else "keep one row a run"
+            remedy += " (`mixopt scale` reads them all)" if steps and table.interface == "command" else ""
             raise MixoptError(
-                f"{table.at(row, key)} stands on {table.unit} {table.frame.index[seen[run]]} already: {way_out}, "
+                f"{table.at(row, key)} stands on {table.unit} {table.frame.index[seen[run]]} already: {remedy}, "
                 f"or name another id column with {table.setting('on')}"
             )
         seen[run] = row

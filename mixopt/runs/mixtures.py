@@ -1,4 +1,4 @@
-"""Mixtures to be predicted: given in Python by position or by name, or read from a user's table."""
+"""Reader of mixtures to predict: arrays, named shares, or a table with the columns of the fit's domains."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mixopt.formatting import comma_list
 from mixopt.runs.columns import Choice, loss_columns, recognised, weight_columns
 from mixopt.runs.filters import keeping
 from mixopt.runs.read import SUM_TOLERANCE, read_shares
-from mixopt.runs.source import Door, Table, read_table
+from mixopt.runs.source import Interface, Table, read_table
 from mixopt.runs.table import RunTable
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Mixtures:
     """Mixtures read from a file.
 
-    shares: (n, n_domains), in the order that was asked for; losses: (n, n_texts), likewise, or None where the file
+    shares: (n, n_domains), in the order that was asked for; losses: (n, n_targets), likewise, or None where the file
     doesn't have all of them.
     """
 
@@ -71,9 +71,10 @@ def _by_name(mixtures: Any) -> dict[str, Any] | None:
         return dict(zip(mixtures.domains, mixtures.weights.T, strict=True))
     if isinstance(mixtures, Mapping):
         return dict(mixtures)
-    if hasattr(mixtures, "columns"):
-        weights = [column for column in mixtures.columns if str(column).startswith("w/")]
-        return {str(column).removeprefix("w/"): mixtures[column] for column in weights or mixtures.columns}
+    columns = getattr(mixtures, "columns", None)  # of a data frame, whichever library's
+    if columns is not None:
+        weights = [column for column in columns if str(column).startswith("w/")]
+        return {str(column).removeprefix("w/"): mixtures[column] for column in weights or columns}
     if isinstance(mixtures, Sequence) and mixtures and all(isinstance(row, Mapping) for row in mixtures):
         for row in mixtures[1:]:
             same_domains(list(row), list(mixtures[0]), what="the mixtures")
@@ -85,32 +86,32 @@ def same_domains(given: Sequence[str], domains: Sequence[str], *, what: str) -> 
     """Raises MixoptError unless both name the same domains, in whatever order."""
     lacking = [name for name in domains if name not in given]
     strange = [name for name in given if name not in domains]
-    told = [f"lack {comma_list(lacking)}"] if lacking else []
-    told += [f"have {comma_list(strange)}, which it does not know"] if strange else []
-    if told:
-        raise MixoptError(f"{what} are not of the fit's domains: they {' and '.join(told)}")
+    differences = [f"lack {comma_list(lacking)}"] if lacking else []
+    differences += [f"have {comma_list(strange)}, which it does not know"] if strange else []
+    if differences:
+        raise MixoptError(f"{what} are not of the fit's domains: they {' and '.join(differences)}")
 
 
 def read_mixtures(
     path: Path,
     domains: Sequence[str],
     *,
-    texts: Sequence[str] = (),
+    targets: Sequence[str] = (),
     weights: Choice = None,
     losses: Choice = None,
     where: Sequence[str] = (),
     strict: bool = True,
     renormalise: bool = False,
-    door: Door = "study",
+    interface: Interface = "study",
 ) -> Mixtures:
     """The mixtures in a table: columns that `weights` names, or that are called as the domains or as weights are.
 
-    texts: losses to read as well, where the file has all of them. where: conditions that rows must keep.
+    targets: losses to read as well, where the file has all of them. where: conditions that rows must keep.
     strict: columns that `weights` or `losses` name must be there; else they may be named otherwise, or missing.
 
     Raises MixoptError, naming file, line and column, for other domains and for rows that are no mixtures.
     """
-    table = keeping([read_table(path, door=door)], where)[0]
+    table = keeping([read_table(path, interface=interface)], where)[0]
     columns = _columns(table, domains, weights, strict=strict)
     same_domains(list(columns.values()), domains, what=f"{path}: its columns")
     ordered = {column: name for name in domains for column, domain in columns.items() if domain == name}
@@ -121,7 +122,7 @@ def read_mixtures(
     return Mixtures(
         names if key is None else [str(cell) for cell in table.cells(key)],
         shares,
-        _measured(table, [column for column in table.columns if column not in ordered], texts, losses, strict=strict),
+        _measured(table, [column for column in table.columns if column not in ordered], targets, losses, strict=strict),
         tuple(notes),
     )
 
@@ -138,15 +139,15 @@ def _columns(table: Table, domains: Sequence[str], weights: Choice, *, strict: b
 
 
 def _measured(
-    table: Table, columns: Sequence[str], texts: Sequence[str], losses: Choice, *, strict: bool
+    table: Table, columns: Sequence[str], names: Sequence[str], losses: Choice, *, strict: bool
 ) -> Floats | None:
-    """Losses on `texts`, (n, n_texts), NaN where empty; None unless all of them are in the table."""
+    """Losses on `names`, (n, n_names), NaN where empty; None unless all of them are in the table."""
     found = _if_there(lambda: loss_columns(columns, losses, where=str(table.path)), strict=strict)
-    by_text = {text: column for column, text in found.items()}
-    by_text = {text: by_text.get(text, text) for text in texts}
-    if not texts or not all(column in columns and table.is_numeric(column) for column in by_text.values()):
+    columns_of = {name: column for column, name in found.items()}
+    named = [columns_of.get(name, name) for name in names]
+    if not names or not all(column in columns and table.is_numeric(column) for column in named):
         return None
-    return np.column_stack([table.numbers(column) for column in by_text.values()])
+    return np.column_stack([table.numbers(column) for column in named])
 
 
 def _if_there(find: Callable[[], dict[str, str]], *, strict: bool) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What is minimised."""
+"""Objective: a weighted mean of the losses on validation sets."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """What is minimised: a weighted mean of the losses on some validation texts, nats/token."""
+    """What is minimised: a weighted mean of the losses on some validation sets, nats/token."""
 
-    weights: dict[str, float]  # by text, summing to 1
+    weights: dict[str, float]  # by validation set, summing to 1
     by_target: Floats  # (n_targets,) the same in the run table's order
 
     def of(self, losses: Any) -> Floats:
-        """The target of losses (..., n_targets): (...). NaN where a text that counts is missing."""
+        """The target of losses (..., n_targets): (...). NaN where one that counts is missing."""
         losses = np.asarray(losses, dtype=float)
         counts = self.by_target > 0
         return losses[..., counts] @ self.by_target[counts]
 
 
 def target_of(weights: Mapping[str, float], table: RunTable) -> Target:
-    """The study's target. Raises MixoptError for a text without losses and for weights that give no mean."""
-    unknown = [text for text in weights if text not in table.targets]
+    """The study's target. Raises MixoptError for a validation set without losses and for weights that give no mean."""
+    unknown = [name for name in weights if name not in table.targets]
     if unknown:
         raise MixoptError(
             f"target names {unknown[0]!r}, which the runs have no loss on: choose from {', '.join(table.targets)}"
@@ -42,24 +42,24 @@ def target_of(weights: Mapping[str, float], table: RunTable) -> Target:
     total = math.fsum(weights.values())
     if not all(weight >= 0 for weight in weights.values()) or not 0 < total < math.inf:
         raise MixoptError("target: weights must be 0 or more, and one above 0")
-    shares = {text: weight / total for text, weight in weights.items()}
-    return Target(shares, np.array([shares.get(text, 0.0) for text in table.targets]))
+    shares = {name: weight / total for name, weight in weights.items()}
+    return Target(shares, np.array([shares.get(name, 0.0) for name in table.targets]))
 
 
 def weighted(frame: Any, weights: Mapping[str, float]) -> Any:
-    """A weighted mean of what is called loss/<text>: columns of a run table (n_rows,), or one row. weights: by text."""
-    return sum(weight * frame[f"loss/{text}"] for text, weight in weights.items())
+    """A weighted mean of loss/<name>: columns of a run table (n_rows,), or one row. weights: by name."""
+    return sum(weight * frame[f"loss/{name}"] for name, weight in weights.items())
 
 
-TARGET = "target"  # stands for the study's weighted target beside the texts' names
+TARGET = "target"  # stands for the weighted target beside the names of losses
 
 
-def narrowed(table: RunTable, texts: Sequence[str]) -> RunTable:
+def narrowed(table: RunTable, names: Sequence[str]) -> RunTable:
     """The table with only these losses, in its own order.
 
     Raises MixoptError for a loss whose name stands for the target itself.
     """
-    kept = tuple(text for text in table.targets if text in texts)
+    kept = tuple(name for name in table.targets if name in names)
     if TARGET in kept and len(kept) > 1:
         raise MixoptError(
             f"a loss is called {TARGET!r}, which stands for the weighted target: name it otherwise with --losses "

@@ -1,4 +1,4 @@
-""""""
+"""Unique tokens of each domain relative to a run's length."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def pool_shares(table: RunTable) -> Floats | None:
-    """Each domain's unique tokens over the run's tokens, (n_runs, n_domains), inf: unlimited; None where no run tells
-    its pools, or one doesn't tell its tokens."""
+    """Each domain's unique tokens over the run's tokens, (n_runs, n_domains), inf: unlimited; None where no run states
+    its pools, or one doesn't state its tokens."""
     kept = table.kept
     if "tokens" not in kept or any(f"pool/{name}" not in kept for name in table.domains):
         return None

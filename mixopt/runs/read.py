@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import comma_list, is_empty, parse_count, short, told_values
+from mixopt.formatting import as_number, comma_list, comma_separated, is_empty, short, value_counts
 from mixopt.runs.columns import NEITHER, Choice, checked, loss_columns, recognised, weight_columns
 from mixopt.runs.filters import Source, last_of_each, open_runs, step_column
-from mixopt.runs.source import Door, Table, file_record, is_table
+from mixopt.runs.source import Interface, Table, file_record, is_table
 from mixopt.runs.table import SAME_MIXTURE, RunTable
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SUM_TOLERANCE = 0.025  # published tables print three decimals a weight and sum to .99-1.02
 EXACT = 1e-6  # sums nearer to 1 than this need no note
-FEWEST_MIXTURES = 5  # five folds need five
+MIN_MIXTURES = 5  # five folds need five
 
 
 def read_runs(
@@ -47,8 +47,8 @@ def read_runs(
     last_step: bool = False,
     checkpoints: bool = False,
     tolerance: float = SUM_TOLERANCE,
-    fewest: int = FEWEST_MIXTURES,
-    door: Door = "study",
+    min_mixtures: int = MIN_MIXTURES,
+    interface: Interface = "study",
 ) -> RunTable:
     """The runs of a .csv, .tsv or .parquet file, or of two: mixtures and losses.
 
@@ -58,16 +58,16 @@ def read_runs(
     on: the id column (of both files). params, tokens, seed: a column, or one number for all runs.
     where: conditions on columns that a row must keep to be read, such as "model_size=122M" (see `parse_condition`).
     renormalise: divide each row's weights by their sum. last_step: of a run with several steps keep the last row; runs
-    without ids are told apart by their weights, params and seed. checkpoints: a run may have several rows, and sizes
+    without ids are distinguished by their weights, params and seed. checkpoints: a run may have several rows, and sizes
     and lengths that differ are what the table is for.
     tolerance: how far from 1 a row's weights may sum; within it they are used as written, and a note says so.
-    fewest: different mixtures below which a table is refused. door: how messages write these settings.
+    min_mixtures: different mixtures below which a table is refused. interface: how messages write these settings.
 
     Raises MixoptError, naming file, line and column, for anything that can't be read as runs.
     """
     import pandas as pd
 
-    source = open_runs(path, on=on, where=where, last_step=last_step, checkpoints=checkpoints, door=door)
+    source = open_runs(path, on=on, where=where, last_step=last_step, checkpoints=checkpoints, interface=interface)
     notes = list(source.notes)
     settings = {"params": params, "tokens": tokens, "seed": seed}
     if last_step and source.key is None:
@@ -83,7 +83,7 @@ def read_runs(
     pools = _by_name(source.mixtures, "pool", domains.values())
     bits = _by_name(source.metrics, "bpb", targets.values())
     notes += _unused(source, {*spoken_for, *domains, *targets, *pools.values(), *bits.values()})
-    _enough(source.mixtures, shares[~diverged], fewest, notes)
+    _enough(source.mixtures, shares[~diverged], min_mixtures, notes)
     if not checkpoints:
         notes += _settings_that_differ(source, facts, fact_columns, shares, diverged)
     frame = pd.DataFrame(
@@ -114,9 +114,11 @@ def _last_of_unnamed(source: Source, weights: Choice, settings: Mapping[str, str
 # Which columns
 
 
-def _facts(source: Source, settings: Mapping[str, str | float | None]) -> tuple[dict[str, Any], dict[str, str]]:
+def _facts(
+    source: Source, settings: Mapping[str, str | float | None]
+) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """params, tokens, seed, and where a file has them step, role, diverged, reason; and the columns they are in."""
-    facts: dict[str, Any] = {}
+    facts: dict[str, NDArray[Any]] = {}
     columns: dict[str, str] = {}
     for name in ("role", "params", "tokens", "seed", "step", "diverged", "reason"):
         setting = settings.get(name)
@@ -129,7 +131,8 @@ def _facts(source: Source, settings: Mapping[str, str | float | None]) -> tuple[
             if name == "diverged":
                 facts[name] = _flags(table, column)
             elif name in ("role", "reason"):
-                facts[name] = [None if is_empty(cell) else str(cell) for cell in table.cells(column)]
+                words = [None if is_empty(cell) else str(cell) for cell in table.cells(column)]
+                facts[name] = np.array(words, dtype=object)
             elif name in ("params", "tokens"):
                 facts[name] = table.counts(column)
             else:
@@ -261,15 +264,15 @@ def _check_shares(table: Table, columns: list[str], shares: Floats, *, renormali
     if not len(wrong):
         return
     row, i = (int(index) for index in wrong[0])
-    way_out = "give a share of training tokens"
+    remedy = "give a share of training tokens"
     if np.isnan(shares[row, i]):
-        way_out = f"write 0 where a domain is not used, or leave the row out with {table.setting('where')}"
+        remedy = f"write 0 where a domain is not used, or leave the row out with {table.setting('where')}"
     elif shares[row, i] > 1:
         sums = shares.sum(axis=1)
         percents = abs(np.median(sums) - 100) <= 100 * SUM_TOLERANCE
-        told = f"this row's sum to {sums[row]:.4g}, so these are percents" if percents else "percents or token counts"
-        way_out = f"{told}: divide each row by its sum with {table.setting('renormalise')}"
-    raise MixoptError(f"{table.at(row, columns[i])}: a weight is a number between 0 and 1: {way_out}")
+        cause = f"this row's sum to {sums[row]:.4g}, so these are percents" if percents else "percents or token counts"
+        remedy = f"{cause}: divide each row by its sum with {table.setting('renormalise')}"
+    raise MixoptError(f"{table.at(row, columns[i])}: a weight is a number between 0 and 1: {remedy}")
 
 
 def _what_can_be_learned(columns: Mapping[str, str], shares: Floats) -> list[str]:
@@ -285,11 +288,11 @@ def _what_can_be_learned(columns: Mapping[str, str], shares: Floats) -> list[str
         notes.append(f"{comma_list(fixed)}: the same weight in every run, so nothing can be learned about it.")
     if unused:
         notes.append(f"{comma_list(unused)}: no run has any of it, so nothing can be learned about it.")
-    told: set[str] = set()
+    noted: set[str] = set()
     for i, name in enumerate(names):
         alike = np.flatnonzero(np.abs(shares - shares[:, [i]]).max(axis=0) <= EXACT)
-        if len(alike) > 1 and not still[i] and name not in told:
-            told |= {names[j] for j in alike}
+        if len(alike) > 1 and not still[i] and name not in noted:
+            noted |= {names[j] for j in alike}
             twins = comma_list([names[j] for j in alike])
             notes.append(f"{twins} have the same weights as each other: their effects can't be told apart.")
     return notes
@@ -315,10 +318,10 @@ def _losses(table: Table, columns: Mapping[str, str], diverged: NDArray[np.bool_
             )
     if missing.any():
         short = {name: int(n) for name, n in zip(columns.values(), missing.sum(axis=0), strict=True) if n}
-        told = ", ".join(f"{name!r} in {n}" for name, n in list(short.items())[:8])
+        where = ", ".join(f"{name!r} in {n}" for name, n in list(short.items())[:8])
         more = f" and {len(short) - 8} more losses" if len(short) > 8 else ""
         notes.append(
-            f"Losses are missing, of {len(counted)} runs: {told}{more}. Those runs count for their other losses."
+            f"Losses are missing, of {len(counted)} runs: {where}{more}. Those runs count for their other losses."
         )
     flat = [name for i, name in enumerate(columns.values()) if len(counted) > 1 and np.nanstd(counted[:, i]) == 0]
     if flat:
@@ -326,19 +329,23 @@ def _losses(table: Table, columns: Mapping[str, str], diverged: NDArray[np.bool_
     return losses
 
 
-def _enough(table: Table, shares: Floats, fewest: int, notes: list[str]) -> None:
+def _enough(table: Table, shares: Floats, min_mixtures: int, notes: list[str]) -> None:
     mixtures = len(np.unique(np.round(shares, SAME_MIXTURE), axis=0)) if len(shares) else 0
-    if mixtures < fewest:
+    if mixtures < min_mixtures:
         raise MixoptError(
-            f"{table.path}: {len(shares)} usable runs of {mixtures} different mixtures: at least {fewest} mixtures are "
-            "needed to fit a predictor and check it"
+            f"{table.path}: {len(shares)} usable runs of {mixtures} different mixtures: at least {min_mixtures} "
+            "mixtures are needed to fit a predictor and check it"
         )
     if mixtures <= shares.shape[1]:
         notes.append(f"{mixtures} different mixtures cannot tell the effects of {shares.shape[1]} domains apart.")
 
 
 def _settings_that_differ(
-    source: Source, facts: Mapping[str, Any], columns: Mapping[str, str], shares: Floats, diverged: NDArray[np.bool_]
+    source: Source,
+    facts: Mapping[str, NDArray[Any]],
+    columns: Mapping[str, str],
+    shares: Floats,
+    diverged: NDArray[np.bool_],
 ) -> list[str]:
     """Notes on runs of several sizes or lengths, and how to keep those of one."""
     table, notes = source.mixtures, []
@@ -354,7 +361,7 @@ def _settings_that_differ(
         if name == "tokens" and mixtures < known.sum():
             keep = f"each run's last row with {table.setting('last_step')}, or {keep}"
         notes.append(
-            f"The runs have {len(values)} {what}, {column} {told_values(facts[name][known].tolist())}, which a fit on "
+            f"The runs have {len(values)} {what}, {column} {value_counts(facts[name][known].tolist())}, which a fit on "
             f"weights alone takes for noise: keep {keep}; `mixopt scale` learns from all of them."
         )
     return notes
@@ -362,7 +369,7 @@ def _settings_that_differ(
 
 @dataclass(frozen=True)
 class Reading:
-    """How a table of runs is read: options as they are typed. files: one table, or mixtures and losses."""
+    """A run table's files (one, or mixtures and losses) and how to read them: options as they are typed."""
 
     files: Sequence[Path]
     weights: str | None = None
@@ -379,12 +386,25 @@ class Reading:
         """The first file's, without its ending."""
         return self.files[0].stem
 
-    def table(self, progress: Progress) -> RunTable:
-        """The runs, with their notes told. Raises MixoptError, naming options, for what can't be read as runs."""
+    @property
+    def file_names(self) -> str:
+        return " and ".join(path.name for path in self.files)
 
+    def table(self, progress: Progress) -> RunTable:
+        """The runs, with their notes shown. Raises MixoptError, naming options, for what can't be read as runs."""
         progress.stage("import")
-        table = read_runs(
-            self.files if len(self.files) > 1 else self.files[0],
+        table = self.read()
+        for note in table.notes:
+            progress.note(note)
+        progress.finish(
+            f"{len(table.frame)} runs of {len(table.domains)} domains, {len(table.targets)} losses, {self.file_names}"
+        )
+        return table
+
+    def read(self, *, checkpoints: bool = False) -> RunTable:
+        """The runs, or their checkpoints, without a word."""
+        return read_runs(
+            self.files,
             weights=choice(self.weights),
             losses=choice(self.losses),
             on=self.on,
@@ -392,28 +412,22 @@ class Reading:
             params=column_or_count(self.params),
             tokens=column_or_count(self.tokens),
             last_step=self.last_step,
+            checkpoints=checkpoints,
             renormalise=self.renormalise,
-            door="command",
+            interface="command",
         )
-        for note in table.notes:
-            progress.note(note)
-        names = " and ".join(path.name for path in self.files)
-        progress.finish(
-            f"{len(table.frame)} runs of {len(table.domains)} domains, {len(table.targets)} losses, {names}"
-        )
-        return table
 
     @property
     def of_tables(self) -> bool:
         """Whether all files are tables."""
         return all(is_table(path) for path in self.files)
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, object]:
         """The options that were given, as JSON-able values."""
-        given = {key: value for key, value in vars(self).items() if key != "files" and value not in (None, (), False)}
-        return given | ({"where": list(self.where)} if self.where else {})
+        every = {key: value for key, value in vars(self).items() if key != "files"} | {"where": list(self.where)}
+        return {key: value for key, value in every.items() if value not in (None, [], False)}
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """The files with their hashes, and the options that were given, as JSON-able values."""
         return {"files": [file_record(path) for path in self.files], "options": self.options()}
 
@@ -422,7 +436,7 @@ def choice(text: str | None) -> Choice:
     """Columns as an option names them: a prefix, a,b or name=column,name=column."""
     if text is None or not any(mark in text for mark in "=,"):
         return text
-    parts = [part.strip() for part in text.split(",") if part.strip()]
+    parts = comma_separated(text)
     if not any("=" in part for part in parts):
         return parts
     pairs = [part.partition("=") for part in parts]
@@ -433,11 +447,5 @@ def choice(text: str | None) -> Choice:
 
 def column_or_count(text: str | None) -> str | float | None:
     """70M and 1e9 as numbers, other text as a column's name."""
-    try:
-        return text if text is None else float(text)
-    except ValueError:
-        pass
-    try:
-        return parse_count(text)
-    except ValueError:
-        return text
+    number = None if text is None else as_number(text)
+    return text if number is None else number

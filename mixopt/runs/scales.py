@@ -1,4 +1,4 @@
-"""Runs of several sizes or lengths, and checkpoints along them, read as a run table."""
+"""Reader of runs of several model sizes or training lengths, checkpoints included."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from mixopt.errors import MixoptError
 from mixopt.formatting import comma_list, short
-from mixopt.runs.read import Reading, choice, column_or_count, read_runs
+from mixopt.runs.read import Reading
 from mixopt.runs.source import read_table
 from mixopt.runs.table import RunTable
 
@@ -19,32 +19,21 @@ COUNTS = {"params": "parameters", "tokens": "training tokens"}
 
 
 def read_scales(given: Reading, progress: Progress) -> RunTable:
-    """The runs, with their notes told: rows of one id, mixture and size are checkpoints of one run.
+    """The runs, with their notes shown: rows of one id, mixture and size are checkpoints of one run.
 
     In a pair of files the second one may have several rows a run. Raises MixoptError for what can't be read as
     runs, for rows without parameters or tokens, and for a table in which neither varies.
     """
     progress.stage("import")
-    table = read_runs(
-        list(given.files),
-        weights=choice(given.weights),
-        losses=choice(given.losses),
-        on=given.on,
-        where=given.where,
-        params=column_or_count(given.params),
-        tokens=column_or_count(given.tokens),
-        last_step=given.last_step,
-        checkpoints=True,
-        renormalise=given.renormalise,
-        door="command",
-    )
+    table = given.read(checkpoints=True)
     _check_scales(table, given)
     for note in table.notes:
         progress.note(note)
     rows = table.kept
-    told = ", ".join(f"{rows[name].nunique()} {what}" for name, what in (("params", "sizes"), ("tokens", "lengths")))
-    names = " and ".join(path.name for path in given.files)
-    progress.finish(f"{len(rows)} rows of {len(table.domains)} domains, {told}, {names}")
+    progress.finish(
+        f"{len(rows)} rows of {len(table.domains)} domains, {rows['params'].nunique()} sizes, "
+        f"{rows['tokens'].nunique()} lengths, {given.file_names}"
+    )
     return table
 
 

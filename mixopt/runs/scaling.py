@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -32,7 +31,7 @@ class Runs:
     loss: Array
     repeats: bool  # whether any run had a token twice
     notes: tuple[str, ...]
-    files: tuple[Mapping[str, Any], ...]
+    files: tuple[Mapping[str, str | int], ...]
 
     @property
     def X(self) -> Array:
@@ -51,7 +50,7 @@ def read_plan_runs(path: Path, *, columns: Mapping[str, str] | None = None, wher
     columns: {"params": "size", ...} for names that aren't known; counts may have suffixes (70M).
     Raises MixoptError, naming file, line and column, for what can't be read.
     """
-    (table,) = keeping([read_table(path, door="command")], list(where))
+    (table,) = keeping([read_table(path, interface="command")], list(where))
     found = {key: recognised(table.columns, key, SCALING_ALIASES) for key in SCALING_ALIASES}
     for key, chosen in (columns or {}).items():
         found[key] = checked(table.columns, chosen, setting=f"`--columns {key}=`", where=path)

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-Door = Literal["study", "command"]  # where a user writes settings: runs: of a study file, or a command's options
+Interface = Literal["study", "command"]  # where a user writes settings: runs: of a study file, or a command's options
 SWITCHES = frozenset({"renormalise", "last_step"})  # settings that are on or off
 
 
-def setting(name: str, door: Door, value: str = "") -> str:
-    """A setting as it is written at this door, for messages that say how to fix it."""
-    if door == "command":
+def setting(name: str, interface: Interface, value: str = "") -> str:
+    """A setting as it is written at this interface, for messages that say how to fix it."""
+    if interface == "command":
         return f"`--{name.replace('_', '-')}{value and ' ' + value}`"
     value = value or ("true" if name in SWITCHES else "")
     return f"`{name}:{value and ' ' + value}`"
@@ -40,7 +40,7 @@ class Table:
     path: Path
     frame: pd.DataFrame
     unit: str = "line"  # what the index counts: lines of a text file, from 1; "row" for parquet
-    door: Door = "study"
+    interface: Interface = "study"
 
     @property
     def columns(self) -> list[str]:
@@ -63,7 +63,7 @@ class Table:
 
     def setting(self, name: str, value: str = "") -> str:
         """A setting as the reader of a message would write it."""
-        return setting(name, self.door, value)
+        return setting(name, self.interface, value)
 
     def rows(self, keep: Sequence[int]) -> Table:
         """The same file with only these rows, in this order."""
@@ -111,15 +111,15 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in (".csv", ".tsv", ".parquet")
 
 
-def read_table(path: Path, *, door: Door = "study") -> Table:
+def read_table(path: Path, *, interface: Interface = "study") -> Table:
     """A .csv, .tsv or .parquet file. Raises MixoptError when there is none or it isn't one."""
     if not path.is_file():
-        counts = ": check runs.path, which counts from the study file's folder" if door == "study" else ""
+        counts = ": check runs.path, which counts from the study file's folder" if interface == "study" else ""
         raise MixoptError(f"{path}: {'a folder, not a table' if path.is_dir() else 'no such file'}{counts}")
     table = _parquet(path) if path.suffix.lower() == ".parquet" else _text(path)
     if table.frame.empty:
         raise MixoptError(f"{path}: no rows under the header: a table needs one row a run")
-    return replace(table, door=door)
+    return replace(table, interface=interface)
 
 
 def _parquet(path: Path) -> Table:

@@ -1,4 +1,4 @@
-""""""
+"""Stored fits: what the JSON files of every fit have in common, and their checksums."""
 
 from __future__ import annotations
 
@@ -22,21 +22,19 @@ if TYPE_CHECKING:
 
 
 PROBES = 5  # mixtures whose predictions are stored too: a mixopt that predicts them otherwise must not be trusted
-
-
 SAME = 1e-6  # relative; the same formulas on another machine agree far closer
 
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """What every fit on disk says of itself.
+    """What every stored fit holds.
 
-    domains: in the order that arrays of mixtures have; texts: the losses that it predicts; target: weight by text.
+    domains: in the order that arrays of mixtures have; texts: the losses that it predicts; target: weight by loss.
     record: the whole content of its file.
     """
 
     record: Mapping[str, Any]
-    aim: Target
+    objective: Target
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -48,7 +46,7 @@ class Stored:
 
     @property
     def target(self) -> dict[str, float]:
-        return dict(self.aim.weights)
+        return dict(self.objective.weights)
 
 
 def write_fit(path: Path, record: Mapping[str, Any]) -> None:
@@ -66,7 +64,7 @@ def numbers(rows: Any) -> Floats:
 
 
 def table_digest(table: RunTable) -> str:
-    """sha256 of what a fit sees of a table: ids, domains, weights, texts and losses, in order."""
+    """sha256 of what a fit sees of a table: ids, domains, weights, names of losses and losses, in order."""
     return digest(
         [table.run_ids, list(table.domains), table.weights.tolist(), list(table.targets), nan_to_null(table.losses)]
     )

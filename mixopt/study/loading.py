@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from mixopt.errors import MixoptError
 from mixopt.formatting import did_you_mean
-from mixopt.study.config import AnyStudy
+from mixopt.study.config import AnyStudy, Record
 from mixopt.study.kind import DEFAULT, StudyKind, kind_named
 
 
@@ -130,7 +130,7 @@ def allowed_keys(loc: Sequence[Any], record: type[AnyStudy]) -> list[str]:
 
 def records_in(annotation: Any) -> Iterator[Any]:
     """The records that a field may hold: itself, among others, or in a mapping."""
-    if hasattr(annotation, "model_fields"):
+    if isinstance(annotation, type) and issubclass(annotation, Record):
         yield annotation
     for inner in get_args(annotation):
         yield from records_in(inner)

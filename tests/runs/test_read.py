@@ -286,21 +286,21 @@ def test_where_keeps_the_rows_that_meet_every_condition(table, where, kept):
     splits = ["train", "", "train", "train", "test", "train", "test"]
     mixtures = [*MIXTURES, (0.3, 0.7), (0.2, 0.8)]
     rows = [f"r{i},{a},{b},2,{2 + a},{sizes[i]},{splits[i]}" for i, (a, b) in enumerate(mixtures)]
-    found = read_runs(table(HEADER + ",size,split", rows), where=where, params="size", fewest=1)
+    found = read_runs(table(HEADER + ",size,split", rows), where=where, params="size", min_mixtures=1)
     assert [int(name[1:]) for name in found.frame["run_id"]] == kept
 
 
 def test_where_reads_the_column_of_either_file(table):
     mixtures = table("run,w_news,w_code", [row.rsplit(",", 2)[0] for row in ROWS], "a.csv")
     metrics = table("run,loss_x,step", [f"run{i},{2 + i},{i}" for i in range(5)], "b.csv")
-    found = read_runs((mixtures, metrics), where="step>=2", fewest=3)
+    found = read_runs((mixtures, metrics), where="step>=2", min_mixtures=3)
     assert found.frame["run_id"].tolist() == ["run2", "run3", "run4"]
 
 
 def test_runs_of_several_sizes_are_noted_with_the_way_to_keep_one(table):
     rows = [f"{row.split(',', 1)[1]},{size}" for row in ROWS for size in ("122e6", "310000000")]
     path = table("w_news,w_code,loss_news,loss_code,model_size", rows)
-    (note,) = read_runs(path, door="command").notes
+    (note,) = read_runs(path, interface="command").notes
     assert "2 model sizes, model_size 122M (5 rows), 310M (5 rows)" in note
     assert "`--where model_size=310M`" in note
     assert "`where: model_size=310M`" in read_runs(path).notes[0]
@@ -320,7 +320,7 @@ def test_a_message_names_settings_as_its_reader_writes_them(table):
     with pytest.raises(MixoptError, match="`renormalise: true`"):
         read_runs(path)
     with pytest.raises(MixoptError, match="`--renormalise`"):
-        read_runs(path, door="command")
+        read_runs(path, interface="command")
 
 
 def test_a_domain_that_never_varies_is_noted(table):
