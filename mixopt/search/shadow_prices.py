@@ -119,9 +119,7 @@ class ShadowPrices:
     method: str = METHOD
 
 
-def prices_at(
-    predictor: Any, objective: Target, feasible: Feasible, unique: Floats, weights: Floats
-) -> MarginalValues:
+def prices_at(predictor: Any, objective: Target, feasible: Feasible, unique: Floats, weights: Floats) -> MarginalValues:
     """At a mixture (n_domains,) that is the predictor's best one. unique (n_domains,): unique shares, inf where
     unlimited. A predictor without `unique_gradient` sees no repetition, so caps alone have a price."""
     found = multipliers(_mean(objective, predictor.gradient(weights[None])), feasible, weights)

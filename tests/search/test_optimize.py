@@ -189,6 +189,7 @@ def test_the_stored_study_holds_every_trial_with_its_mixture(storage):
         assert trial.value == bowl(w[None])[0]
         assert trial.user_attrs["talk"] == pytest.approx(0.1)
         assert set(trial.params) == {f"share of {name}" for name in DOMAINS if name != "talk"}
+        assert trial.datetime_start and trial.datetime_complete
         assert trial.datetime_start <= trial.datetime_complete
         assert trial.system_attrs == {}  # the sampler's state would be most of the file
     assert len({trial.datetime_start for trial in stored.trials}) > 15
