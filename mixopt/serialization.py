@@ -117,6 +117,16 @@ class Record:
         """Unknown keys are left out, those with a default may be missing. Raises ValueError for other content."""
         return _reader(cls).validate_python(value)
 
+    @classmethod
+    def read(cls, path: Path, *, made_by: str) -> Self:
+        """The record in a file. Raises MixoptError, naming the command that makes it, where it isn't there or whole."""
+        try:
+            return cls.from_json(read_json(path, made_by=made_by))
+        except ValueError as error:
+            problem = " ".join(str(error).split())
+            remedy = f"delete it and run `mixopt {made_by}` again"
+            raise MixoptError(f"{path}: not a whole {cls.__name__} ({problem}): {remedy}") from None
+
     def __getitem__(self, key: str) -> Any:
         return self.to_json()[key]  # pyright: ignore[reportAttributeAccessIssue]
 

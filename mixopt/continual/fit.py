@@ -157,7 +157,7 @@ class StoredFit(Record):
 
 
 def as_runs(table: ContinuationTable, study: ContinualStudy) -> ContinualRuns:
-    """The ends of forks, and each size's start, as `mixopt plan cpt` reads them from a table.
+    """The ends of continuations, and each size's start, as `mixopt plan cpt` reads them from a table.
 
     Raises MixoptError where too few shares have finished.
     """

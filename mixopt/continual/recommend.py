@@ -29,7 +29,7 @@ from mixopt.continual.results import (
 from mixopt.formatting import amount, share
 from mixopt.report.document import Warning
 from mixopt.runs.continual import ContinualRuns
-from mixopt.serialization import Json, cached, digest, read_json
+from mixopt.serialization import Json, cached, digest
 from mixopt.version import __version__
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ def recommend(session: Session, fit: ContinualFit) -> Json:
     """
     study, folder, progress = session.study, session.folder, session.progress
     progress.stage("answer")
-    fitted = StoredFit.from_json(read_json(folder.fits / "continual.json", made_by="fit"))
+    fitted = StoredFit.read(folder.fits / "continual.json", made_by="fit")
 
     def compute() -> Json:
         plan = plan_cpt(fit, question_of(study))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mixopt.continual import summary
+from mixopt.continual.design import CONTINUATION
 from mixopt.continual.figures import front_figure, share_figures, token_figures, training_figures
 from mixopt.continual.results import Plan, Recommendation, Verification
 from mixopt.continual.runs import END, START, ContinuationTable
@@ -22,15 +23,15 @@ if TYPE_CHECKING:
 
 LISTED = 120  # continuations in the table
 LOSSES = ("domain loss", "general loss")
+ROLES = {CONTINUATION: "continuation"}  # where a role's name in files isn't the field's
 
 
 def plan_document(plan: Plan, more: Sequence[Section] = ()) -> Document:
     """The answer with its evidence, then `more`; the terminal shows what is brief."""
     choices, front = summary.choices_table(plan), summary.front_table(plan)
-    predictors = summary.predictors_table(plan.losses)
     tables = [
-        ("sizes", "Sizes", summary.sizes_table(plan) if plan.sizes else None),
-        ("predictors", "Predictors", predictors),
+        ("sizes", "Trained sizes", summary.sizes_table(plan) if plan.sizes else None),
+        ("predictors", "Predictors", summary.predictors_table(plan.losses)),
         ("published", "Published shares", summary.published_table(plan) if plan.published else None),
     ]
     return Document(
@@ -40,10 +41,10 @@ def plan_document(plan: Plan, more: Sequence[Section] = ()) -> Document:
         scope=summary.scope(plan),
         warnings=summary.warnings(plan),
         sections=[
-            Section("choices", choices.title, [choices], "Choices", brief=True),
-            Section("front", front.title, [_front_figure(plan), front], "Pareto front", brief=True),
+            Section("choices", "Choices", [choices], "Choices", brief=True),
+            Section("front", "Pareto front", [_front_figure(plan), front], "Pareto front", brief=True),
             *_curves(plan),
-            *(Section(key, table.title, [table], name, brief=True) for key, name, table in tables if table),
+            *(Section(key, name, [table], name, brief=True) for key, name, table in tables if table),
             *more,
         ],
     )
@@ -75,7 +76,7 @@ def _curves(plan: Plan) -> list[Section]:
 
 
 def study_document(folder: Folder) -> Document:
-    """The answer and all evidence of a finished study. Raises MixoptError when a file is missing."""
+    """The answer and all evidence of a finished study. Raises MixoptError when a file is missing or not whole."""
     import pandas
 
     runs = folder.root / "runs.parquet"
@@ -83,7 +84,7 @@ def study_document(folder: Folder) -> Document:
         raise MixoptError(
             f"{folder.root} has no finished study yet, so there is nothing to report: finish it with `mixopt run` first"
         )
-    answer = Recommendation.from_json(read_json(folder.recommendation, made_by="run"))
+    answer = Recommendation.read(folder.recommendation, made_by="run")
     table = ContinuationTable(pandas.read_parquet(runs), answer.texts["domain"], answer.texts["general"])
     prepared = read_json(folder.corpora, made_by="prepare") if folder.corpora.is_file() else None
     text = folder.study.read_text(encoding="utf-8")
@@ -113,7 +114,7 @@ def _check(answer: Recommendation, folder: Folder) -> list[Section]:
     """The recommended run as trained by `mixopt verify`, where this one was."""
     if not folder.verification.is_file() or answer.answer is None:
         return []
-    verified = Verification.from_json(read_json(folder.verification, made_by="verify"))
+    verified = Verification.read(folder.verification, made_by="verify")
     if abs(verified.share - answer.answer.share) > 1e-9:
         return []
     blocks = [Paragraph(summary.check_text(verified)), summary.check_table(verified)]
@@ -152,7 +153,7 @@ def _runs(table: ContinuationTable) -> Section:
     rows = [
         (
             row["run_id"],
-            row["role"] + (f" (left out: {row['reason']})" if row["diverged"] else ""),
+            ROLES.get(row["role"], str(row["role"])) + (f" (left out: {row['reason']})" if row["diverged"] else ""),
             amount(row["params"]),
             amount(row["tokens"]),
             share_text(1 - row["share"]),

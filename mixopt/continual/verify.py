@@ -13,7 +13,7 @@ from mixopt.continual.runs import START, losses_of, points_before_end
 from mixopt.errors import MixoptError
 from mixopt.runs.objective import weighted
 from mixopt.runs.table import read_run
-from mixopt.serialization import Json, digest, read_json, write_json
+from mixopt.serialization import Json, digest, write_json
 from mixopt.study.training import train_missing
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def verify(session: Session, plan: ContinuationPlan, shards: Mapping[str, Shard]
     schedule for.
     """
     study, folder = session.study, session.folder
-    recommendation = Recommendation.from_json(read_json(folder.recommendation, made_by="run"))
+    recommendation = Recommendation.read(folder.recommendation, made_by="run")
     run = recommendation.answer
     if run is None or run.params is None or run.tokens is None:
         raise MixoptError(f"{folder.recommendation}: no share keeps the tolerance, so there is nothing to verify")

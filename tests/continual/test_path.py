@@ -222,6 +222,14 @@ def test_the_report_has_the_front_the_training_and_every_run(finished):
         assert run_id in html
 
 
+def test_a_recommendation_that_is_not_whole_is_refused_by_its_file(finished, tmp_path):
+    _, found = finished
+    path = tmp_path / "recommendation.json"
+    path.write_text(json.dumps({key: value for key, value in found.items() if key != "front"}))
+    with pytest.raises(MixoptError, match=r"recommendation\.json: not a whole Recommendation .*front.*mixopt run"):
+        Recommendation.read(path, made_by="run")
+
+
 def test_runs_that_diverged_take_no_part(finished):
     session, _ = finished
     table = pipeline.finished_runs(session)
