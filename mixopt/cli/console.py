@@ -1,4 +1,4 @@
-"""Progress and results in the terminal, drawn by Rich."""
+"""Terminal output of commands: progress bars, JSON, and where results were written."""
 
 import atexit
 import json
@@ -83,16 +83,6 @@ def open_console(as_json: bool = False) -> tuple[Console, TerminalProgress]:
     progress = TerminalProgress(console)
     atexit.register(progress.close)  # however it ends, the terminal's cursor comes back
     return console, progress
-
-
-def present(console: Console, shown: Any) -> None:
-    """A document on the terminal."""
-    from mixopt.report.terminal import show
-
-    if callable(shown):  # until every kind's answer is a document
-        shown(console)
-    else:
-        show(console, shown)
 
 
 def print_json(value: Any) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mixopt.cli import options
-from mixopt.cli.console import command_line, open_console, present, print_json, show_paths
+from mixopt.cli.console import command_line, open_console, print_json, show_paths
 from mixopt.errors import MixoptError
+from mixopt.report.terminal import show
 from mixopt.version import __version__, versions
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ def epochs(
         progress=progress,
     )
     made = provenance(table)
-    show(console, answer.to_json() | {"made": made}, epochs_document(answer, how_to_reproduce(made)), html, as_json)
+    show_plan(
+        console, answer.to_json() | {"made": made}, epochs_document(answer, how_to_reproduce(made)), html, as_json
+    )
 
 
 @plan.command()
@@ -96,7 +99,7 @@ def scale(
         progress=progress,
     )
     made = provenance(table)
-    show(console, answer.to_json() | {"made": made}, scale_document(answer, how_to_reproduce(made)), html, as_json)
+    show_plan(console, answer.to_json() | {"made": made}, scale_document(answer, how_to_reproduce(made)), html, as_json)
 
 
 def read_runs(
@@ -141,12 +144,14 @@ def how_to_reproduce(made: Mapping[str, Any]) -> Section:
     return reproduce(command=made["command"], versions=made["versions"], files=files)
 
 
-def show(console: Console, record: Mapping[str, Any], document: Document, html: Path | None, as_json: bool) -> None:
+def show_plan(
+    console: Console, record: Mapping[str, Any], document: Document, html: Path | None, as_json: bool
+) -> None:
     """On the terminal or as JSON, and as a page where a file for it is named."""
     if as_json:
         print_json(record)
     else:
-        present(console, document)
+        show(console, document)
     if html is not None:
         from mixopt.report.html import render
         from mixopt.serialization import write_text
@@ -185,10 +190,7 @@ DomainLoss = Annotated[str | None, _column("--domain-loss", "loss on the domain,
 GeneralLoss = Annotated[str | None, _column("--general-loss", "loss on general text, nats/token")]
 StartColumn = Annotated[str | None, _column("--start-column", "general loss before continuing")]
 ParamsColumn = Annotated[str | None, _column("--params-column", "parameters")]
-TokensColumn = Annotated[
-    str | None,
-    _column("--tokens-column", "tokens since the checkpoint that is continued"),
-]
+TokensColumn = Annotated[str | None, _column("--tokens-column", "tokens since the checkpoint that is continued")]
 RunColumn = Annotated[str | None, _column("--run-column", "run ids; rows of one id are its checkpoints")]
 Law = Annotated[str, typer.Option(help="one law or curve for both losses (default: weighted by held-out errors)")]
 Sampler = Annotated[str, typer.Option(help="of Optuna's search for the front: nsga2 or tpe")]
@@ -267,7 +269,7 @@ def cpt(
     files = Reading([runs]).record()["files"]
     made = {"command": command_line(), "versions": versions(), "files": files}
     document = plan_document(answer, [how_to_reproduce(made)])
-    show(console, answer.to_json() | {"made": made}, document, html, as_json)
+    show_plan(console, answer.to_json() | {"made": made}, document, html, as_json)
 
 
 def share_of(text: str) -> float:

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from mixopt.cli import options
-from mixopt.cli.console import command_line, open_console, present, print_json, show_paths
+from mixopt.cli.console import command_line, open_console, print_json, show_paths
 from mixopt.errors import MixoptError
+from mixopt.report.terminal import show
 
 SHOWN = ("law", "target", "domains", "texts", "at", "trained", "pools", "made", "evidence")
 
@@ -64,7 +65,7 @@ def scale(
     if as_json:
         print_json({key: fitted.record[key] for key in SHOWN})
     else:
-        present(console, scale_document(fitted))
+        show(console, scale_document(fitted))
     show_paths(console, [("scale fit", path)])
 
 

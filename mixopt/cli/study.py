@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mixopt.cli.console import open_console, present, show_paths
+from mixopt.cli.console import open_console, show_paths
 from mixopt.errors import MixoptError
+from mixopt.report.terminal import show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,7 +53,7 @@ def run(study: StudyFile, out: Out = None) -> None:
     from mixopt.study import pipeline
 
     session, console = start(study, out)
-    present(console, session.kind.document(pipeline.run(session)))
+    show(console, session.kind.document(pipeline.run(session)))
     show_paths(console, session.kind.outputs(session))
 
 
@@ -88,7 +89,7 @@ def recommend(study: StudyFile, out: Out = None) -> None:
 
     session, console = start(study, out)
     recommendation = session.kind.recommend(session, pipeline.finished_runs(session))
-    present(console, session.kind.document(recommendation))
+    show(console, session.kind.document(recommendation))
 
 
 def report(study: StudyFile, out: Out = None, markdown: Markdown = None) -> None:
@@ -115,7 +116,7 @@ def verify(study: StudyFile, out: Out = None) -> None:
     session, console = start(study, out, needs_corpora="verify")
     verified = session.kind.verify(session)
     pipeline.write_report(session)
-    present(console, session.kind.verification_document(verified))
+    show(console, session.kind.verification_document(verified))
 
 
 def start(study: Path, out: Path | None, *, needs_corpora: str | None = None) -> tuple[Session, Console]:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mixopt.cli import options
-from mixopt.cli.console import command_line, open_console, present, print_json, show_paths
+from mixopt.cli.console import command_line, open_console, print_json, show_paths
 from mixopt.cli.study import start
 from mixopt.errors import MixoptError
 from mixopt.report.html import render
+from mixopt.report.terminal import show
 from mixopt.serialization import CACHE_KEY, write_text
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def fit(
     if as_json:
         print_json({key: record[key] for key in ("predictor", "target", "domains", "texts", "made", "evidence")})
     else:
-        present(console, document)
+        show(console, document)
     show_paths(console, paths)
 
 
@@ -95,7 +96,7 @@ def _fit_study(study: Path, out: Path | None) -> None:
 
     session, console = start(study, out)
     fitted = session.kind.fit(session, pipeline.finished_runs(session))
-    present(console, session.kind.fit_document(fitted))
+    show(console, session.kind.fit_document(fitted))
 
 
 def _only_a_study(given: Reading, settings: Mapping[str, object]) -> Path:
@@ -159,7 +160,7 @@ def leaderboard(
     if as_json:
         print_json(record)
     else:
-        present(console, document)
+        show(console, document)
     if html:
         show_paths(console, [("report", html)])
 
@@ -208,6 +209,6 @@ def predict(
     else:
         from mixopt.mixture.summary import predictions_document
 
-        present(console, predictions_document(predicted))
+        show(console, predictions_document(predicted))
     if out:
         show_paths(console, [("predictions", out)])

@@ -1,17 +1,15 @@
 """Documents of the plans: the answer, the forms of the law side by side, marginal values and next steps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import zip_longest
-from typing import Any
 
-from mixopt.formatting import amount, flops, loss, passes, share, signed, span, times
+from mixopt.formatting import amount, flops, interval, loss, passes, share, signed, times
 from mixopt.plan import figures
 from mixopt.plan.epochs import EpochsPlan, FormAnswer
 from mixopt.plan.fit import LawFit, RStar
 from mixopt.plan.marginal import TIMES
 from mixopt.plan.scale import ScaleForm, ScalePlan
-from mixopt.report import html
-from mixopt.report.document import Block, Board, Column, Document, Figure, Section, Table, Warning
+from mixopt.report.document import Block, Column, Document, Figure, Section, Table, Warning
 
 SPLITS = {"folds": "at random", "epochs": "epochs", "size": "size", "strain": "strain"}
 TEXTS_DIFFER = "Losses of different sources are of different texts and tokenizers: compare sizes, not losses."
@@ -144,12 +142,12 @@ def epochs_caution(plan: EpochsPlan) -> str:
     if ends["epochs"] is not None:
         which = over.over or plan.form
         level = f"{over.level:.0%} of {which}" if over.level else which[0].upper() + which[1:]
-        what = f"{span(ends['params'], amount)} parameters, {span(ends['epochs'], passes)} epochs"
+        what = f"{interval(ends['params'], amount)} parameters, {interval(ends['epochs'], passes)} epochs"
         parts.append(f"Not a point: {what} ({level}).")
     if between.forms > 1:
         parts.append(
-            f"{between.forms} forms that see repetition say {span(between.params, amount)} parameters and "
-            f"{span(between.epochs, passes)} epochs; if another one is right, this run is up to "
+            f"{between.forms} forms that see repetition say {interval(between.params, amount)} parameters and "
+            f"{interval(between.epochs, passes)} epochs; if another one is right, this run is up to "
             f"{loss(between.regret)} nats/token above the best of equal compute."
         )
     return " ".join(parts)
@@ -188,7 +186,7 @@ def forms_of_epochs(plan: EpochsPlan) -> Table:
             form_name(row, plan.form),
             amount(row.params),
             passes(row.epochs),
-            span(row.interval["epochs"], passes),
+            interval(row.interval["epochs"], passes),
             loss(row.loss),
             "" if row.form == plan.form else loss(row.regret, 4),
             "" if row.repeat_value is None else share(max(row.repeat_value, 0.0)),
@@ -216,7 +214,7 @@ def ladder_table(plan: EpochsPlan) -> Table:
             amount(row.params_at_equal_compute),
             loss(row.loss_at_equal_compute),
             loss(row.loss),
-            span(row.interval, loss),
+            interval(row.interval, loss),
             signed(row.change, 4),
             share(row.fresh_share),
         )
@@ -236,9 +234,9 @@ def marginal_table(plan: EpochsPlan) -> Table:
     """What one more epoch is worth in loss, in new tokens, in compute."""
     row, run, ends = plan.marginal, plan.answer, plan.marginal.interval
     rows = [
-        ("change of the loss, nats/token", signed(row.change, 4), span(ends["change"], lambda x: signed(x, 4))),
-        ("new tokens that would do as much", amount(row.fresh_tokens), span(ends["fresh_tokens"], amount)),
-        ("the same, as a share of the epoch", share(row.fresh_share), span(ends["fresh_share"], share)),
+        ("change of the loss, nats/token", signed(row.change, 4), interval(ends["change"], lambda x: signed(x, 4))),
+        ("new tokens that would do as much", amount(row.fresh_tokens), interval(ends["fresh_tokens"], amount)),
+        ("the same, as a share of the epoch", share(row.fresh_share), interval(ends["fresh_share"], share)),
         ("FLOPs it costs", flops(row.epoch_compute), ""),
         ("FLOPs it is worth, spent best", flops(row.equivalent_compute), ""),
         ("FLOPs of a bigger model as good", flops(row.bigger_model_compute), ""),
@@ -259,7 +257,7 @@ def turning_table(plan: EpochsPlan) -> Table:
         "harm": "another epoch harms",
     }
     ends = plan.turning.interval
-    rows = [(label, times(getattr(plan.turning, key)), span(ends[key], times)) for key, label in labels.items()]
+    rows = [(label, times(getattr(plan.turning, key)), interval(ends[key], times)) for key, label in labels.items()]
     title = f"From which epoch on something else pays more ({amount(plan.answer.params)} parameters)"
     note = "A bigger model: one percent more compute lowers the loss more as parameters than as tokens."
     return Table(title, columns("what", "epoch", "range"), rows, None, note)
@@ -308,13 +306,12 @@ def scale_caution(plan: ScalePlan) -> str:
     between, ends, over, parts = plan.disagreement, plan.answer.interval, plan.interval, []
     if ends["params"]:
         level = f"{over.level:.0%} of {over.over}" if over.level else over.over
-        parts.append(
-            f"Not a point: {span(ends['params'], amount)} parameters, {span(ends['tokens'], amount)} tokens ({level})."
-        )
+        what = f"{interval(ends['params'], amount)} parameters, {interval(ends['tokens'], amount)} tokens"
+        parts.append(f"Not a point: {what} ({level}).")
     if between.forms > 1:
         parts.append(
-            f"{between.forms} forms of the law say {span(between.params, amount)} parameters and "
-            f"{span(between.tokens, amount)} tokens."
+            f"{between.forms} forms of the law say {interval(between.params, amount)} parameters and "
+            f"{interval(between.tokens, amount)} tokens."
         )
     return " ".join(parts)
 
@@ -344,7 +341,7 @@ def forms_of_scale(plan: ScalePlan) -> Table:
         (
             form_name(row, plan.form),
             amount(row.params),
-            span(row.interval["params"], amount),
+            interval(row.interval["params"], amount),
             amount(row.tokens),
             loss(row.loss),
             flops(row.lifetime_compute),
@@ -386,31 +383,8 @@ def lifetime_table(plan: ScalePlan) -> Table:
 
 def epochs_table(plan: ScalePlan) -> Table:
     """How often each form's answer repeats the text."""
-    rows = [(form_name(row, plan.form), passes(row.epochs), span(row.interval["epochs"], passes)) for row in plan.forms]
+    rows = [
+        (form_name(row, plan.form), passes(row.epochs), interval(row.interval["epochs"], passes)) for row in plan.forms
+    ]
     title = f"Epochs of {amount(plan.answer.unique)} unique tokens"
     return Table(title, columns("form", "epochs", "range"), rows, None, "`mixopt plan epochs` tells more of them.")
-
-
-# For the page of continued pretraining, until it is a document.
-
-
-def board_section(n: int, board: Board) -> html.Safe:
-    columns = [html.Column(board.first, numeric=False), *(html.Column(heading) for heading in board.headings)]
-    return html.section(
-        f"table-{n}", board.title, html.table(board.note or board.title, columns, board.rows, marked=board.marked)
-    )
-
-
-def again(plan: Mapping[str, Any]) -> html.Safe:
-    made: Mapping[str, Any] = plan.get("made") or {}
-    versions = ", ".join(f"{name} {number}" for name, number in (made.get("versions") or {}).items())
-    files: Sequence[Mapping[str, Any]] = made.get("files") or []
-    listed = (
-        html.tag("ul", *(html.tag("li", f"{one['name']}: sha256 {one['sha256']}") for one in files))
-        if files
-        else html.Safe("")
-    )
-    code = html.tag("pre", html.tag("code", made.get("command") or "mixopt plan"), tabindex="0")
-    return html.section(
-        "again", "Doing it again", code, html.paragraph(f"{versions}.") if versions else html.Safe(""), listed
-    )

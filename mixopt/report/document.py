@@ -143,16 +143,3 @@ def _flat(blocks: Sequence[Block]) -> Iterator[Block]:
         yield block
         if isinstance(block, Folded):
             yield from _flat(block.blocks)
-
-
-# The table of plans, until all of them are documents.
-@dataclass(frozen=True)
-class Board:
-    """A table: the first column, headed `first`, is text, the others are numbers. note: what it takes to read it."""
-
-    title: str
-    first: str
-    headings: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    marked: int | None = None
-    note: str = ""

@@ -3,10 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mixopt.formatting import UNKNOWN, amount, known, listed, scale, share, size
-from mixopt.report import document
-from mixopt.report.document import Block, Code, Listing, Paragraph, Section
-from mixopt.report.html import Column, Safe, paragraph, section, table, tag
+from mixopt.formatting import UNKNOWN, amount, known, listed, share, size
+from mixopt.report.document import Block, Code, Column, Listing, Paragraph, Section, Table
 
 if TYPE_CHECKING:
     import pandas
@@ -32,8 +30,8 @@ def corpora(prepared: Mapping[str, Any] | None) -> Section:
         told = "This study was given finished runs, so nothing is known about the text they were trained on."
         return Section("corpora", "Corpora", [Paragraph(told)], "Corpora")
     names = ("Documents", "Training tokens", "Validation tokens", "Bytes")
-    columns = [document.Column("Domain", numeric=False), *map(document.Column, names)]
-    columns += [document.Column("Problems", numeric=False, wide=True), document.Column("Source", numeric=False)]
+    columns = [Column("Domain", numeric=False), *map(Column, names)]
+    columns += [Column("Problems", numeric=False, wide=True), Column("Source", numeric=False)]
     rows = [
         (
             name,
@@ -49,7 +47,7 @@ def corpora(prepared: Mapping[str, Any] | None) -> Section:
     caption = "Text by domain; problems count documents unless they say files"
     overlaps = prepared.get("duplicates")
     shared = [_shared(pair) for pair in overlaps] if isinstance(overlaps, list) else []
-    blocks: list[Block] = [document.Table(caption, columns, rows)]
+    blocks: list[Block] = [Table(caption, columns, rows)]
     if shared:
         blocks += [Paragraph("Documents that stand word for word in two domains:"), Listing(shared[:LISTED])]
     else:
@@ -82,38 +80,6 @@ def reproduce(
     return Section("reproduce", "Reproduce", blocks, "Reproduce")
 
 
-# HTML by hand, until the pages of all kinds are documents.
-
-
-def corpora_section(found: Mapping[str, Any] | None) -> Safe:
-    """What text there is, and what was wrong with it."""
-    if not found:
-        told = "This study was given finished runs, so nothing is known about the text they were trained on."
-        return section("corpora", "Corpora", paragraph(told))
-    rows = found["texts"]
-    names = ("Documents", "Training tokens", "Validation tokens", "Bytes")
-    columns = [Column("Domain", numeric=False), *map(Column, names)]
-    columns += [Column("Problems", numeric=False, wide=True), Column("Source", numeric=False)]
-    body = [
-        (
-            name,
-            f"{row['documents']:,.0f}" if known(row.get("documents")) else UNKNOWN,
-            amount(row.get("train_tokens")),
-            amount(row.get("val_tokens")),
-            size(row.get("bytes")),
-            _problems(row),
-            str(row.get("source") or UNKNOWN),
-        )
-        for name, row in rows.items()
-    ]
-    overlaps = found.get("duplicates")
-    shared = [_shared(pair) for pair in overlaps] if isinstance(overlaps, list) else []
-    told = paragraph("Texts that stand word for word in two domains:" if shared else "No two domains share a text.")
-    listing = tag("ul", *(tag("li", text) for text in shared[:LISTED])) if shared else Safe("")
-    caption = "Text by domain; problems count documents unless they say files"
-    return section("corpora", "Corpora", table(caption, columns, body), told, listing)
-
-
 def _problems(row: Mapping[str, Any]) -> str:
     """What reading a domain met: '12 empty, 3 repeating an earlier one'."""
     counts = {**(row.get("problems") or {}), "duplicates": row.get("duplicates")}
@@ -132,22 +98,6 @@ def _shared(pair: Any) -> str:
         if known(pair.get(key))
     ]
     return f"{text} ({listed(parts)})" if parts else text
-
-
-def reproduce_section(given: Mapping[str, Any], text: str) -> Safe:
-    """The study file, versions and command."""
-    versions = {"mixopt": given.get("mixopt"), **(given.get("versions") or {})}
-    told = listed([f"{name} {version}" for name, version in versions.items() if version])
-    seed = f", seed {given['seed']}" if given.get("seed") is not None else ""
-    proxy = scale(given.get("proxy") or {})
-    return section(
-        "again",
-        "Doing it again",
-        paragraph(f"Made with {told or 'an unnamed version'}{seed}" + (f", proxies of {proxy}." if proxy else ".")),
-        tag("pre", tag("code", "mixopt run study.yaml")),
-        paragraph("study.yaml:"),
-        tag("pre", tag("code", text or "(the study file's text is not at hand)"), tabindex="0"),
-    )
 
 
 def rows_of(frame: "pandas.DataFrame") -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from mixopt.report.document import Block, Board, Code, Document, Listing, Paragraph, Table
+from mixopt.report.document import Block, Code, Document, Listing, Paragraph, Table
 
 
 def show(console: Console, document: Document) -> None:
@@ -49,15 +49,4 @@ def drawn_table(block: Table) -> RichTable:
         table.add_column(escape(column.name), justify="right" if column.numeric else "left", overflow="fold")
     for n, row in enumerate(block.rows):
         table.add_row(*map(escape, row), style="bold" if n == block.marked else None)
-    return table
-
-
-def drawn(board: Board) -> RichTable:
-    """A table of the terminal, wide enough for its title where the terminal is."""
-    table = RichTable(title=escape(board.title), title_justify="left", min_width=min(len(board.title), 76))
-    table.add_column(board.first, overflow="fold")
-    for heading in board.headings:
-        table.add_column(heading, justify="right")
-    for n, row in enumerate(board.rows):
-        table.add_row(*map(escape, row), style="bold" if n == board.marked else None)
     return table

@@ -69,9 +69,9 @@ def write_report(session: Session, *, markdown: Path | None = None) -> Path:
     """report.html from what is in the study folder, and where one is asked for a Markdown file of the same."""
     session.progress.stage("report")
     path = session.folder.report
-    page = session.kind.report(session)
+    document = session.kind.report(session)
     if markdown is not None:
-        write_text(markdown, render_markdown(page))
-    write_text(path, page if isinstance(page, str) else render(page))
+        write_text(markdown, render_markdown(document))
+    write_text(path, render(document))
     session.progress.finish(str(path))
     return path
