@@ -1,4 +1,4 @@
-"""Study files as frozen records: unknown keys and wrong types are refused, every default has its reason."""
+"""Study file schema: frozen records that refuse unknown keys and wrong types, every default with its reason."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Reading study files: YAML 1.2 in, a validated Study out, and one line for whatever is wrong."""
+"""Reader of study files: YAML 1.2, validated, and one line with file, line and key for whatever is wrong."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -89,7 +89,7 @@ def validate(data: Any, lines: dict[tuple[str, ...], int], path: Path, kind: Stu
 def explain(
     error: Any, lines: dict[tuple[str, ...], int], path: Path, data: Any, kind: StudyKind[Any, Any, Any]
 ) -> str:
-    """One pydantic error in our words."""
+    """One pydantic error as a line for the user."""
     where = known_part(error["loc"], data)
     what = error["type"]
     if what == "extra_forbidden":

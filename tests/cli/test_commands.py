@@ -48,20 +48,31 @@ def test_schema_is_a_json_schema(tmp_path):
 
 
 def test_fit_shows_every_predictor_and_marks_the_one_used(home):
-    told = mixopt("fit", "mine/your-runs.yaml", "--out", "out", cwd=home)
-    assert "exponential-mixing (used)" in told and "regmix-linear" in told
+    shown = mixopt("fit", "mine/your-runs.yaml", "--out", "out", cwd=home)
+    assert "exponential-mixing (used)" in shown and "regmix-linear" in shown
 
 
 def test_recommend_report_and_export_go_on_from_the_fit(home):
     mixopt("fit", "mine/your-runs.yaml", "--out", "out", cwd=home)
-    told = mixopt("recommend", "mine/your-runs.yaml", "--out", "out", cwd=home)
-    assert "as before" in told and "Recommended mixture" in told
+    shown = mixopt("recommend", "mine/your-runs.yaml", "--out", "out", cwd=home)
+    assert "as before" in shown and "Recommended mixture" in shown
     for name in ("natural", "uniform", "best measured"):
-        assert name in told
+        assert name in shown
     mixopt("report", "mine/your-runs.yaml", "--out", "out", cwd=home)
     written = mixopt("export", "mine/your-runs.yaml", "--out", "out", cwd=home)
     assert "interleave.py" in written and "megatron.txt" in written
     assert (home / "out" / "report.html").stat().st_size > 10_000
+
+
+def test_report_writes_markdown_and_overwrites_nothing(home):
+    mixopt("recommend", "mine/your-runs.yaml", "--out", "out", cwd=home)
+    page = home / "answer.md"
+    mixopt("report", "mine/your-runs.yaml", "--out", "out", "--markdown", page.name, cwd=home)
+    text = page.read_text()
+    assert text.startswith("# ") and "\n## " in text and "\n| --- |" in text
+    refused = mixopt("report", "mine/your-runs.yaml", "--out", "out", "--markdown", page.name, cwd=home, code=2)
+    assert "answer.md is there already" in refused
+    assert page.read_text() == text
 
 
 def test_a_stage_without_its_input_names_the_command_that_makes_it(home):
