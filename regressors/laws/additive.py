@@ -11,7 +11,7 @@ EXPONENT = 0.35  # where exponents start
 SURPLUS = 1.0  # ln C starts so far above what a uniform mixture of like domains needs
 
 
-def offset_factor(w: Array, *, E: Array, C: Array, e: Array, g: Array, q: Array) -> Array:
+def offset_factor(w, *, E, C, e, g, q) -> Array:
     """Loss on one validation text, (..., n_runs), at training weights w (n_runs, n_domains).
 
     E (...); C, e, g, q (..., n_domains): usefulness, offset, diminishing returns and interference of a domain.
@@ -20,9 +20,7 @@ def offset_factor(w: Array, *, E: Array, C: Array, e: Array, g: Array, q: Array)
     return E[..., None] + np.exp(combined(w, q)) / data
 
 
-def offset_factor_jacobian(
-    w: Array, *, E: Array, C: Array, e: Array, g: Array, q: Array
-) -> tuple[Array, dict[str, Array]]:
+def offset_factor_jacobian(w, *, E, C, e, g, q) -> tuple[Array, dict[str, Array]]:
     """`offset_factor` with its derivatives; by C, e, g and q: (..., n_runs, n_domains)."""
     shares = w + e[..., None, :]
     logs = np.log(shares)
@@ -41,32 +39,32 @@ def offset_factor_jacobian(
     }
 
 
-def offset(w: Array, *, E: Array, C: Array, e: Array, g: Array) -> Array:
+def offset(w, *, E, C, e, g) -> Array:
     """`offset_factor` without interference."""
     return offset_factor(w, E=E, C=C, e=e, g=g, q=np.zeros_like(g))
 
 
-def offset_jacobian(w: Array, *, E: Array, C: Array, e: Array, g: Array) -> tuple[Array, dict[str, Array]]:
+def offset_jacobian(w, *, E, C, e, g) -> tuple[Array, dict[str, Array]]:
     """`offset` with its derivatives."""
     return _only("ECeg", offset_factor_jacobian(w, E=E, C=C, e=e, g=g, q=np.zeros_like(g)))
 
 
-def power_factor(w: Array, *, E: Array, C: Array, g: Array, q: Array) -> Array:
+def power_factor(w, *, E, C, g, q) -> Array:
     """`offset_factor` with a trace of every domain in place of offsets."""
     return offset_factor(w, E=E, C=C, e=np.full_like(g, TRACE), g=g, q=q)
 
 
-def power_factor_jacobian(w: Array, *, E: Array, C: Array, g: Array, q: Array) -> tuple[Array, dict[str, Array]]:
+def power_factor_jacobian(w, *, E, C, g, q) -> tuple[Array, dict[str, Array]]:
     """`power_factor` with its derivatives."""
     return _only("ECgq", offset_factor_jacobian(w, E=E, C=C, e=np.full_like(g, TRACE), g=g, q=q))
 
 
-def power(w: Array, *, E: Array, C: Array, g: Array) -> Array:
+def power(w, *, E, C, g) -> Array:
     """`power_factor` without interference."""
     return power_factor(w, E=E, C=C, g=g, q=np.zeros_like(g))
 
 
-def power_jacobian(w: Array, *, E: Array, C: Array, g: Array) -> tuple[Array, dict[str, Array]]:
+def power_jacobian(w, *, E, C, g) -> tuple[Array, dict[str, Array]]:
     """`power` with its derivatives."""
     return _only("ECg", power_factor_jacobian(w, E=E, C=C, g=g, q=np.zeros_like(g)))
 

@@ -11,14 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from regressors.law import Array, Law, Param, Prior, Scale, Values
-from regressors.laws.mixing import TRACE
+from regressors.laws.mixing import TRACE, power
 
 INPUTS = ("params", "tokens", "r")
-
-
-def _power(x: Array, exponent: Array) -> Array:
-    """x^exponent, (..., n_runs), of x (n_runs,) or (..., n_runs) above 0 and an exponent (...)."""
-    return np.exp(exponent[..., None] * np.log(x))
 
 
 def _each(value: Array) -> Array:
@@ -26,50 +21,22 @@ def _each(value: Array) -> Array:
     return value[..., None]
 
 
-def dcpt(
-    params: Array,
-    tokens: Array,
-    r: Array,
-    *,
-    E: Array,
-    A: Array,
-    alpha: Array,
-    B: Array,
-    eta: Array,
-    beta: Array,
-    C: Array,
-    eps: Array,
-    gamma: Array,
-) -> Array:
+def dcpt(params, tokens, r, *, E, A, alpha, B, eta, beta, C, eps, gamma) -> Array:
     """E + A/N^alpha + B r^eta / D^beta + C / (r + eps)^gamma, (..., n_runs), nats/token; all values (...).
 
     The slope by r is B eta r^(eta-1) / D^beta - gamma C / (r + eps)^(gamma+1): it is below 0 for some values only.
     """
-    size = _each(A) * _power(params, -alpha)
-    data = _each(B) * _power(r + TRACE, eta) * _power(tokens, -beta)
-    return _each(E) + size + data + _each(C) * _power(r + _each(eps), -gamma)
+    size = _each(A) * power(params, alpha)
+    data = _each(B) * power(r + TRACE, -eta) * power(tokens, beta)
+    return _each(E) + size + data + _each(C) * power(r + _each(eps), gamma)
 
 
-def dcpt_jacobian(
-    params: Array,
-    tokens: Array,
-    r: Array,
-    *,
-    E: Array,
-    A: Array,
-    alpha: Array,
-    B: Array,
-    eta: Array,
-    beta: Array,
-    C: Array,
-    eps: Array,
-    gamma: Array,
-) -> tuple[Array, dict[str, Array]]:
+def dcpt_jacobian(params, tokens, r, *, E, A, alpha, B, eta, beta, C, eps, gamma) -> tuple[Array, dict[str, Array]]:
     """`dcpt` with its derivatives, (..., n_runs) each."""
-    size = _power(params, -alpha)
-    data = _power(r + TRACE, eta) * _power(tokens, -beta)
+    size = power(params, alpha)
+    data = power(r + TRACE, -eta) * power(tokens, beta)
     share = r + _each(eps)
-    text = _power(share, -gamma)
+    text = power(share, gamma)
     from_size, from_data, from_text = _each(A) * size, _each(B) * data, _each(C) * text
     return _each(E) + from_size + from_data + from_text, {
         "E": np.ones_like(text),
@@ -84,67 +51,37 @@ def dcpt_jacobian(
     }
 
 
-def cross_domain(
-    params: Array, tokens: Array, r: Array, k1: Array, k2: Array, *, F: Array, mu: Array, w: Array, **values: Array
-) -> Array:
+def cross_domain(params, tokens, r, k1, k2, *, F, mu, w, **values) -> Array:
     """`dcpt` + F / K^mu, K = w/k1 + (1-w) k2: how learnable a domain is, (..., n_runs), nats/token.
 
     k1 (n_runs,) the loss on the domain before it is continued, k2 (n_runs,) how fast it falls at first; both above 0.
     """
     K = _each(w) / k1 + _each(1 - w) * k2
-    return dcpt(params, tokens, r, **values) + _each(F) * _power(K, -mu)
+    return dcpt(params, tokens, r, **values) + _each(F) * power(K, mu)
 
 
-def shift(
-    params: Array,
-    tokens: Array,
-    r: Array,
-    start: Array,
-    *,
-    S: Array,
-    alpha: Array,
-    kappa: Array,
-    tau: Array,
-    G: Array,
-    zeta: Array,
-    eta: Array,
-    T: Array,
-    beta: Array,
-) -> Array:
+def shift(params, tokens, r, start, *, S, alpha, kappa, tau, G, zeta, eta, T, beta) -> Array:
     """start + S N^-alpha (1-r)^kappa D/(D+tau) - G N^zeta r^eta (1 - (1 + D/T)^-beta), (..., n_runs), nats/token.
 
     Two hidden curves: what the change of text takes away soon and for good, the more of other text the more, and what
     further training on the own text gives, slowly. Their sum may rise and then fall, and is `start` (n_runs,), the
     loss before continuing, at 0 tokens.
     """
-    rise = _each(S) * _power(params, -alpha) * _power(1 - r + TRACE, kappa) * tokens / (tokens + _each(tau))
+    rise = _each(S) * power(params, alpha) * power(1 - r + TRACE, -kappa) * tokens / (tokens + _each(tau))
     gain = -np.expm1(-_each(beta) * np.log1p(tokens / _each(T)))
-    return start + rise - _each(G) * _power(params, zeta) * _power(r + TRACE, eta) * gain
+    return start + rise - _each(G) * power(params, -zeta) * power(r + TRACE, -eta) * gain
 
 
 def shift_jacobian(
-    params: Array,
-    tokens: Array,
-    r: Array,
-    start: Array,
-    *,
-    S: Array,
-    alpha: Array,
-    kappa: Array,
-    tau: Array,
-    G: Array,
-    zeta: Array,
-    eta: Array,
-    T: Array,
-    beta: Array,
+    params, tokens, r, start, *, S, alpha, kappa, tau, G, zeta, eta, T, beta
 ) -> tuple[Array, dict[str, Array]]:
     """`shift` with its derivatives, (..., n_runs) each."""
     late = tokens + _each(tau)
-    unit_rise = _power(params, -alpha) * _power(1 - r + TRACE, kappa) * tokens / late
+    unit_rise = power(params, alpha) * power(1 - r + TRACE, -kappa) * tokens / late
     rise = _each(S) * unit_rise
     age = 1 + tokens / _each(T)
     left = np.exp(-_each(beta) * np.log(age))
-    unit_most = _power(params, zeta) * _power(r + TRACE, eta)
+    unit_most = power(params, -zeta) * power(r + TRACE, -eta)
     most = _each(G) * unit_most
     gain = most * (1 - left)
     return start + rise - gain, {
@@ -160,20 +97,18 @@ def shift_jacobian(
     }
 
 
-def forgetting(
-    params: Array, tokens: Array, r: Array, start: Array, *, A: Array, beta: Array, B: Array, alpha: Array
-) -> Array:
+def forgetting(params, tokens, r, start, *, A, beta, B, alpha) -> Array:
     """start + A D^beta / ((1 + B r) N)^alpha, (..., n_runs), nats/token, r the general share; it never falls."""
     kept = np.log1p(_each(B) * r) + np.log(params)
     return start + _each(A) * np.exp(_each(beta) * np.log(tokens) - _each(alpha) * kept)
 
 
-def critical_share(tokens: Array, *, a: Array, s: Array, b: Array) -> Array:
+def critical_share(tokens, *, a, s, b) -> Array:
     """a T^s + b, (..., n_runs): the largest domain share after T tokens that leaves the general loss where it was.
 
     A law of shares, not of losses, and not held between 0 and 1.
     """
-    return _each(a) * _power(tokens, s) + _each(b)
+    return _each(a) * power(tokens, -s) + _each(b)
 
 
 def log_floor(scale: Scale) -> Array:

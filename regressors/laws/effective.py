@@ -9,7 +9,7 @@ from regressors.laws.mixing import combined
 RETURNS = 0.5  # a skill's loss falls as effective data to this power; flat between .4 and .6, worse at 1
 
 
-def effective_data(w: Array, *, E: Array, C: Array, e: Array, g: Array, q: Array) -> Array:
+def effective_data(w, *, E, C, e, g, q) -> Array:
     """Loss on one validation text, (..., n_runs), at training weights w (n_runs, n_domains).
 
     Every domain adds C_j (w_j + e_j)^g_j to the effective data of each of M skills; a skill's loss falls as the inverse
@@ -22,9 +22,7 @@ def effective_data(w: Array, *, E: Array, C: Array, e: Array, g: Array, q: Array
     return E[..., None] + (data**-RETURNS).mean(axis=-1) + combined(w, q)
 
 
-def effective_data_jacobian(
-    w: Array, *, E: Array, C: Array, e: Array, g: Array, q: Array
-) -> tuple[Array, dict[str, Array]]:
+def effective_data_jacobian(w, *, E, C, e, g, q) -> tuple[Array, dict[str, Array]]:
     """`effective_data` with its derivatives; by C, e and g: (..., n_runs, M, n_domains)."""
     shares = w[..., None, :] + e[..., None, :, :]
     logs = np.log(shares)

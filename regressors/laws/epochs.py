@@ -8,7 +8,7 @@ from regressors.law import Array, Law, Param, Prior, Scale
 from regressors.laws.mixing import FLOOR, TRACE
 
 
-def epoch_aware(w: Array, *, phi: Array, c: Array, a: Array, d: Array, rho: Array, p: Array, tau: Array) -> Array:
+def epoch_aware(w, *, phi, c, a, d, rho, p, tau) -> Array:
     """Loss on one validation text, (..., n_runs), at epochs w (n_runs, n_domains), passes over each domain's text.
 
     What better data can remove is exp(c - a.b + d.h): the benefit b = 1 - exp(-(rho w)^p) saturates; the harm
@@ -19,9 +19,7 @@ def epoch_aware(w: Array, *, phi: Array, c: Array, a: Array, d: Array, rho: Arra
     return phi[..., None] + np.exp(c[..., None] - _dot(benefit, a) + _dot(harm, d))
 
 
-def epoch_aware_jacobian(
-    w: Array, *, phi: Array, c: Array, a: Array, d: Array, rho: Array, p: Array, tau: Array
-) -> tuple[Array, dict[str, Array]]:
+def epoch_aware_jacobian(w, *, phi, c, a, d, rho, p, tau) -> tuple[Array, dict[str, Array]]:
     """`epoch_aware` with its derivatives; by a and d: (..., n_runs, n_domains)."""
     benefit, harm, logs, reach, bend, over = _curves(w, rho, p, tau)
     removable = np.exp(c[..., None] - _dot(benefit, a) + _dot(harm, d))
@@ -47,9 +45,7 @@ def _curves(w: Array, rho: Array, p: Array, tau: Array, unique: Array | float = 
     return -np.expm1(-reach), bend**2, logs, reach, bend, over
 
 
-def epoch_aware_pools(
-    w: Array, unique: Array, *, phi: Array, c: Array, a: Array, d: Array, rho: Array, p: Array, tau: Array
-) -> Array:
+def epoch_aware_pools(w, unique, *, phi, c, a, d, rho, p, tau) -> Array:
     """`epoch_aware` where pools differ from run to run: w and unique (n_runs, n_domains) in units of a usual pool.
 
     E = w / unique are the epochs, and the benefit is unique^p (1 - exp(-(rho E)^p)): text that isn't repeated is worth
@@ -60,9 +56,7 @@ def epoch_aware_pools(
     return phi[..., None] + np.exp(c[..., None] - _dot(size * benefit, a) + _dot(harm, d))
 
 
-def epoch_aware_pools_jacobian(
-    w: Array, unique: Array, *, phi: Array, c: Array, a: Array, d: Array, rho: Array, p: Array, tau: Array
-) -> tuple[Array, dict[str, Array]]:
+def epoch_aware_pools_jacobian(w, unique, *, phi, c, a, d, rho, p, tau) -> tuple[Array, dict[str, Array]]:
     """`epoch_aware_pools` with its derivatives."""
     plain, harm, logs, reach, bend, over = _curves(w, rho, p, tau, unique)
     size = unique ** p[..., None, None]

@@ -9,38 +9,19 @@ hardly differ yet as sizes that hardly matter, and exponents of 1 out of transie
 import numpy as np
 
 from regressors.law import Array, Law, Param, Prior, Scale
-from regressors.laws.mixing import combined
+from regressors.laws.mixing import combined, power
 
 EARLY = 4  # how sharply a run's early loss gives way to its late one: the loss is a norm of both, of this order
 
 
-def bent(
-    params: Array, tokens: Array, *, E: Array, A: Array, B: Array, alpha: Array, beta: Array, T: Array, k: Array
-) -> Array:
+def bent(params, tokens, *, E, A, B, alpha, beta, T, k) -> Array:
     """Loss (..., n_runs) of models of so many parameters (n_runs,) after so many tokens (n_runs,); all values (...).
 
     late = A params^-alpha + B tokens^-beta is Chinchilla's law, early = T tokens^-k what a young run is still to lose;
     what can be removed is (late^4 + early^4)^(1/4): the larger of both, smoothly.
     """
-    late = A[..., None] * _power(params, alpha) + B[..., None] * _power(tokens, beta)
-    return E[..., None] + _norm(late, T[..., None] * _power(tokens, k))[0]
-
-
-def bent_jacobian(
-    params: Array, tokens: Array, *, E: Array, A: Array, B: Array, alpha: Array, beta: Array, T: Array, k: Array
-) -> tuple[Array, dict[str, Array]]:
-    """`bent` with its derivatives, (..., n_runs) each."""
-    size, data = _power(params, alpha), _power(tokens, beta)
-    removable, slopes = _bent_slopes(params, tokens, A[..., None] * size, B[..., None] * data, T, k)
-    slopes |= {"A": slopes["late"] * size, "B": slopes["late"] * data}
-    slopes |= {"E": np.ones_like(removable)}
-    del slopes["late"], slopes["from_size"], slopes["from_data"]
-    return E[..., None] + removable, slopes
-
-
-def _power(x: Array, exponent: Array) -> Array:
-    """x^-exponent, (..., n_runs)."""
-    return np.exp(-exponent[..., None] * np.log(x))
+    late = A[..., None] * power(params, alpha) + B[..., None] * power(tokens, beta)
+    return E[..., None] + _norm(late, T[..., None] * power(tokens, k))[0]
 
 
 def _norm(late: Array, early: Array) -> tuple[Array, Array, Array]:
@@ -50,16 +31,12 @@ def _norm(late: Array, early: Array) -> tuple[Array, Array, Array]:
     return late * by_late * (1 + share), by_late, by_late * share * late / early
 
 
-def _bent_slopes(
-    params: Array, tokens: Array, from_size: Array, from_data: Array, T: Array, k: Array
-) -> tuple[Array, dict[str, Array]]:
-    """What can be removed, and its derivatives: by what is common to both late terms, by ln of each, and by what
-    shapes them."""
-    early = _power(tokens, k)
+def _bent_slopes(params, tokens, from_size, from_data, T, k) -> tuple[Array, dict[str, Array]]:
+    """What can be removed, and its derivatives: by ln of each late term, and by what shapes them."""
+    early = power(tokens, k)
     removable, by_late, by_early = _norm(from_size + from_data, T[..., None] * early)
     size, data = by_late * from_size, by_late * from_data
     return removable, {
-        "late": by_late,
         "from_size": size,
         "from_data": data,
         "alpha": -size * np.log(params),
@@ -69,24 +46,7 @@ def _bent_slopes(
     }
 
 
-def joint_effective_data(
-    w: Array,
-    params: Array,
-    tokens: Array,
-    *,
-    E: Array,
-    C: Array,
-    e: Array,
-    g: Array,
-    A: Array,
-    a: Array,
-    B: Array,
-    b: Array,
-    alpha: Array,
-    beta: Array,
-    T: Array,
-    k: Array,
-) -> Array:
+def joint_effective_data(w, params, tokens, *, E, C, e, g, A, a, B, b, alpha, beta, T, k) -> Array:
     """Loss on one validation text, (..., n_runs), at training weights w (n_runs, n_domains), parameters and tokens.
 
     The effective-data law of the mixture beside `bent`, whose A and B depend on the mixture by factors exp(a.w) and
@@ -94,35 +54,19 @@ def joint_effective_data(
     """
     shares = w + e[..., None, :]
     data = (C[..., None, :] * shares ** g[..., None, :]).sum(axis=-1)
-    from_size = A[..., None] * np.exp(combined(w, a)) * _power(params, alpha)
-    from_data = B[..., None] * np.exp(combined(w, b)) * _power(tokens, beta)
-    return E[..., None] + 1 / data + _norm(from_size + from_data, T[..., None] * _power(tokens, k))[0]
+    from_size = A[..., None] * np.exp(combined(w, a)) * power(params, alpha)
+    from_data = B[..., None] * np.exp(combined(w, b)) * power(tokens, beta)
+    return E[..., None] + 1 / data + _norm(from_size + from_data, T[..., None] * power(tokens, k))[0]
 
 
 def joint_effective_data_jacobian(
-    w: Array,
-    params: Array,
-    tokens: Array,
-    *,
-    E: Array,
-    C: Array,
-    e: Array,
-    g: Array,
-    A: Array,
-    a: Array,
-    B: Array,
-    b: Array,
-    alpha: Array,
-    beta: Array,
-    T: Array,
-    k: Array,
+    w, params, tokens, *, E, C, e, g, A, a, B, b, alpha, beta, T, k
 ) -> tuple[Array, dict[str, Array]]:
     """`joint_effective_data` with its derivatives; by C, e, g, a and b: (..., n_runs, n_domains)."""
     mixed, slopes = mixture_slopes(w, C, e, g)
-    from_size = A[..., None] * np.exp(combined(w, a)) * _power(params, alpha)
-    from_data = B[..., None] * np.exp(combined(w, b)) * _power(tokens, beta)
+    from_size = A[..., None] * np.exp(combined(w, a)) * power(params, alpha)
+    from_data = B[..., None] * np.exp(combined(w, b)) * power(tokens, beta)
     removable, more = _bent_slopes(params, tokens, from_size, from_data, T, k)
-    del more["late"]
     size, data = more.pop("from_size"), more.pop("from_data")
     slopes |= more
     slopes |= {"A": size / A[..., None], "a": size[..., None] * w, "B": data / B[..., None], "b": data[..., None] * w}
@@ -180,7 +124,6 @@ GAIN = Param("g", unit="1", per_domain=True, low=0.0, prior=Prior(np.log(EXPONEN
 BENT = Law(
     name="bent-chinchilla",
     formula=bent,
-    jacobian=bent_jacobian,
     inputs=("params", "tokens"),
     params=(E, A, B, ALPHA, BETA, EARLY_LOSS, EARLY_EXPONENT),
     source="mixopt; Hoffmann et al. 2022, Training Compute-Optimal Large Language Models, arXiv:2203.15556",

@@ -8,53 +8,25 @@ import numpy as np
 
 from regressors.law import Array, Law, Param, Prior
 from regressors.laws.joint import ALPHA, BETA, GAIN, USEFULNESS, A, B, E, log_amplitude, mixture_slopes
-from regressors.laws.mixing import TRACE, combined
+from regressors.laws.mixing import TRACE, combined, power
 
 INPUTS = ("w", "params", "tokens")
 
 
-def _power(x: Array, exponent: Array) -> Array:
-    return np.exp(-exponent[..., None] * np.log(x))
-
-
-def joint_additive(
-    w: Array,
-    params: Array,
-    tokens: Array,
-    *,
-    E: Array,
-    C: Array,
-    g: Array,
-    A: Array,
-    B: Array,
-    alpha: Array,
-    beta: Array,
-) -> Array:
+def joint_additive(w, params, tokens, *, E, C, g, A, B, alpha, beta) -> Array:
     """Loss on one validation text, (..., n_runs); mixture, size and tokens each remove a part of their own.
 
     E, A, B, alpha, beta (...); C, g (..., n_domains).
     """
     data = (C[..., None, :] * (w + TRACE) ** g[..., None, :]).sum(axis=-1)
-    return E[..., None] + 1 / data + A[..., None] * _power(params, alpha) + B[..., None] * _power(tokens, beta)
+    return E[..., None] + 1 / data + A[..., None] * power(params, alpha) + B[..., None] * power(tokens, beta)
 
 
-def joint_additive_jacobian(
-    w: Array,
-    params: Array,
-    tokens: Array,
-    *,
-    E: Array,
-    C: Array,
-    g: Array,
-    A: Array,
-    B: Array,
-    alpha: Array,
-    beta: Array,
-) -> tuple[Array, dict[str, Array]]:
+def joint_additive_jacobian(w, params, tokens, *, E, C, g, A, B, alpha, beta) -> tuple[Array, dict[str, Array]]:
     """`joint_additive` with its derivatives; by C and g: (..., n_runs, n_domains)."""
     mixed, slopes = mixture_slopes(w, C, np.full_like(g, TRACE), g)
     del slopes["e"]
-    size, data = _power(params, alpha), _power(tokens, beta)
+    size, data = power(params, alpha), power(tokens, beta)
     slopes |= _late_slopes(params, tokens, A[..., None] * size, B[..., None] * data)
     slopes |= {"A": size, "B": data, "E": np.ones_like(mixed)}
     return E[..., None] + mixed + A[..., None] * size + B[..., None] * data, slopes
@@ -64,49 +36,21 @@ def _late_slopes(params: Array, tokens: Array, from_size: Array, from_data: Arra
     return {"alpha": -from_size * np.log(params), "beta": -from_data * np.log(tokens)}
 
 
-def joint_full(
-    w: Array,
-    params: Array,
-    tokens: Array,
-    *,
-    E: Array,
-    C: Array,
-    g: Array,
-    a: Array,
-    ga: Array,
-    b: Array,
-    gb: Array,
-    alpha: Array,
-    beta: Array,
-) -> Array:
+def joint_full(w, params, tokens, *, E, C, g, a, ga, b, gb, alpha, beta) -> Array:
     """`joint_additive` with A = (a.w)^ga, B = (b.w)^gb. E, ga, gb, alpha, beta (...); C, g, a, b (..., n_domains)."""
     data = (C[..., None, :] * (w + TRACE) ** g[..., None, :]).sum(axis=-1)
-    from_size = _power(combined(w + TRACE, a), -ga) * _power(params, alpha)
-    return E[..., None] + 1 / data + from_size + _power(combined(w + TRACE, b), -gb) * _power(tokens, beta)
+    from_size = power(combined(w + TRACE, a), -ga) * power(params, alpha)
+    return E[..., None] + 1 / data + from_size + power(combined(w + TRACE, b), -gb) * power(tokens, beta)
 
 
-def joint_full_jacobian(
-    w: Array,
-    params: Array,
-    tokens: Array,
-    *,
-    E: Array,
-    C: Array,
-    g: Array,
-    a: Array,
-    ga: Array,
-    b: Array,
-    gb: Array,
-    alpha: Array,
-    beta: Array,
-) -> tuple[Array, dict[str, Array]]:
+def joint_full_jacobian(w, params, tokens, *, E, C, g, a, ga, b, gb, alpha, beta) -> tuple[Array, dict[str, Array]]:
     """`joint_full` with its derivatives; by C, g, a and b: (..., n_runs, n_domains)."""
     mixed, slopes = mixture_slopes(w, C, np.full_like(g, TRACE), g)
     del slopes["e"]
     shares = w + TRACE
     weigh_size, weigh_data = combined(shares, a), combined(shares, b)
-    from_size = _power(weigh_size, -ga) * _power(params, alpha)
-    from_data = _power(weigh_data, -gb) * _power(tokens, beta)
+    from_size = power(weigh_size, -ga) * power(params, alpha)
+    from_data = power(weigh_data, -gb) * power(tokens, beta)
     slopes |= _late_slopes(params, tokens, from_size, from_data)
     slopes |= {
         "a": (ga[..., None] * from_size / weigh_size)[..., None] * shares,
@@ -118,21 +62,17 @@ def joint_full_jacobian(
     return E[..., None] + mixed + from_size + from_data, slopes
 
 
-def joint_log_linear(
-    w: Array, params: Array, tokens: Array, *, E: Array, t: Array, a: Array, b: Array, alpha: Array, beta: Array
-) -> Array:
+def joint_log_linear(w, params, tokens, *, E, t, a, b, alpha, beta) -> Array:
     """Loss, (..., n_runs): mixture, size and tokens each by an exponential. E, alpha, beta (...); t, a, b (..., d)."""
-    late = np.exp(combined(w, a)) * _power(params, alpha) + np.exp(combined(w, b)) * _power(tokens, beta)
+    late = np.exp(combined(w, a)) * power(params, alpha) + np.exp(combined(w, b)) * power(tokens, beta)
     return E[..., None] + np.exp(combined(w, t)) + late
 
 
-def joint_log_linear_jacobian(
-    w: Array, params: Array, tokens: Array, *, E: Array, t: Array, a: Array, b: Array, alpha: Array, beta: Array
-) -> tuple[Array, dict[str, Array]]:
+def joint_log_linear_jacobian(w, params, tokens, *, E, t, a, b, alpha, beta) -> tuple[Array, dict[str, Array]]:
     """`joint_log_linear` with its derivatives; by t, a and b: (..., n_runs, n_domains)."""
     mixed = np.exp(combined(w, t))
-    from_size = np.exp(combined(w, a)) * _power(params, alpha)
-    from_data = np.exp(combined(w, b)) * _power(tokens, beta)
+    from_size = np.exp(combined(w, a)) * power(params, alpha)
+    from_data = np.exp(combined(w, b)) * power(tokens, beta)
     return E[..., None] + mixed + from_size + from_data, {
         "E": np.ones_like(mixed),
         "t": mixed[..., None] * w,
@@ -142,20 +82,16 @@ def joint_log_linear_jacobian(
     }
 
 
-def exponential_chinchilla(
-    w: Array, params: Array, tokens: Array, *, E: Array, t: Array, A: Array, B: Array, alpha: Array, beta: Array
-) -> Array:
+def exponential_chinchilla(w, params, tokens, *, E, t, A, B, alpha, beta) -> Array:
     """Loss, (..., n_runs): one factor exp(t.w) on all that data, size and tokens can remove. All (...) but t."""
-    late = A[..., None] * _power(params, alpha) + B[..., None] * _power(tokens, beta)
+    late = A[..., None] * power(params, alpha) + B[..., None] * power(tokens, beta)
     return E[..., None] + np.exp(combined(w, t)) * (1 + late)
 
 
-def exponential_chinchilla_jacobian(
-    w: Array, params: Array, tokens: Array, *, E: Array, t: Array, A: Array, B: Array, alpha: Array, beta: Array
-) -> tuple[Array, dict[str, Array]]:
+def exponential_chinchilla_jacobian(w, params, tokens, *, E, t, A, B, alpha, beta) -> tuple[Array, dict[str, Array]]:
     """`exponential_chinchilla` with its derivatives; by t: (..., n_runs, n_domains)."""
     factor = np.exp(combined(w, t))
-    size, data = factor * _power(params, alpha), factor * _power(tokens, beta)
+    size, data = factor * power(params, alpha), factor * power(tokens, beta)
     from_size, from_data = A[..., None] * size, B[..., None] * data
     removable = factor + from_size + from_data
     return E[..., None] + removable, {
@@ -167,41 +103,17 @@ def exponential_chinchilla_jacobian(
     }
 
 
-def joint_bimix(
-    w: Array,
-    params: Array,
-    tokens: Array,
-    *,
-    E: Array,
-    s: Array,
-    eta: Array,
-    A: Array,
-    B: Array,
-    alpha: Array,
-    beta: Array,
-) -> Array:
+def joint_bimix(w, params, tokens, *, E, s, eta, A, B, alpha, beta) -> Array:
     """Loss, (..., n_runs): a power of the target's own share, s.w, times what size and data leave. All (...) but s."""
-    late = A[..., None] * _power(params, alpha) + B[..., None] * _power(tokens, beta)
-    return E[..., None] + _power(combined(w + TRACE, s), eta) * (1 + late)
+    late = A[..., None] * power(params, alpha) + B[..., None] * power(tokens, beta)
+    return E[..., None] + power(combined(w + TRACE, s), eta) * (1 + late)
 
 
-def joint_bimix_jacobian(
-    w: Array,
-    params: Array,
-    tokens: Array,
-    *,
-    E: Array,
-    s: Array,
-    eta: Array,
-    A: Array,
-    B: Array,
-    alpha: Array,
-    beta: Array,
-) -> tuple[Array, dict[str, Array]]:
+def joint_bimix_jacobian(w, params, tokens, *, E, s, eta, A, B, alpha, beta) -> tuple[Array, dict[str, Array]]:
     """`joint_bimix` with its derivatives; by s: (..., n_runs, n_domains)."""
     own = combined(w + TRACE, s)
-    factor = _power(own, eta)
-    size, data = factor * _power(params, alpha), factor * _power(tokens, beta)
+    factor = power(own, eta)
+    size, data = factor * power(params, alpha), factor * power(tokens, beta)
     from_size, from_data = A[..., None] * size, B[..., None] * data
     removable = factor + from_size + from_data
     return E[..., None] + removable, {
@@ -214,53 +126,23 @@ def joint_bimix_jacobian(
     }
 
 
-def dcpt(
-    w: Array,
-    params: Array,
-    tokens: Array,
-    *,
-    E: Array,
-    s: Array,
-    A: Array,
-    B: Array,
-    C: Array,
-    alpha: Array,
-    beta: Array,
-    eta: Array,
-    eps: Array,
-    gamma: Array,
-) -> Array:
+def dcpt(w, params, tokens, *, E, s, A, B, C, alpha, beta, eta, eps, gamma) -> Array:
     """Loss, (..., n_runs), with r = s.w the target's own share: E + A/N^alpha + B r^eta/D^beta + C/(r + eps)^gamma.
 
     All (...) but s, (..., n_domains) between 0 and 1.
     """
     own = combined(w + TRACE, s)
-    from_data = B[..., None] * _power(own, -eta) * _power(tokens, beta)
-    from_mixture = C[..., None] * _power(own + eps[..., None], gamma)
-    return E[..., None] + A[..., None] * _power(params, alpha) + from_data + from_mixture
+    from_data = B[..., None] * power(own, -eta) * power(tokens, beta)
+    from_mixture = C[..., None] * power(own + eps[..., None], gamma)
+    return E[..., None] + A[..., None] * power(params, alpha) + from_data + from_mixture
 
 
-def dcpt_jacobian(
-    w: Array,
-    params: Array,
-    tokens: Array,
-    *,
-    E: Array,
-    s: Array,
-    A: Array,
-    B: Array,
-    C: Array,
-    alpha: Array,
-    beta: Array,
-    eta: Array,
-    eps: Array,
-    gamma: Array,
-) -> tuple[Array, dict[str, Array]]:
+def dcpt_jacobian(w, params, tokens, *, E, s, A, B, C, alpha, beta, eta, eps, gamma) -> tuple[Array, dict[str, Array]]:
     """`dcpt` with its derivatives; by s: (..., n_runs, n_domains)."""
     own = combined(w + TRACE, s)
     far = own + eps[..., None]
-    size, data = _power(params, alpha), _power(own, -eta) * _power(tokens, beta)
-    mixture = _power(far, gamma)
+    size, data = power(params, alpha), power(own, -eta) * power(tokens, beta)
+    mixture = power(far, gamma)
     from_size, from_data, from_mixture = A[..., None] * size, B[..., None] * data, C[..., None] * mixture
     by_far = -gamma[..., None] * from_mixture / far
     return E[..., None] + from_size + from_data + from_mixture, {

@@ -18,6 +18,11 @@ def _log_floor(scale: Scale) -> Array:
     return np.log(FLOOR * scale.low)
 
 
+def power(x: Array, exponent: Array) -> Array:
+    """x^-exponent, (..., n_runs), of x (n_runs,) or (..., n_runs) above 0 and an exponent (...)."""
+    return np.exp(-exponent[..., None] * np.log(x))
+
+
 def combined(w: Array, by_domain: Array) -> Array:
     """sum_j w_j by_domain_j, (..., n_runs), of by_domain (..., n_domains).
 
@@ -26,12 +31,12 @@ def combined(w: Array, by_domain: Array) -> Array:
     return by_domain @ w.T if w.ndim == 2 else np.matmul(w, by_domain[..., None])[..., 0]
 
 
-def exponential(w: Array, *, c: Array, t: Array) -> Array:
+def exponential(w, *, c, t) -> Array:
     """Loss on one validation text, (..., n_runs), at training weights w (n_runs, n_domains); c (...), t (..., d)."""
     return c[..., None] + np.exp(combined(w, t))
 
 
-def exponential_jacobian(w: Array, *, c: Array, t: Array) -> tuple[Array, dict[str, Array]]:
+def exponential_jacobian(w, *, c, t) -> tuple[Array, dict[str, Array]]:
     """`exponential` with its derivatives by c, (..., n_runs), and t, (..., n_runs, n_domains)."""
     removable = np.exp(combined(w, t))
     return c[..., None] + removable, {"c": np.ones_like(removable), "t": removable[..., None] * w}
@@ -66,7 +71,7 @@ LOG_LINEAR = Law(
 )
 
 
-def bimix(w: Array, *, c: Array, s: Array, a: Array) -> Array:
+def bimix(w, *, c, s, a) -> Array:
     """Loss, (..., n_runs): falls as a power of the target's own share of training tokens, s.w.
 
     w (n_runs, n_domains); c, a (...); s (..., n_domains), with the amplitude in it.
@@ -75,7 +80,7 @@ def bimix(w: Array, *, c: Array, s: Array, a: Array) -> Array:
     return c[..., None] + own ** -a[..., None]
 
 
-def bimix_jacobian(w: Array, *, c: Array, s: Array, a: Array) -> tuple[Array, dict[str, Array]]:
+def bimix_jacobian(w, *, c, s, a) -> tuple[Array, dict[str, Array]]:
     """`bimix` with its derivatives by c and a, (..., n_runs), and s, (..., n_runs, n_domains)."""
     own = combined(w + TRACE, s)
     logs = np.log(own)
@@ -110,7 +115,7 @@ BIMIX = Law(
 )
 
 
-def autoscale(w: Array, *, E: Array, d: Array, D: Array, g: Array) -> Array:
+def autoscale(w, *, E, d, D, g) -> Array:
     """Loss, (..., n_runs): every domain adds what its own tokens, D w_j, and the others' worth for it, d_j, leave.
 
     w (n_runs, n_domains); E, D (...); d, g (..., n_domains).
@@ -119,7 +124,7 @@ def autoscale(w: Array, *, E: Array, d: Array, D: Array, g: Array) -> Array:
     return E[..., None] + (tokens ** -g[..., None, :]).sum(axis=-1)
 
 
-def autoscale_jacobian(w: Array, *, E: Array, d: Array, D: Array, g: Array) -> tuple[Array, dict[str, Array]]:
+def autoscale_jacobian(w, *, E, d, D, g) -> tuple[Array, dict[str, Array]]:
     """`autoscale` with its derivatives by E and D, (..., n_runs), and by d and g, (..., n_runs, n_domains)."""
     tokens = d[..., None, :] + D[..., None, None] * w
     logs = np.log(tokens)

@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from regressors.law import Array, Law, Param, Prior, Values
+from regressors.law import Array, Param, Prior, Values
 from regressors.laws.repetition import (
     BOUNDED_PENALTY,
-    COUNTS,
     DATA_DECAY,
+    RepetitionLaw,
     data_decay_jacobian,
     smaller,
     with_penalty_published,
@@ -22,17 +22,7 @@ from regressors.laws.repetition import (
 
 
 def delayed_slopes(
-    params: Array,
-    tokens: Array,
-    unique: Array,
-    *,
-    P: Array,
-    Q: Array,
-    kappa: Array,
-    eta: Array,
-    onset: Array,
-    sharpness: Array,
-    rho: Array | None = None,
+    params, tokens, unique, *, P, Q, kappa, eta, onset, sharpness, rho=None
 ) -> tuple[Array, dict[str, Array]]:
     """What overfitting adds to the loss, (..., n_runs), and its derivatives by the values, (..., n_runs) each.
 
@@ -73,9 +63,7 @@ def softplus(x: Array) -> tuple[Array, Array]:
 DECAY = ("E", "A", "B", "alpha", "beta", "r_star_d")
 
 
-def delayed_penalty_jacobian(
-    params: Array, tokens: Array, unique: Array, **values: Array
-) -> tuple[Array, dict[str, Array]]:
+def delayed_penalty_jacobian(params, tokens, unique, **values) -> tuple[Array, dict[str, Array]]:
     """`delayed_penalty` with its derivatives, (..., n_runs) each."""
     loss, slopes = data_decay_jacobian(params, tokens, unique, **{name: values[name] for name in DECAY})
     rest = {name: value for name, value in values.items() if name not in DECAY}
@@ -91,9 +79,7 @@ def delayed_penalty(params: Array, tokens: Array, unique: Array, **values: Array
     return delayed_penalty_jacobian(params, tokens, unique, **values)[0]
 
 
-def delayed_ratio_jacobian(
-    params: Array, tokens: Array, unique: Array, *, kappa: Array, **values: Array
-) -> tuple[Array, dict[str, Array]]:
+def delayed_ratio_jacobian(params, tokens, unique, *, kappa, **values) -> tuple[Array, dict[str, Array]]:
     """`delayed_ratio` with its derivatives, (..., n_runs) each."""
     loss, slopes = delayed_penalty_jacobian(params, tokens, unique, kappa=kappa, eta=kappa, **values)
     return loss, slopes | {"kappa": slopes["kappa"] + slopes.pop("eta")}
@@ -139,24 +125,20 @@ PENALTY_PRIORS = (
     near("sharpness", 2.0, 0.5),
 )
 WEAKLY = "weak priors on everything: a dozen runs must do"
-DELAYED_PENALTY = Law(
+DELAYED_PENALTY = RepetitionLaw(
     name="delayed-penalty",
     formula=delayed_penalty,
     jacobian=delayed_penalty_jacobian,
     published=delayed_published,
-    inputs=COUNTS,
-    units={"unique": "tokens"},
     params=(*DECAY_PRIORS, *PENALTY_PRIORS, near("eta", 1.0, 0.5)),
     source="mixopt; the decay is that of Muennighoff et al. 2023, arXiv:2305.16264",
     departs=WEAKLY,
 )
-DELAYED_RATIO = Law(
+DELAYED_RATIO = RepetitionLaw(
     name="delayed-ratio",
     formula=delayed_ratio,
     jacobian=delayed_ratio_jacobian,
     published=delayed_published,
-    inputs=COUNTS,
-    units={"unique": "tokens"},
     params=(*DECAY_PRIORS, *PENALTY_PRIORS, Param("rho", unit="1", prior=Prior(0.2, 0.3))),
     source="mixopt; that harm goes by parameters per unique token is from Lovelace et al. 2026, arXiv:2605.01640",
     departs=WEAKLY,

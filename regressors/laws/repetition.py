@@ -7,24 +7,22 @@ which side of a kink a run is on is decided by real parts.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from math import inf
 
 import numpy as np
 
 from regressors.law import Array, Law, Param, Prior, Values
+from regressors.laws.mixing import power
 from regressors.laws.scaling import EXPONENTS, chinchilla_published
 
 COUNTS: tuple[str, ...] = ("params", "tokens", "unique")
+RepetitionLaw = partial(Law, inputs=COUNTS, units={"unique": "tokens"})
 
 
 def smaller(a: Array, b: Array) -> Array:
     """The smaller of two, real or complex."""
     return np.where(np.real(a) > np.real(b), b, a)
-
-
-def power(x: Array, exponent: Array) -> Array:
-    """x^-exponent, (..., n_runs)."""
-    return np.exp(-exponent[..., None] * np.log(x))
 
 
 def worth(total: Array, first: Array, r_star: Array) -> Array:
@@ -36,7 +34,7 @@ def worth(total: Array, first: Array, r_star: Array) -> Array:
     return first * (1 - r_star * np.expm1(-(total / first - 1) / r_star))
 
 
-def best_size(unique: Array, A: Array, B: Array, alpha: Array, beta: Array) -> Array:
+def best_size(unique, A, B, alpha, beta) -> Array:
     """The parameters, (..., n_runs), that Chinchilla's law holds best for so many tokens, none of them repeated.
 
     There alpha A / N^alpha = beta B / D^beta, in whatever units A and B are. It is the published G (G D)^(beta/alpha).
@@ -45,19 +43,7 @@ def best_size(unique: Array, A: Array, B: Array, alpha: Array, beta: Array) -> A
     return np.exp((ratio[..., None] + beta[..., None] * np.log(unique)) / alpha[..., None])
 
 
-def data_constrained(
-    params: Array,
-    tokens: Array,
-    unique: Array,
-    *,
-    E: Array,
-    A: Array,
-    B: Array,
-    alpha: Array,
-    beta: Array,
-    r_star_d: Array,
-    r_star_n: Array,
-) -> Array:
+def data_constrained(params, tokens, unique, *, E, A, B, alpha, beta, r_star_d, r_star_n) -> Array:
     """Loss (..., n_runs) where repeated tokens, and parameters beyond what the unique ones can fill, are worth less.
 
     params, tokens, unique: (n_runs,); all values (...).
@@ -68,19 +54,13 @@ def data_constrained(
     return E[..., None] + size + B[..., None] * power(worth(tokens, unique, r_star_d), beta)
 
 
-def data_decay(
-    params: Array, tokens: Array, unique: Array, *, E: Array, A: Array, B: Array, alpha: Array, beta: Array,
-    r_star_d: Array
-) -> Array:  # fmt: skip
+def data_decay(params, tokens, unique, *, E, A, B, alpha, beta, r_star_d) -> Array:
     """Loss (..., n_runs) where repeated tokens are worth less, and parameters are parameters; inputs as above."""
     seen = worth(tokens, smaller(tokens, unique), r_star_d)
     return E[..., None] + A[..., None] * power(params, alpha) + B[..., None] * power(seen, beta)
 
 
-def data_decay_jacobian(
-    params: Array, tokens: Array, unique: Array, *, E: Array, A: Array, B: Array, alpha: Array, beta: Array,
-    r_star_d: Array
-) -> tuple[Array, dict[str, Array]]:  # fmt: skip
+def data_decay_jacobian(params, tokens, unique, *, E, A, B, alpha, beta, r_star_d) -> tuple[Array, dict[str, Array]]:
     """`data_decay` with its derivatives, (..., n_runs) each."""
     first = smaller(tokens, unique)
     seen = worth(tokens, first, r_star_d)
@@ -98,7 +78,7 @@ def data_decay_jacobian(
     }
 
 
-def penalty(params: Array, tokens: Array, unique: Array, P: Array, delta: Array, kappa: Array) -> Array:
+def penalty(params, tokens, unique, P, delta, kappa) -> Array:
     """P R^delta (N/U)^kappa, (..., n_runs), and 0 where nothing is repeated."""
     unique = smaller(tokens, unique)
     repeated = np.real(tokens) > np.real(unique)
@@ -107,91 +87,38 @@ def penalty(params: Array, tokens: Array, unique: Array, P: Array, delta: Array,
     return P[..., None] * np.where(repeated, risen, 0.0)
 
 
-def overfit_penalty(
-    params: Array,
-    tokens: Array,
-    unique: Array,
-    *,
-    E: Array,
-    A: Array,
-    B: Array,
-    alpha: Array,
-    beta: Array,
-    P: Array,
-    delta: Array,
-    kappa: Array,
-) -> Array:
+def overfit_penalty(params, tokens, unique, *, E, A, B, alpha, beta, P, delta, kappa) -> Array:
     """Loss (..., n_runs) of Chinchilla's law, and what overfitting adds: more, the larger a model is for its text."""
     loss = E[..., None] + A[..., None] * power(params, alpha) + B[..., None] * power(tokens, beta)
     return loss + penalty(params, tokens, unique, P, delta, kappa)
 
 
-def overfit_decay(
-    params: Array,
-    tokens: Array,
-    unique: Array,
-    *,
-    E: Array,
-    A: Array,
-    B: Array,
-    alpha: Array,
-    beta: Array,
-    r_star_d: Array,
-    P: Array,
-    delta: Array,
-    kappa: Array,
-) -> Array:
+def overfit_decay(params, tokens, unique, *, E, A, B, alpha, beta, r_star_d, P, delta, kappa) -> Array:
     """Loss (..., n_runs) where repeated tokens are worth less, and overfitting adds to it."""
     decayed = data_decay(params, tokens, unique, E=E, A=A, B=B, alpha=alpha, beta=beta, r_star_d=r_star_d)
     return decayed + penalty(params, tokens, unique, P, delta, kappa)
 
 
-def bounded_penalty(
-    params: Array,
-    tokens: Array,
-    unique: Array,
-    *,
-    E: Array,
-    G: Array,
-    A: Array,
-    B: Array,
-    alpha: Array,
-    beta: Array,
-    P: Array,
-    delta: Array,
-    kappa: Array,
-) -> Array:
+def bounded_penalty(params, tokens, unique, *, E, G, A, B, alpha, beta, P, delta, kappa) -> Array:
     """Loss (..., n_runs) between E and E + G, whatever size, tokens and overfitting add up to."""
     h = A[..., None] * power(params, alpha) + B[..., None] * power(tokens, beta)
     h = h + penalty(params, tokens, unique, P, delta, kappa)
     return E[..., None] + G[..., None] * h / (1 + h)
 
 
-def shortfall(
-    params: Array,
-    tokens: Array,
-    unique: Array,
-    *,
-    A: Array,
-    B: Array,
-    C: Array,
-    alpha: Array,
-    beta: Array,
-    gamma: Array,
-    delta: Array,
-) -> Array:
+def shortfall(params, tokens, unique, *, A, B, C, alpha, beta, gamma, delta) -> Array:
     """Too few parameters, too few tokens, and too little text for the parameters: (..., n_runs)."""
     unique = smaller(tokens, unique)
     strain = np.exp(gamma[..., None] * np.log(params) - delta[..., None] * np.log(unique))
     return A[..., None] * power(params, alpha) + B[..., None] * power(tokens, beta) + C[..., None] * strain
 
 
-def strained(params: Array, tokens: Array, unique: Array, *, E: Array, **values: Array) -> Array:
+def strained(params, tokens, unique, *, E, **values) -> Array:
     """Loss (..., n_runs) that grows without bound."""
     return E[..., None] + shortfall(params, tokens, unique, **values)
 
 
-def bryant_liu(params: Array, tokens: Array, unique: Array, *, E: Array, G: Array, **values: Array) -> Array:
+def bryant_liu(params, tokens, unique, *, E, G, **values) -> Array:
     """Loss (..., n_runs) between E and E + G, however short a run falls."""
     h = shortfall(params, tokens, unique, **values)
     return E[..., None] + G[..., None] * h / (1 + h)
@@ -231,13 +158,11 @@ CHINCHILLA_PARAMS = (
 PENALTY_PARAMS = (factor("delta", 0.5, grid=(0.1, 3.0)), factor("kappa", 1.0, grid=(0.1, 3.0)))
 R_STAR_D = factor("r_star_d", 15.0, unit="epochs", grid=REPEATS)
 
-DATA_DECAY = Law(
+DATA_DECAY = RepetitionLaw(
     name="data-decay",
     formula=data_decay,
     jacobian=data_decay_jacobian,
     published=chinchilla_published,
-    inputs=COUNTS,
-    units={"unique": "tokens"},
     params=(*CHINCHILLA_PARAMS, R_STAR_D),
     source="Muennighoff et al. 2023, Scaling Data-Constrained Language Models, arXiv:2305.16264, the data term alone",
     departs="excess parameters are not worth less",
@@ -249,33 +174,27 @@ def begin_constrained(values: Values) -> dict[str, Array]:
     return dict(values) | {"r_star_n": np.resize([5.0, 50.0, 0.5], np.shape(values["E"]))}
 
 
-DATA_CONSTRAINED = Law(
+DATA_CONSTRAINED = RepetitionLaw(
     name="data-constrained",
     formula=data_constrained,
     published=chinchilla_published,
-    inputs=COUNTS,
-    units={"unique": "tokens"},
     begin=(DATA_DECAY, begin_constrained),
     params=(*CHINCHILLA_PARAMS, R_STAR_D, factor("r_star_n", 5.0, grid=REPEATS)),
     source="Muennighoff et al. 2023, Scaling Data-Constrained Language Models, arXiv:2305.16264",
     departs="published with alpha = beta (`tied`), and with all but both R* fitted to single-epoch runs and frozen",
 )
-OVERFIT_PENALTY = Law(
+OVERFIT_PENALTY = RepetitionLaw(
     name="overfit-penalty",
     formula=overfit_penalty,
     published=with_penalty_published,
-    inputs=COUNTS,
-    units={"unique": "tokens"},
     params=(*CHINCHILLA_PARAMS, amplitude("P", 0.01), *PENALTY_PARAMS),
     source="Lovelace et al. 2026, Prescriptive Scaling Laws for Data Constrained Training, arXiv:2605.01640",
     departs="fitted at the geometric means of the counts, as the others",
 )
-OVERFIT_DECAY = Law(
+OVERFIT_DECAY = RepetitionLaw(
     name="overfit-decay",
     formula=overfit_decay,
     published=with_penalty_published,
-    inputs=COUNTS,
-    units={"unique": "tokens"},
     params=(*CHINCHILLA_PARAMS, R_STAR_D, amplitude("P", 0.01), *PENALTY_PARAMS),
     source="the penalty of Lovelace et al. 2026, arXiv:2605.01640, on the decay of Muennighoff et al. 2023, "
     "arXiv:2305.16264",
@@ -289,12 +208,10 @@ def begin_bounded(values: Values) -> dict[str, Array]:
     return dict(values) | {"G": G} | {name: values[name] / G for name in ("A", "B", "C", "P") if name in values}
 
 
-BOUNDED_PENALTY = Law(
+BOUNDED_PENALTY = RepetitionLaw(
     name="bounded-penalty",
     formula=bounded_penalty,
     published=with_penalty_published,
-    inputs=COUNTS,
-    units={"unique": "tokens"},
     begin=(OVERFIT_PENALTY, begin_bounded),
     params=(
         amplitude("E", 0.7, linear=False),
@@ -311,12 +228,10 @@ BOUNDED_PENALTY = Law(
     "arXiv:2605.09189",
     departs="a combination of both; repeated tokens count in full, the penalty alone tells of repetition",
 )
-STRAINED = Law(
+STRAINED = RepetitionLaw(
     name="strained",
     formula=strained,
     published=bryant_liu_published,
-    inputs=COUNTS,
-    units={"unique": "tokens"},
     params=(
         *CHINCHILLA_PARAMS,
         amplitude("C", 0.1),
@@ -326,12 +241,10 @@ STRAINED = Law(
     source="Bryant & Liu 2026, arXiv:2605.09189",
     departs="without a bound: only where the bounded law begins",
 )
-BRYANT_LIU = Law(
+BRYANT_LIU = RepetitionLaw(
     name="bryant-liu",
     formula=bryant_liu,
     published=bryant_liu_published,
-    inputs=COUNTS,
-    units={"unique": "tokens"},
     begin=(STRAINED, begin_bounded),
     params=(
         amplitude("E", 0.7, linear=False),

@@ -6,29 +6,24 @@ from math import inf
 import numpy as np
 
 from regressors.law import Array, Law, Param, Prior, Values
+from regressors.laws.mixing import power
 
 
-def chinchilla(params: Array, tokens: Array, *, E: Array, A: Array, B: Array, alpha: Array, beta: Array) -> Array:
+def chinchilla(params, tokens, *, E, A, B, alpha, beta) -> Array:
     """Loss (..., n_runs) of models of so many parameters (n_runs,) after so many tokens (n_runs,); all values (...)."""
-    size = A[..., None] * np.exp(-alpha[..., None] * np.log(params))
-    data = B[..., None] * np.exp(-beta[..., None] * np.log(tokens))
-    return E[..., None] + size + data
+    return E[..., None] + A[..., None] * power(params, alpha) + B[..., None] * power(tokens, beta)
 
 
-def chinchilla_jacobian(
-    params: Array, tokens: Array, *, E: Array, A: Array, B: Array, alpha: Array, beta: Array
-) -> tuple[Array, dict[str, Array]]:
+def chinchilla_jacobian(params, tokens, *, E, A, B, alpha, beta) -> tuple[Array, dict[str, Array]]:
     """`chinchilla` with its derivatives, (..., n_runs) each."""
-    log_params, log_tokens = np.log(params), np.log(tokens)
-    size = np.exp(-alpha[..., None] * log_params)
-    data = np.exp(-beta[..., None] * log_tokens)
+    size, data = power(params, alpha), power(tokens, beta)
     from_size, from_data = A[..., None] * size, B[..., None] * data
     return E[..., None] + from_size + from_data, {
         "E": np.ones_like(size),
         "A": size,
         "B": data,
-        "alpha": -from_size * log_params,
-        "beta": -from_data * log_tokens,
+        "alpha": -from_size * np.log(params),
+        "beta": -from_data * np.log(tokens),
     }
 
 

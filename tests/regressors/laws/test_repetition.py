@@ -28,7 +28,6 @@ from regressors.laws.repetition import (
     tied,
 )
 from regressors.laws.scaling import CHINCHILLA
-from regressors.laws.target import TARGET_IN_MIXTURE
 
 EVERY = {**REPETITION_LAWS, **{name: law for name, law in FORMS.items() if name.startswith("delayed")}}
 every_law = pytest.mark.parametrize("law", EVERY.values(), ids=EVERY)
@@ -245,17 +244,6 @@ def test_tied_laws_have_one_exponent():
     same = CHINCHILLA.formula(params, tokens, **values, beta=values["alpha"])
     np.testing.assert_array_equal(law.formula(params, tokens, **values), same)
     assert "beta" not in [p.name for p in law.params]
-
-
-def test_a_target_in_a_mixture_is_worth_its_tokens_and_less_when_repeated():
-    values = {"E": 1.0, "A": 2.0, "alpha": 0.3, "tau": 5.0, "r_star": 10.0, "g": 0.2}
-    values = {name: np.array(value) for name, value in values.items()}
-    share, tokens = np.array([0.0, 0.1, 0.1, 0.1]), np.full(4, 100.0)
-    unique = np.array([1.0, 10.0, 1e3, 0.1])
-    loss = TARGET_IN_MIXTURE.formula(share, tokens, unique, **values)
-    assert loss[0] == pytest.approx(1 + 2 * 100**-0.3)
-    assert loss[1] == pytest.approx(1 + 2 * (90 + 5 * 10) ** -0.3 + 0.02)  # one pass
-    assert loss[2] == loss[1] < loss[3]
 
 
 def test_with_published_values_frozen_the_fit_reaches_below_the_published_pair(shared_data):
