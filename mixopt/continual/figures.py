@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mixopt.continual.design import CONTINUATION
 from mixopt.continual.runs import END
 from mixopt.continual.summary import change_text, share_text
-from mixopt.formatting import amount, known, loss, passes
+from mixopt.formatting import count_text, epochs_text, known, loss
 from mixopt.report.figures import MEASURED, NATURAL, OTHERS, RECOMMENDED, axis, label, layout
 
 if TYPE_CHECKING:
@@ -100,11 +100,11 @@ def _markers(name: str, runs: Sequence[Run | Checkpoint], colour: str, symbol: s
 def _hover(run: Run | Checkpoint) -> str:
     lines = [f"{share_text(1 - run.share)} general text"]
     lines += [
-        f"{amount(count)} {word}" for count, word in ((run.params, "parameters"), (run.tokens, "tokens")) if count
+        f"{count_text(count)} {word}" for count, word in ((run.params, "parameters"), (run.tokens, "tokens")) if count
     ]
     epochs = getattr(run, "passes", None)  # checkpoints have none
     if epochs is not None:
-        lines.append(f"{passes(epochs)} epochs of the domain's tokens")
+        lines.append(f"{epochs_text(epochs)} epochs of the domain's tokens")
     return "<br>".join(
         [*lines, f"domain loss {loss(run.domain)}", f"general loss {loss(run.general)} ({change_text(run.rise)})"]
     )
@@ -186,7 +186,7 @@ def _checkpoints(
 
 def _hover_checkpoint(row: Checkpoint, of: str) -> str:
     lines = [label(row.run, None), f"{share_text(row.share)} domain text"]
-    lines += [f"{amount(row.tokens)} tokens"] if row.tokens else []
+    lines += [f"{count_text(row.tokens)} tokens"] if row.tokens else []
     return "<br>".join([*lines, f"{of} loss {loss(getattr(row, of), 4)}"])
 
 
@@ -212,10 +212,10 @@ def _over_tokens(plan: Plan, of: str) -> Json:
     name = f"recommended, {share_text(own.share)}" if plan.answer else f"least forgetting, {share_text(own.share)}"
     traces.append(_line(tokens, getattr(own, of).loss, name, RECOMMENDED, width=3.5))
     if plan.answer and plan.answer.tokens:
-        traces.append(_star(plan.answer.tokens, getattr(plan.answer, of), f"{amount(plan.answer.tokens)} tokens"))
+        traces.append(_star(plan.answer.tokens, getattr(plan.answer, of), f"{count_text(plan.answer.tokens)} tokens"))
     ends = [log10(tokens[0]), log10(tokens[-1])]
     ticks = [digit * 10.0**k for k in range(3, 16) for digit in DIGITS]
-    across = axis("tokens", type="log", range=ends, tickvals=ticks, ticktext=[amount(value) for value in ticks])
+    across = axis("tokens", type="log", range=ends, tickvals=ticks, ticktext=[count_text(value) for value in ticks])
     shapes = [_untrained(plan.trained_on.tokens[1], tokens[-1])]
     return {
         "data": traces,
@@ -246,7 +246,7 @@ def training_figures(table: ContinuationTable) -> list[tuple[str, Json]]:
                 traces.append(line)
             across = axis("tokens since the base", tickformat=".3~s")
             figure = layout(height=HEIGHT, xaxis=across, yaxis=axis(f"{of} loss (nats/token)"))
-            figures.append((f"{of} loss, {amount(params)} parameters", {"data": traces, "layout": figure}))
+            figures.append((f"{of} loss, {count_text(params)} parameters", {"data": traces, "layout": figure}))
     return figures
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from mixopt.continual.fit import is_constant
 from mixopt.continual.grid import Budget
 from mixopt.errors import MixoptError
-from mixopt.formatting import amount, share
+from mixopt.formatting import count_text, percent
 from mixopt.plan.surface import TRAINING
 from mixopt.report.document import Warning
 from mixopt.runs.continual import ContinualRuns
@@ -66,8 +66,8 @@ def budget_of(runs: ContinualRuns, question: CptQuestion) -> tuple[Budget, list[
     )
     if budget.share_ends()[0] > budget.share_ends()[1]:
         raise MixoptError(
-            f"{amount(budget.epochs * (question.domain_tokens or 0))} tokens of domain text make runs of more than "
-            f"{MAX_TIMES_LONGEST:.0f} times the longest that was trained ({amount(runs.ends('tokens')[1])}): say how "
+            f"{count_text(budget.epochs * (question.domain_tokens or 0))} tokens of domain text make runs of more "
+            f"than {MAX_TIMES_LONGEST:.0f} times the longest that was trained ({count_text(runs.ends('tokens')[1])}): say how "
             "long to train with --tokens"
         )
     return budget, _assumptions(runs, question, budget)
@@ -85,16 +85,16 @@ def _sizes(runs: ContinualRuns, question: CptQuestion) -> tuple[float, ...]:
     if params is not None:
         if is_constant(runs, "params") and abs(params / high - 1) > 0.01:
             raise MixoptError(
-                f"{amount(params)} parameters: all runs have {amount(high)}, so what another size does can't be known "
-                "from them: train a second size, or leave --params out"
+                f"{count_text(params)} parameters: all runs have {count_text(high)}, so what another size does can't be "
+                "known from them: train a second size, or leave --params out"
             )
         return (params,)
     if question.compute is None:
         return (high,)
     if is_constant(runs, "params"):
         raise MixoptError(
-            f"--compute: all runs have {amount(high)} parameters, so the best size can't be known from them: add runs "
-            f"of a second size, or give --params {amount(high)} as well"
+            f"--compute: all runs have {count_text(high)} parameters, so the best size can't be known from them: add "
+            f"runs of a second size, or give --params {count_text(high)} as well"
         )
     return (low, high)
 
@@ -104,7 +104,7 @@ def near_shares(runs: ContinualRuns) -> tuple[float, float]:
     low, high = runs.ends("share")
     if high - low < 1e-6:
         raise MixoptError(
-            f"{runs.name}: all runs have {share(high)} domain text, so what another share does can't be known from "
+            f"{runs.name}: all runs have {percent(high)} domain text, so what another share does can't be known from "
             "them: add runs of a second share, better of three or more"
         )
     return max(0.0, low - SHARE_MARGIN * (high - low)), min(1.0, high + SHARE_MARGIN * (high - low))
@@ -127,7 +127,7 @@ def _check_tokens(runs: ContinualRuns, question: CptQuestion, tokens: float | No
         )
     if is_constant(runs, "tokens") and (moved or repeats):
         raise MixoptError(
-            f"all runs have {amount(longest)} tokens, so what other lengths do, or repetition, can't be known from "
+            f"all runs have {count_text(longest)} tokens, so what other lengths do, or repetition, can't be known from "
             "them: add checkpoints of other lengths, or ask about that one"
         )
 
@@ -153,8 +153,8 @@ def _assumptions(runs: ContinualRuns, question: CptQuestion, budget: Budget) -> 
             found.append(
                 Warning(
                     "length-by-share",
-                    f"The lower a run's domain share, the longer it is: {epochs} of {amount(budget.domain_tokens)} "
-                    f"domain tokens, {amount(budget.max_tokens)} tokens in all at most ({MAX_TIMES_LONGEST:.0f} times "
+                    f"The lower a run's domain share, the longer it is: {epochs} of "
+                    f"{count_text(budget.domain_tokens)} domain tokens, {count_text(budget.max_tokens)} tokens in all at most ({MAX_TIMES_LONGEST:.0f} times "
                     "the longest run).",
                 )
             )

@@ -26,7 +26,7 @@ from mixopt.continual.results import (
     Search,
     TrainedOn,
 )
-from mixopt.formatting import amount, share
+from mixopt.formatting import count_text, percent
 from mixopt.report.document import Warning
 from mixopt.runs.continual import ContinualRuns
 from mixopt.serialization import Json, cached, digest
@@ -243,9 +243,10 @@ def _outside_count(runs: ContinualRuns, key: str, value: float, word: str, low: 
     if key not in runs.known or least / SAME <= value <= most * SAME:
         return None
     if value > most:
-        text = f"{amount(value)} {word} are {value / most:.2g} times {high} ({amount(most)}): the laws extrapolate."
+        times = f"{value / most:.2g} times"
+        text = f"{count_text(value)} {word} are {times} {high} ({count_text(most)}): the laws extrapolate."
     else:
-        text = f"{amount(value)} {word} are fewer than {low} has ({amount(least)}): the laws extrapolate."
+        text = f"{count_text(value)} {word} are fewer than {low} has ({count_text(least)}): the laws extrapolate."
     return Warning(f"outside-{key}", text)
 
 
@@ -255,8 +256,8 @@ def _outside_shares(runs: ContinualRuns, value: float) -> Warning | None:
         return None
     return Warning(
         "outside-shares",
-        f"{share(value)} domain text lies outside the shares that were trained ({share(low)} to {share(high)}): the "
-        "laws extrapolate there, and errors of unknown size are possible.",
+        f"{percent(value)} domain text lies outside the shares that were trained ({percent(low)} to {percent(high)}): "
+        "the laws extrapolate there, and errors of unknown size are possible.",
     )
 
 
@@ -264,9 +265,9 @@ def _at_share_bound(budget: Budget, value: float) -> Warning | None:
     low, high = budget.share_ends()
     text = ""
     if value <= low + 1e-6 and low > 0:
-        text = f"Less domain text than {share(low)} wasn't searched: there may be better below."
+        text = f"Less domain text than {percent(low)} wasn't searched: there may be better below."
     if value >= high - 1e-6 and high < 1:
-        text = f"More domain text than {share(high)} wasn't searched: there may be better above."
+        text = f"More domain text than {percent(high)} wasn't searched: there may be better above."
     return Warning("share-bound", text) if text else None
 
 
@@ -275,7 +276,7 @@ def _at_size_bound(budget: Budget, params: float) -> Warning | None:
     if len(budget.sizes) == 1 or low * SAME <= params <= high / SAME:
         return None
     end, size, other = ("largest", high, "larger") if params > low * SAME else ("smallest", low, "smaller")
-    text = f"The best size is the {end} trained ({amount(size)}): a {other} one may do better for this compute."
+    text = f"The best size is the {end} trained ({count_text(size)}): a {other} one may do better for this compute."
     return Warning("size-bound", text)
 
 

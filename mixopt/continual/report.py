@@ -13,7 +13,7 @@ from mixopt.continual.results import Plan, Recommendation, Verification
 from mixopt.continual.runs import END, START, ContinuationTable
 from mixopt.continual.summary import change_text, share_text
 from mixopt.errors import MixoptError
-from mixopt.formatting import amount, counted, listed, loss
+from mixopt.formatting import count_text, counted, listed, loss
 from mixopt.report.document import Column, Document, Figure, Paragraph, Section, Table
 from mixopt.report.sections import corpora, reproduce
 from mixopt.serialization import read_json
@@ -137,8 +137,8 @@ def _noise(answer: Recommendation) -> Section:
         text = "No continuation was trained twice, so run-to-run noise is unknown: set design.repeats."
     else:
         text = (
-            f"{counted(noise.runs, 'run')} of {amount(noise.params)} parameters, {amount(noise.tokens)} tokens and "
-            f"{share_text(1 - noise.share)} general text, on different seeds, differ by {loss(noise.domain)} in the "
+            f"{counted(noise.runs, 'run')} of {count_text(noise.params)} parameters, {count_text(noise.tokens)} tokens "
+            f"and {share_text(1 - noise.share)} general text, on different seeds, differ by {loss(noise.domain)} in the "
             f"domain loss and {loss(noise.general)} in the general loss (standard deviations)."
         )
     return Section("noise", "Noise", [Paragraph(text)], "Noise")
@@ -154,8 +154,8 @@ def _runs(table: ContinuationTable) -> Section:
         (
             row["run_id"],
             ROLES.get(row["role"], str(row["role"])) + (f" (left out: {row['reason']})" if row["diverged"] else ""),
-            amount(row["params"]),
-            amount(row["tokens"]),
+            count_text(row["params"]),
+            count_text(row["tokens"]),
             share_text(1 - row["share"]),
             str(row["seed"]),
             loss(row["domain_loss"]),

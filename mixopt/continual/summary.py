@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import ceil
 from typing import TYPE_CHECKING
 
-from mixopt.formatting import UNKNOWN, amount, counted, digits_for, interval, known, loss, passes, share
+from mixopt.formatting import UNKNOWN, count_text, counted, digits_for, epochs_text, interval, known, loss, percent
 from mixopt.report.document import Column, Document, Section, Table, Warning
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def change_text(value: float | None) -> str:
 
 def share_text(value: float | None) -> str:
     """A share as a percentage; the last few percent of a share to a tenth."""
-    return f"{100 * value:.1f}%" if known(value) and 0.9 < value < 1 else share(value)
+    return f"{100 * value:.1f}%" if known(value) and 0.9 < value < 1 else percent(value)
 
 
 def loss_text(value: float, interval: Interval) -> str:
@@ -70,22 +70,21 @@ def headline(plan: Plan) -> str:
     if run is None:
         text = refusal(plan)
         return text[0].upper() + text[1:]
-    what = f"eep {share_text(run.general_share)} general text"
+    general = f"{share_text(run.general_share)} general text"
     if plan.sizes:
-        what = f"Train {amount(run.params)} parameters for {amount(run.tokens)} tokens and k{what}"
-    elif run.passes is not None:
-        epochs = f"{passes(run.passes)} epochs of {amount(plan.given['domain_tokens'])} domain tokens"
-        what = f"K{what} in {amount(run.tokens)} tokens ({epochs})"
+        what = f"Train {count_text(run.params)} parameters for {count_text(run.tokens)} tokens and keep {general}"
     else:
-        what = f"K{what}" + (f" in {amount(run.tokens)} tokens" if run.tokens is not None else "")
+        what = f"Keep {general}" + (f" in {count_text(run.tokens)} tokens" if run.tokens is not None else "")
+    if run.passes is not None:
+        what += f" ({epochs_text(run.passes)} epochs of {count_text(plan.given['domain_tokens'])} domain tokens)"
     return f"{what}: domain loss {loss_text(run.domain, run.ends.domain)}, general loss {change_text(run.rise)}."
 
 
 def refusal(plan: Plan) -> str:
     """That no share keeps the tolerance, the least rise there is, and how to allow it."""
     best, (low, high) = plan.least_rise, plan.looked_at
-    needed = f"{ceil(1000 * best.rise + 1e-6) / 10:.1f}%"
-    option = f"--tolerance {needed}" if plan.kind == "cpt" else f"full.tolerance: {needed}"
+    needed = ceil(1000 * best.rise + 1e-6) / 1000
+    option = f"--tolerance {100 * needed:.1f}%" if plan.kind == "cpt" else f"full.tolerance: {needed:g}"
     return (
         f"no share from {share_text(1 - high)} to {share_text(1 - low)} general text keeps the general loss within "
         f"{change_text(plan.tolerance)} of its start: the least is {change_text(best.rise)}, with "
@@ -103,7 +102,7 @@ def _uncertainty(plan: Plan) -> str:
     run, sure = plan.answer, plan.sure
     if run is None or run.chosen is None:
         return ""
-    ends = [amount(value) for value in run.chosen.params_ends]
+    ends = [count_text(value) for value in run.chosen.params_ends]
     sizes = f", of {ends[0] if ends[0] == ends[1] else ' to '.join(ends)} parameters" if plan.sizes else ""
     text = (
         f"{plan.level:.0%} intervals: {general_range(run.chosen)} general text would be best{sizes}; the general loss "
@@ -118,7 +117,7 @@ def _uncertainty(plan: Plan) -> str:
 
 
 def _in_no_share(chosen: Optimum) -> str:
-    return f" (in {share(chosen.none_in)} of the draws no share does)" if chosen.none_in > MIN_DRAWS else ""
+    return f" (in {percent(chosen.none_in)} of the draws no share does)" if chosen.none_in > MIN_DRAWS else ""
 
 
 def _best_trained(plan: Plan) -> str:
@@ -153,10 +152,12 @@ def scope(plan: Plan) -> str:
     """What the plan was learned from, and by what."""
     runs = plan.trained_on
     counts = {"tokens": (runs.tokens, "tokens"), "params": (runs.params, "parameters")}
-    ranges = [f"{share(runs.share[0])} to {share(runs.share[1])} domain text"]
+    ranges = [f"{percent(runs.share[0])} to {percent(runs.share[1])} domain text"]
     for key, ((low, high), word) in counts.items():
         if key in plan.knows:
-            ranges.append(f"{amount(high) if high <= 1.01 * low else f'{amount(low)} to {amount(high)}'} {word}")
+            ranges.append(
+                f"{count_text(high) if high <= 1.01 * low else f'{count_text(low)} to {count_text(high)}'} {word}"
+            )
     predicted = "; ".join(f"{of} loss ({one.column}): {made_of(one)}" for of, one in plan.losses.items())
     return (
         f"Learned from {counted(runs.runs, 'run')} ({counted(runs.rows, 'row')}) with {', '.join(ranges)}. "
@@ -170,7 +171,7 @@ def made_of(evidence: Evidence) -> str:
     if not evidence.weights:
         return LAWS.get(evidence.law, evidence.law)
     ranked = sorted(evidence.weights.items(), key=lambda pair: -pair[1])
-    return ", ".join(f"{share(weight)} {LAWS.get(name, name)}" for name, weight in ranked)
+    return ", ".join(f"{percent(weight)} {LAWS.get(name, name)}" for name, weight in ranked)
 
 
 def warnings(plan: Plan) -> list[Warning]:
@@ -204,7 +205,7 @@ def _about_columns(plan: Plan) -> list[Column]:
 
 
 def _about(plan: Plan, run: Run) -> list[str]:
-    cells = {"params": amount(run.params), "tokens": amount(run.tokens), "epochs": passes(run.passes)}
+    cells = {"params": count_text(run.params), "tokens": count_text(run.tokens), "epochs": epochs_text(run.passes)}
     return [cells[column.name] for column in _about_columns(plan)]
 
 
@@ -255,7 +256,7 @@ def sizes_table(plan: Plan) -> Table:
     for row in plan.sizes:
         run = row.best
         cells = (share_text(run.general_share), loss(run.domain), change_text(run.rise)) if run else (UNKNOWN,) * 3
-        rows.append((amount(row.params), amount(row.tokens), *cells))
+        rows.append((count_text(row.params), count_text(row.tokens), *cells))
     note = f"At 6 N D = {plan.given['compute']:.3g} FLOPs. {UNKNOWN}: no share keeps the tolerance."
     columns = [Column(name) for name in ("parameters", "tokens", GENERAL, DOMAIN_LOSS, GENERAL_LOSS)]
     return Table("The best of each trained size", columns, rows, note=note)
@@ -296,7 +297,7 @@ def predictors_table(losses: Mapping[str, Evidence]) -> Table | None:
         cells: list[str] = []
         for found in losses.values():
             weight = found.weights.get(name)
-            cells.append(share(weight) if known(weight) else "")
+            cells.append(percent(weight) if known(weight) else "")
             cells += [loss(found.held_out.get(kind, {}).get(name), 4) for kind in kinds]
         rows.append((LAWS.get(name, name), *cells))
     headings = [f"{of}\n{what}" for of in losses for what in ("weight", *(HELD_OUT[kind][0] for kind in kinds))]
@@ -312,7 +313,7 @@ def published_table(plan: Plan) -> Table:
     if plan.free:
         rows.append(("these runs", share_text(plan.free.general_share)))
     note = (
-        f"General text with which its loss comes back to its start after {amount(plan.centre.tokens)} tokens, from "
+        f"General text with which its loss comes back to its start after {count_text(plan.centre.tokens)} tokens, from "
         f"{plan.published[0].source}; for their text and recipe, to compare with."
     )
     columns = [Column("model", numeric=False), Column("general text")]
