@@ -61,7 +61,7 @@ def against(value: Any, other: Any, digits: int = 3) -> str:
     return f"{gap} below" if value < other else f"{gap} above"
 
 
-def share(value: Any) -> str:
+def percent(value: Any) -> str:
     """A share of training tokens as a percentage."""
     if not known(value):
         return UNKNOWN
@@ -72,14 +72,14 @@ def share(value: Any) -> str:
     return f"{100 * value:.0f}%" if value >= 0.0995 else f"{100 * value:.1f}%"
 
 
-def share_cell(value: Any) -> str:
+def percent_cell(value: Any) -> str:
     """A share for a column of shares: one decimal throughout."""
     if not known(value):
         return UNKNOWN
     return "<0.1%" if 0 < value < 0.0005 else f"{100 * value:.1f}%"
 
 
-def amount(value: Any) -> str:
+def count_text(value: Any) -> str:
     """A count of tokens, parameters, bytes or documents to three digits: '1.23M', '140B'."""
     if not known(value):
         return UNKNOWN
@@ -91,7 +91,7 @@ def amount(value: Any) -> str:
     return f"{value / 1e12:.3g}T"
 
 
-def size(value: Any) -> str:
+def bytes_text(value: Any) -> str:
     """Bytes in decimal units: '3.20 MB'."""
     if not known(value):
         return UNKNOWN
@@ -101,7 +101,7 @@ def size(value: Any) -> str:
     return f"{value:.0f} B"
 
 
-def passes(value: Any) -> str:
+def epochs_text(value: Any) -> str:
     """Epochs over a domain."""
     if not known(value):
         return UNKNOWN
@@ -123,15 +123,15 @@ def mixture(shares: Mapping[str, float], named: int = NAMED) -> str:
     """'31% medical, 24% legal and 8% in 3 others', largest first; domains without a share are left out."""
     ranked = sorted(((w, d) for d, w in shares.items() if known(w) and w > 0), key=lambda pair: (-pair[0], pair[1]))
     cut = len(ranked) if len(ranked) <= named + 1 else named
-    parts = [f"{share(w)} {d}" for w, d in ranked[:cut]]
+    parts = [f"{percent(w)} {d}" for w, d in ranked[:cut]]
     if ranked[cut:]:
-        parts.append(f"{share(sum(w for w, _ in ranked[cut:]))} in {len(ranked) - cut} others")
+        parts.append(f"{percent(sum(w for w, _ in ranked[cut:]))} in {len(ranked) - cut} others")
     return listed(parts)
 
 
 def scale(of: Mapping[str, object]) -> str:
     """'7B parameters and 140B tokens', with whichever of the two is known; empty when neither is."""
-    parts = [f"{amount(of[key])} {word}" for key, word in SIZES if known(of.get(key))]
+    parts = [f"{count_text(of[key])} {word}" for key, word in SIZES if known(of.get(key))]
     return listed(parts)
 
 
@@ -168,9 +168,9 @@ def comma_list(names: Sequence[object], most: int = 8) -> str:
 FOREVER = 1000.0  # epochs; more are shown as so many
 
 
-def times(value: float | None) -> str:
+def epochs_or_never(value: float | None) -> str:
     """Epochs; very many are shown as such."""
-    return "never" if value is None else f">{FOREVER:.0f}" if value > FOREVER else passes(value)
+    return "never" if value is None else f">{FOREVER:.0f}" if value > FOREVER else epochs_text(value)
 
 
 def flops(value: Any) -> str:
@@ -199,13 +199,13 @@ def value_counts(values: Sequence[object], most: int = 6) -> str:
     numbers = {value: number for value in counts if (number := as_number(value)) is not None}
     ordered = sorted(counts, key=numbers.__getitem__) if len(numbers) == len(counts) else list(counts)
     shown = ordered if len(ordered) <= most else [*ordered[: most - 2], ordered[-1]]
-    parts = [f"{short(value)} ({counts[value]} row{'s' if counts[value] > 1 else ''})" for value in shown]
+    parts = [f"{exact_count(value)} ({counts[value]} row{'s' if counts[value] > 1 else ''})" for value in shown]
     if len(shown) < len(ordered):
         parts[-1:] = [f"{len(ordered) - len(shown)} more", f"up to {parts[-1]}"]
     return ", ".join(parts)
 
 
-def short(value: object) -> str:
+def exact_count(value: object) -> str:
     """122000000.0 as 122M and 1998000000 as 1.998B; text, and numbers of many digits, as they are."""
     number = to_float(value)
     if number is None or not isfinite(number):
@@ -252,7 +252,7 @@ def to_float(cell: object) -> float | None:
 MIN_SHARE = 5e-4  # a share that prints as 0.0%
 
 
-def digits(value: float) -> str:
+def two_digits(value: float) -> str:
     """Two digits that count, without an exponent where one can read it."""
     rounded = float(f"{value:.2g}")
     if abs(rounded) >= 1 or rounded == 0:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixopt.formatting import amount, mixture, passes, share, signed, size
+from mixopt.formatting import bytes_text, count_text, epochs_text, mixture, percent, signed
 from mixopt.report.html import script_json
 
 
@@ -25,20 +25,20 @@ def test_numbers_that_json_lacks_become_null():
 @pytest.mark.parametrize(
     ("given_value", "said"),
     [
-        (share(0.314), "31%"),
-        (share(0.042), "4.2%"),
-        (share(0.0004), "<0.1%"),
-        (share(0), "0%"),
-        (share(None), "–"),
-        (amount(1_234_567), "1.23M"),
-        (amount(140e9), "140B"),
-        (amount(999_999), "1M"),
-        (amount(15e12), "15T"),
-        (amount(float("nan")), "–"),
-        (size(3.2e6), "3.2 MB"),
-        (passes(0.004), "<0.01"),
-        (passes(2.345), "2.35"),
-        (passes(14.2), "14.2"),
+        (percent(0.314), "31%"),
+        (percent(0.042), "4.2%"),
+        (percent(0.0004), "<0.1%"),
+        (percent(0), "0%"),
+        (percent(None), "–"),
+        (count_text(1_234_567), "1.23M"),
+        (count_text(140e9), "140B"),
+        (count_text(999_999), "1M"),
+        (count_text(15e12), "15T"),
+        (count_text(float("nan")), "–"),
+        (bytes_text(3.2e6), "3.2 MB"),
+        (epochs_text(0.004), "<0.01"),
+        (epochs_text(2.345), "2.35"),
+        (epochs_text(14.2), "14.2"),
         (signed(-0.21, 2), "−0.21"),
         (signed(0.0001, 2), "0.00"),
         (mixture({"a": 0.5, "b": 0.3, "c": 0.2}), "50% a, 30% b and 20% c"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 
-from mixopt.formatting import UNKNOWN, counted, known, listed, loss, passes, share, signed
+from mixopt.formatting import UNKNOWN, counted, epochs_text, known, listed, loss, percent, signed
 from mixopt.mixture import figures
 from mixopt.mixture.results import Recommendation
 from mixopt.mixture.runs import Results
@@ -69,7 +69,7 @@ def noise_section(results: Results) -> Section:
             loss(row.sd, 4),
             loss(row.signal_sd, 4),
             str(row.repeats) if known(row.repeats) else UNKNOWN,
-            passes(row.signal_to_noise),
+            epochs_text(row.signal_to_noise),
             _grade(row.signal_to_noise),
         )
         for row in rows
@@ -105,14 +105,9 @@ def effects_section(results: Results) -> Section:
     here, natural = found.shares("recommended"), found.shares("natural")
     rises = {domain: _rise(curve, here.get(domain)) for domain, curve in curves.items()}
     order = sorted(curves, key=lambda domain: (-rises[domain], domain))
-    lowest = {domain: min((value, at) for at, value in curves[domain]) for domain in order}
+    best_at = {domain: min((value, at) for at, value in curves[domain])[1] for domain in order}
     bars = [
-        Bar(
-            domain,
-            max(rises[domain], 0.0),
-            signed(rises[domain]),
-            aside=f"at {share(curves[domain][0][0])}; lowest {loss(lowest[domain][0])} at {share(lowest[domain][1])}",
-        )
+        Bar(domain, max(rises[domain], 0.0), signed(rises[domain]), aside=f"best at {percent(best_at[domain])}")
         for domain in order
     ]
     top, cut = _highest_shown(found, curves)
@@ -127,7 +122,11 @@ def effects_section(results: Results) -> Section:
     leaves = " A curve that leaves through the top goes on rising." if cut else ""
     blocks = [
         Paragraph(text),
-        Bars(bars, "Rise of the predicted target loss, nats/token, when the domain is cut to its lowest share."),
+        Bars(
+            bars,
+            "Rise of the predicted target loss, nats/token, when the domain is cut to its lowest share, and where its "
+            "curve is lowest.",
+        ),
         Figure("effects", f"Predicted target loss over the domain's share.{leaves}", plots, order, label="Domain"),
     ]
     return Section("effects", title, blocks, "Effects")
@@ -177,7 +176,7 @@ def epochs_section(found: Recommendation) -> Section:
         )
         return Section("epochs", "Epochs", [Paragraph(text)], "Epochs")
     order = sorted(epochs, key=lambda domain: (-epochs[domain], domain))
-    bars = [Bar(domain, epochs[domain], passes(epochs[domain]), mark=1.0) for domain in order]
+    bars = [Bar(domain, epochs[domain], epochs_text(epochs[domain]), mark=1.0) for domain in order]
     repeated = sum(value > 1 for value in epochs.values())
     text = (
         "How often the full run reads each domain's pool of unique tokens: "
@@ -203,7 +202,7 @@ def by_validation_set_section(results: Results) -> Section:
     cells = [
         (
             text,
-            share(weights.get(text, 0.0)),
+            percent(weights.get(text, 0.0)),
             *(loss(row.get(name)) for name in ("recommended", "natural", "uniform")),
             *(_difference(row, name) for name in ("natural", "uniform")),
         )

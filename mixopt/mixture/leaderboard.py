@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import UNKNOWN, counted, format_target, known, loss, share
+from mixopt.formatting import UNKNOWN, counted, format_target, known, loss, percent
 from mixopt.mixture.fit import judge_all
 from mixopt.mixture.pool_ablation import NEED_POOLS, runs_of, task_of
 from mixopt.mixture.results import Score
@@ -78,7 +78,7 @@ def leaderboard(
             continue
         try:
             # One by one: a predictor that these runs don't suit must not cost the others' scores.
-            found[name] = judge_all(table, aim, [name], folds=folds, seed=seed).selection
+            found[name] = judge_all(table, aim, [name], folds=folds, seed=seed).selection.to_json()
         except MixoptError as error:
             refused[name] = str(error)
     if not found:
@@ -230,7 +230,7 @@ def _means(record: Mapping[str, Any], losses: str) -> Section:
         (
             row["predictor"],
             *(loss(row[key]) for key in ("spearman", "rmse_sd", "regret_sd", "regret5_sd")),
-            share(row["coverage80"]),
+            percent(row["coverage80"]),
             f"{row['best_on']} of {len(record['texts'])}",
             seconds(row["seconds"]),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from mixopt.formatting import UNKNOWN, amount, counted, digits, known, listed, loss, passes
+from mixopt.formatting import UNKNOWN, count_text, counted, epochs_text, known, listed, loss, two_digits
 from mixopt.mixture.results import RepetitionEvidence, RStar, RStarEvidence
 from mixopt.report.document import Block, Column, Listing, Paragraph, Section, Table
 from mixopt.search.shadow_prices import CapPrice, DomainPrices, Price, ShadowPrices
@@ -72,7 +72,7 @@ def _nothing_to_gain(rows: Sequence[DomainPrices]) -> str:
 def _first(row: DomainPrices, priced: ShadowPrices) -> str:
     worth, pool = row.worth, _pool(row)
     if worth is None or worth.gain is None:
-        fall = f"{digits(0.1 * pool * _gain(row.unique))} nats/token{_interval(row.unique, priced, 0.1 * pool)}"
+        fall = f"{two_digits(0.1 * pool * _gain(row.unique))} nats/token{_interval(row.unique, priced, 0.1 * pool)}"
         text = (
             f"10% more unique text of {row.domain} ({_tokens(0.1 * pool)} tokens) would lower the loss by about {fall}."
         )
@@ -95,7 +95,7 @@ def _others(valued: Sequence[DomainPrices]) -> list[str]:
         each = [f"{_tokens(size * _gain(row.worth))} for {row.domain}" for row in rest]
         text = f"The same for one more {name}unique token{'s' if size > 1 else ''} of another domain: {listed(each)}"
     else:
-        each = [f"{digits(0.1 * _pool(first) * _gain(row.unique))} for {row.domain}" for row in rest]
+        each = [f"{two_digits(0.1 * _pool(first) * _gain(row.unique))} for {row.domain}" for row in rest]
         text = f"As many more unique tokens of another domain would lower it by {listed(each)}"
     more = len(valued) - 1 - len(rest)
     return [text + (f", and less for {more} other{'s' if more > 1 else ''}." if more else ".")]
@@ -119,14 +119,14 @@ def _caps(priced: ShadowPrices) -> list[str]:
         return []
     gain, domain, cap = capped[0]
     raised = f"{cap_text(cap, cap.at + _step(cap)).split()[0]} in place of {cap_text(cap)}"
-    fall = f"{digits(gain)} nats/token{_interval(cap, priced, _step(cap))}"
+    fall = f"{two_digits(gain)} nats/token{_interval(cap, priced, _step(cap))}"
     more = len(capped) - 1
     costs = "that on another domain costs" if more == 1 else f"those on {more} others cost"
     rest = f"; {costs} less" if more else ""
     return [f"A higher cap on {domain}, {raised}, would lower the loss by about {fall}{rest}."]
 
 
-def _interval(price: Price | None, priced: ShadowPrices, size: float, text: Callable[[float], str] = digits) -> str:
+def _interval(price: Price | None, priced: ShadowPrices, size: float, text: Callable[[float], str] = two_digits) -> str:
     """' (80% interval 1 to 3)'; empty without one, open above where no bound is known."""
     if price is None or price.low is None:
         return ""
@@ -143,8 +143,8 @@ def _tokens(count: float) -> str:
     """3100000 as '3.1 million', to two digits."""
     for size, name in SIZES:
         if abs(count) >= 0.995 * size:
-            return f"{digits(count / size)} {name}"
-    return digits(count)
+            return f"{two_digits(count / size)} {name}"
+    return two_digits(count)
 
 
 def marginal_value_section(priced: ShadowPrices | None, repetition: RepetitionEvidence | None) -> Section | None:
@@ -175,12 +175,12 @@ def price_table(priced: ShadowPrices) -> Table:
     cells = []
     for row in rows:
         size, cap = PRICED_PART * (row.pool or 0.0), row.cap
-        raised = (cap_text(cap), digits(0.1 * cap.at * (cap.gain or 0.0))) if cap else ("", "")
+        raised = (cap_text(cap), two_digits(0.1 * cap.at * (cap.gain or 0.0))) if cap else ("", "")
         cells.append(
             (
                 row.domain,
-                amount(row.pool),
-                passes(row.epochs),
+                count_text(row.pool),
+                epochs_text(row.epochs),
                 *_price(row.unique, size),
                 *_price(row.worth, 1.0),
                 *raised,
@@ -199,13 +199,13 @@ def _price(price: Price | None, size: float) -> tuple[str, str]:
     """A price of so much, and its interval; where even many training tokens aren't worth it, there is no number."""
     if not price:
         return UNKNOWN, UNKNOWN
-    value = digits(size * price.gain) if known(price.gain) else "no number"
+    value = two_digits(size * price.gain) if known(price.gain) else "no number"
     if not known(price.low):
         return value, UNKNOWN
     if price.low == price.high == 0:
         return value, "0"
-    high = f"to {digits(size * price.high)}" if known(price.high) else "and more"
-    return value, f"{digits(size * price.low)} {high}"
+    high = f"to {two_digits(size * price.high)}" if known(price.high) else "and more"
+    return value, f"{two_digits(size * price.low)} {high}"
 
 
 def _price_note(priced: ShadowPrices) -> str:
@@ -248,11 +248,11 @@ def _r_star_text(found: RStarEvidence | None) -> str:
     return (
         f" Fitted R*, about how many more epochs repeated text stays worth something: "
         f"{listed(each[:MAX_R_STARS])}; {100 * found.level:.0f}% intervals, with a prior around "
-        f"{digits(found.prior['centre'])}, which is published."
+        f"{two_digits(found.prior['centre'])}, which is published."
     ) + (" The runs add little to the prior." if vague else "")
 
 
 def _one_r_star(text: str, row: RStar) -> str:
-    low, high = (digits(end) if known(end) else "" for end in (row.low, row.high))
+    low, high = (two_digits(end) if known(end) else "" for end in (row.low, row.high))
     span = f"{low} to {high}" if low and high else f"{low} and more" if low else f"up to {high}" if high else "open"
-    return f"{digits(row.value or 0.0)}{f' for {text}' if text else ''} ({span})"
+    return f"{two_digits(row.value or 0.0)}{f' for {text}' if text else ''} ({span})"

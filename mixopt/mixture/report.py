@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mixopt.errors import MixoptError
 from mixopt.formatting import (
     UNKNOWN,
-    amount,
+    count_text,
     counted,
     known,
     listed,
     loss,
     mixture,
+    percent,
     scale,
-    share,
 )
 from mixopt.mixture import figures
 from mixopt.mixture.evidence import (
@@ -208,10 +208,10 @@ def _mixture(results: Results, *, brief: bool = False) -> Section:
         Bar(
             row.domain,
             row.recommended or 0.0,
-            share(row.recommended),
+            percent(row.recommended),
             second=other if known(other := getattr(row, thin)) else None,
             mark=row.uniform if known(row.uniform) else None,
-            aside=f"{label} {share(other)}",
+            aside=f"{label} {percent(other)}",
         )
         for row in found.ranked
     ]
@@ -285,7 +285,7 @@ def _runs(results: Results) -> Section:
     if plot := figures.heat_strip(runs, domains):
         caption = (
             f"Above, each run's measured target loss at {results.place}, best on the left (orange); below, the same "
-            f"run's share of each domain, white for none to dark blue for {share(figures.darkest(runs))} and more."
+            f"run's share of each domain, white for none to dark blue for {percent(figures.darkest(runs))} and more."
         )
         blocks.append(Figure("runs", caption, [plot]))
     return Section("runs", "The runs", [*blocks, _run_table_of(runs[:MAX_RUNS], results)], "Runs")
@@ -304,7 +304,7 @@ def _run_table_of(runs: Sequence[Run], results: Results) -> Table:
             run.run_id,
             f"{run.role} (left out: {run.left_out})".strip() if run.left_out else run.role or UNKNOWN,
             run.seed or UNKNOWN,
-            *((amount(run.params), amount(run.tokens)) if sized else ()),
+            *((count_text(run.params), count_text(run.tokens)) if sized else ()),
             loss(run.target),
             *(loss(run.losses.get(text)) for text in sets),
             mixture(run.shares, named=3),

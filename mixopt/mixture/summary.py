@@ -9,19 +9,19 @@ from typing import Any
 from mixopt.formatting import (
     UNKNOWN,
     against,
-    amount,
+    count_text,
     counted,
     digits_for,
+    epochs_text,
     format_target,
     known,
     listed,
     loss,
     mean,
     mixture,
-    passes,
+    percent,
+    percent_cell,
     scale,
-    share,
-    share_cell,
     signed,
 )
 from mixopt.mixture.marginal_value import main_price_sentences
@@ -122,13 +122,13 @@ def shares_table(found: Recommendation) -> Table:
     rows = [
         (
             row.domain,
-            share_cell(row.natural),
-            share_cell(row.recommended),
+            percent_cell(row.natural),
+            percent_cell(row.recommended),
             _ratio(row),
-            share_cell(row.best_measured),
-            amount(row.tokens),
-            passes(row.epochs),
-            amount(row.pool),
+            percent_cell(row.best_measured),
+            count_text(row.tokens),
+            epochs_text(row.epochs),
+            count_text(row.pool),
             _limit(row),
         )
         for row in found.ranked
@@ -149,9 +149,9 @@ def _ratio(row: Domain) -> str:
 def _limit(row: Domain) -> str:
     """Whether the share stands at a limit that the study set; a floor of 0 and a cap of 1 are no limits."""
     if known(row.recommended) and known(row.max) and row.max < 1 and row.recommended >= row.max - 1e-4:
-        return f"at its cap of {share(row.max)}"
+        return f"at its cap of {percent(row.max)}"
     if known(row.recommended) and known(row.min) and row.min > 0 and row.recommended <= row.min + 1e-4:
-        return f"at its floor of {share(row.min)}"
+        return f"at its floor of {percent(row.min)}"
     return ""
 
 
@@ -260,7 +260,7 @@ def score_cells(row: Score) -> tuple[str, ...]:
         loss(row.rmse, 4) + (f" ± {loss(row.rmse_se, 4)}" if known(row.rmse_se) else ""),
         loss(row.regret, 4),
         loss(row.regret5, 4),
-        share(row.coverage80),
+        percent(row.coverage80),
         seconds(row.seconds),
     )
 

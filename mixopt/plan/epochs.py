@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import amount, passes
+from mixopt.formatting import count_text, epochs_text
 from mixopt.plan.fit import LawFit
 from mixopt.plan.marginal import (
     Marginal,
@@ -387,7 +387,7 @@ def band(every: Array, level: float | None) -> tuple[Array, Array]:
 def beyond(surface: Surface, run: Run) -> list[Warning]:
     """Where the run lies outside what the form was fitted to."""
     found = []
-    for key, text in (("params", amount), ("tokens", amount), ("epochs", passes)):
+    for key, text in (("params", count_text), ("tokens", count_text), ("epochs", epochs_text)):
         if key not in surface.within:
             continue
         what = "parameters" if key == "params" else key
@@ -417,19 +417,21 @@ def notes(question: Question, surface: Surface, run: Run) -> list[Warning]:
     """What else is to be known of an answer."""
     found = []
     if run.epochs > 1 and not sees_repetition(surface, run):
-        told = "knows nothing of repetition: it takes repeated tokens for new ones, and promises too much."
-        found.append(Warning("blind-to-repetition", f"{surface.name} {told}"))
+        text = "knows nothing of repetition: it takes repeated tokens for new ones, and promises too much."
+        found.append(Warning("blind-to-repetition", f"{surface.name} {text}"))
     if not run.inside:
         text = "By this form the best run lies at the end of what was searched: it has no optimum here."
         found.append(Warning("no-optimum", text))
-    much = f"The budget is more than {amount(run.unique)} unique tokens can use"
+    much = f"The budget is more than {count_text(run.unique)} unique tokens can use"
     if question.compute is not None and run.compute < 0.99 * question.compute:
         rest = f"more than {run.compute:.2e} FLOPs gain nothing, however they are spent, and the rest is left unspent."
         found.append(Warning("unspent-budget", f"{much}: by {surface.name} {rest}"))
     elif run.epochs > 1 and question.compute is not None and not question.of_a_run:
         near = least_compute(surface, run.loss + TOLERABLE, run.unique)
         if near is not None and near.compute < question.compute / 10:
-            run_of = f"{near.compute:.2g} FLOPs, {amount(near.params)} parameters and {passes(near.epochs)} epochs"
+            run_of = (
+                f"{near.compute:.2g} FLOPs, {count_text(near.params)} parameters and {epochs_text(near.epochs)} epochs"
+            )
             found.append(Warning("wasted-budget", f"{much}: {run_of}, come within {TOLERABLE:g} nats/token."))
     return found
 
@@ -441,28 +443,28 @@ def refuse_tiny(question: Question, run: Run, lead: Surface) -> None:
     if not run.inside and not question.of_a_run and question.compute is None:
         what = "a model of so many parameters" if question.params is not None else "so many tokens"
         raise MixoptError(
-            f"by {lead.name} no run of {what} is a good use of compute on {amount(question.unique)} unique tokens: "
+            f"by {lead.name} no run of {what} is a good use of compute on {count_text(question.unique)} unique tokens: "
             "give fewer, or a budget with --compute"
         )
     if run.params >= least and run.tokens >= fewest:
         return
     if question.params is not None and run.params < least:
         raise MixoptError(
-            f"--params {amount(question.params)}: the smallest model that a law can tell of has {amount(least)} "
-            "parameters: give a larger one"
+            f"--params {count_text(question.params)}: the smallest model that a law can tell of has "
+            f"{count_text(least)} parameters: give a larger one"
         )
     what = "compute" if question.compute is not None else "tokens"
     value = question.compute if question.compute is not None else question.tokens
     if question.of_a_run:
         needed = TRAINING * max(run.params, least) * fewest
-        told = f"leaves {run.tokens:.3g} tokens for {amount(run.params)} parameters"
+        problem = f"leaves {run.tokens:.3g} tokens for {count_text(run.params)} parameters"
     else:
         smallest = balanced(lead, question.unique, params=least)
         if question.compute is not None and smallest.compute <= question.compute:
             raise MixoptError(
-                f"--unique {amount(question.unique)}: so little text is best learnt by {amount(run.params)} "
-                f"parameters, fewer than the {amount(least)} that a law can tell of: give more"
+                f"--unique {count_text(question.unique)}: so little text is best learnt by {count_text(run.params)} "
+                f"parameters, fewer than the {count_text(least)} that a law can tell of: give more"
             )
         needed = smallest.compute if what == "compute" else smallest.tokens
-        told = f"is too small for one pass of the smallest model ({amount(least)} parameters)"
-    raise MixoptError(f"--{what} {value:.3g} {told}: raise it to {needed:.1e} or more")
+        problem = f"is too small for one pass of the smallest model ({count_text(least)} parameters)"
+    raise MixoptError(f"--{what} {value:.3g} {problem}: raise it to {needed:.1e} or more")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from math import log10
 from typing import Any
 
-from mixopt.formatting import amount, flops, known, passes
+from mixopt.formatting import count_text, epochs_text, flops, known
 from mixopt.plan.epochs import EpochsPlan
 from mixopt.plan.fit import RStar
 from mixopt.plan.scale import LossCurve, ScalePlan
@@ -23,7 +23,7 @@ def loss_at_equal_compute(plan: EpochsPlan) -> list[Plot]:
     """Loss of every form against epochs at equal compute: above its own best, and as predicted."""
     curves = plan.curves.equal_compute
     epochs = curves.epochs
-    sizes = [f"{amount(size)} parameters" for size in curves.params]
+    sizes = [f"{count_text(size)} parameters" for size in curves.params]
     figures = []
     for above in (True, False):
         traces = []
@@ -100,9 +100,9 @@ def loss_of_same_model(plan: EpochsPlan) -> Plot:
         "x": [run.epochs],
         "y": [run.loss],
         "marker": {"color": RECOMMENDED, "size": 11},
-        "hovertemplate": f"{passes(run.epochs)} epochs: %{{y:.4f}}<extra></extra>",
+        "hovertemplate": f"{epochs_text(run.epochs)} epochs: %{{y:.4f}}<extra></extra>",
     }
-    return figure([band, new, line, here], epochs, "nats/token", what=f"epochs of a model of {amount(run.params)}")
+    return figure([band, new, line, here], epochs, "nats/token", what=f"epochs of a model of {count_text(run.params)}")
 
 
 def value_of_epochs(plan: EpochsPlan) -> list[Plot]:
@@ -131,7 +131,7 @@ def curve_over_params(plan: ScalePlan) -> Plot:
         ]
         title = "nats/token"
     else:
-        seen = [f"{amount(tokens)} tokens" for tokens in curve.tokens]
+        seen = [f"{count_text(tokens)} tokens" for tokens in curve.tokens]
         traces = marked("training", params, curve.training, seen, leads=False, n=1)
         if plan.given.get("inference_tokens"):
             traces += marked("training and use", params, curve.lifetime, seen, leads=True, n=0)
@@ -141,12 +141,12 @@ def curve_over_params(plan: ScalePlan) -> Plot:
     if curve.of == "compute" and ends:
         drawing["layout"]["yaxis"] |= {"type": "log", "range": [log10(min(ends)) - 0.1, log10(min(ends) * 30)]}
         drawing["layout"]["yaxis"] |= ticks(sorted(10.0**k for k in range(int(log10(min(ends))), 40)), flops)
-    drawing["layout"]["xaxis"] |= ticks([m * 10.0**k for k in range(4, 18) for m in (1, 3)], amount)
+    drawing["layout"]["xaxis"] |= ticks([m * 10.0**k for k in range(4, 18) for m in (1, 3)], count_text)
     return drawing
 
 
 def r_star_profile(star: RStar) -> Plot:
-    """How much worse the runs are told by other values of R*, each with everything else fitted again."""
+    """Rise of the objective at other values of R*, each with everything else fitted again."""
     points = [point for point in star.profile if point.rise <= MAX_RISE]
     x, y = [point.value for point in points], [point.rise for point in points]
     drawing = figure([drawn("rise", x, y, RECOMMENDED, width=3)], x, "rise of the objective", what="R*, epochs")
@@ -158,7 +158,7 @@ def r_star_profile(star: RStar) -> Plot:
 
 
 def amount_or_less(value: float) -> str:
-    return f"{value:g}" if value < 1000 else amount(value)
+    return f"{value:g}" if value < 1000 else count_text(value)
 
 
 def upright(at: float) -> Plot:

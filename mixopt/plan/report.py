@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import zip_longest
 
-from mixopt.formatting import amount, flops, interval, loss, passes, share, signed, times
+from mixopt.formatting import count_text, epochs_or_never, epochs_text, flops, interval, loss, percent, signed
 from mixopt.plan import figures
 from mixopt.plan.epochs import EpochsPlan, FormAnswer
 from mixopt.plan.fit import LawFit, RStar
@@ -72,7 +72,7 @@ def fit_section(fit: LawFit) -> Section:
     rows = [
         (
             row.form,
-            "" if row.weight is None else share(row.weight),
+            "" if row.weight is None else percent(row.weight),
             *(loss(row.errors[kind]) if kind in row.errors else "" for kind in SPLITS),
         )
         for row in fit.judged
@@ -95,15 +95,15 @@ def fit_section(fit: LawFit) -> Section:
             "Rise of the fit's objective when R*, the epochs after which a repeat is worth 1/e, is held elsewhere and "
             f"all else is fitted again. Dotted: the ends of its {drawn[0].level:.0%} interval, if the form is right."
         )
-        names = [f"{star.form}, weight {share(star.weight)}" for star in drawn]
+        names = [f"{star.form}, weight {percent(star.weight)}" for star in drawn]
         blocks.append(Figure("r-star", caption, [figures.r_star_profile(star) for star in drawn], names))
     return Section("fit", "How well the forms predict your runs", blocks, "Fit", brief=True)
 
 
 def r_star_interval(star: RStar) -> str:
     """The interval of a profile, which may have no end on a side."""
-    low = "any" if star.open_low or star.low is None else passes(star.low)
-    high = "no end" if star.open_high or star.high is None else passes(star.high)
+    low = "any" if star.open_low or star.low is None else epochs_text(star.low)
+    high = "no end" if star.open_high or star.high is None else epochs_text(star.high)
     return f"{low} to {high}"
 
 
@@ -121,7 +121,12 @@ def sources(forms: Sequence[FormAnswer | ScaleForm]) -> Section:
 def epochs_headline(plan: EpochsPlan) -> str:
     """What to do, in a sentence."""
     run, of_a_run = plan.answer, len(plan.given) == 3
-    params, tokens, text, epochs = amount(run.params), amount(run.tokens), amount(run.unique), passes(run.epochs)
+    params, tokens, text, epochs = (
+        count_text(run.params),
+        count_text(run.tokens),
+        count_text(run.unique),
+        epochs_text(run.epochs),
+    )
     predicted = f"predicted loss {loss(run.loss)} nats/token"
     if not run.repeats:
         once = f"No repetition: {tokens} of your {text} unique tokens are seen once ({epochs} epochs)"
@@ -142,12 +147,12 @@ def epochs_caution(plan: EpochsPlan) -> str:
     if ends["epochs"] is not None:
         which = over.over or plan.form
         level = f"{over.level:.0%} of {which}" if over.level else which[0].upper() + which[1:]
-        what = f"{interval(ends['params'], amount)} parameters, {interval(ends['epochs'], passes)} epochs"
+        what = f"{interval(ends['params'], count_text)} parameters, {interval(ends['epochs'], epochs_text)} epochs"
         parts.append(f"Not a point: {what} ({level}).")
     if between.forms > 1:
         parts.append(
-            f"{between.forms} forms that see repetition say {interval(between.params, amount)} parameters and "
-            f"{interval(between.epochs, passes)} epochs; if another one is right, this run is up to "
+            f"{between.forms} forms that see repetition say {interval(between.params, count_text)} parameters and "
+            f"{interval(between.epochs, epochs_text)} epochs; if another one is right, this run is up to "
             f"{loss(between.regret)} nats/token above the best of equal compute."
         )
     return " ".join(parts)
@@ -184,12 +189,12 @@ def forms_of_epochs(plan: EpochsPlan) -> Table:
     rows = [
         (
             form_name(row, plan.form),
-            amount(row.params),
-            passes(row.epochs),
-            interval(row.interval["epochs"], passes),
+            count_text(row.params),
+            epochs_text(row.epochs),
+            interval(row.interval["epochs"], epochs_text),
             loss(row.loss),
             "" if row.form == plan.form else loss(row.regret, 4),
-            "" if row.repeat_value is None else share(max(row.repeat_value, 0.0)),
+            "" if row.repeat_value is None else percent(max(row.repeat_value, 0.0)),
         )
         for row in plan.forms
     ]
@@ -210,24 +215,24 @@ def ladder_table(plan: EpochsPlan) -> Table:
     """Loss against epochs, at equal compute and for the same model."""
     rows = [
         (
-            passes(row.epochs),
-            amount(row.params_at_equal_compute),
+            epochs_text(row.epochs),
+            count_text(row.params_at_equal_compute),
             loss(row.loss_at_equal_compute),
             loss(row.loss),
             interval(row.interval, loss),
             signed(row.change, 4),
-            share(row.fresh_share),
+            percent(row.fresh_share),
         )
         for row in plan.ladder
     ]
     run = plan.answer
     note = (
         f"Params and their loss: at equal compute, {flops(run.compute)} FLOPs, of which fewer epochs leave more for "
-        f"parameters. Then the model of {amount(run.params)}: its loss, what one more epoch changes, and the new "
+        f"parameters. Then the model of {count_text(run.params)}: its loss, what one more epoch changes, and the new "
         "tokens that would change as much, as a share of that epoch."
     )
-    headings = columns("epochs", "params", "loss", amount(run.params), "range", "one more", "in new tokens")
-    return Table(f"Loss against epochs of {amount(run.unique)} tokens, by {plan.form}", headings, rows, None, note)
+    headings = columns("epochs", "params", "loss", count_text(run.params), "range", "one more", "in new tokens")
+    return Table(f"Loss against epochs of {count_text(run.unique)} tokens, by {plan.form}", headings, rows, None, note)
 
 
 def marginal_table(plan: EpochsPlan) -> Table:
@@ -235,17 +240,17 @@ def marginal_table(plan: EpochsPlan) -> Table:
     row, run, ends = plan.marginal, plan.answer, plan.marginal.interval
     rows = [
         ("change of the loss, nats/token", signed(row.change, 4), interval(ends["change"], lambda x: signed(x, 4))),
-        ("new tokens that would do as much", amount(row.fresh_tokens), interval(ends["fresh_tokens"], amount)),
-        ("the same, as a share of the epoch", share(row.fresh_share), interval(ends["fresh_share"], share)),
+        ("new tokens that would do as much", count_text(row.fresh_tokens), interval(ends["fresh_tokens"], count_text)),
+        ("the same, as a share of the epoch", percent(row.fresh_share), interval(ends["fresh_share"], percent)),
         ("FLOPs it costs", flops(row.epoch_compute), ""),
         ("FLOPs it is worth, spent best", flops(row.equivalent_compute), ""),
         ("FLOPs of a bigger model as good", flops(row.bigger_model_compute), ""),
     ]
     note = (
         "Worth, spent best: by how much the least compute that reaches the loss rises. A bigger model as good: on the "
-        f"same {amount(run.tokens)} tokens."
+        f"same {count_text(run.tokens)} tokens."
     )
-    title = f"One more epoch: {amount(run.unique)} tokens again, after {passes(run.epochs)}"
+    title = f"One more epoch: {count_text(run.unique)} tokens again, after {epochs_text(run.epochs)}"
     return Table(title, columns("quantity", "value", "range"), rows, None, note)
 
 
@@ -257,8 +262,11 @@ def turning_table(plan: EpochsPlan) -> Table:
         "harm": "another epoch harms",
     }
     ends = plan.turning.interval
-    rows = [(label, times(getattr(plan.turning, key)), interval(ends[key], times)) for key, label in labels.items()]
-    title = f"From which epoch on something else pays more ({amount(plan.answer.params)} parameters)"
+    rows = [
+        (label, epochs_or_never(getattr(plan.turning, key)), interval(ends[key], epochs_or_never))
+        for key, label in labels.items()
+    ]
+    title = f"From which epoch on something else pays more ({count_text(plan.answer.params)} parameters)"
     note = "A bigger model: one percent more compute lowers the loss more as parameters than as tokens."
     return Table(title, columns("what", "epoch", "range"), rows, None, note)
 
@@ -268,8 +276,8 @@ def next_table(plan: EpochsPlan) -> Table:
     rows = [
         (
             row.step,
-            amount(row.params),
-            passes(row.epochs),
+            count_text(row.params),
+            epochs_text(row.epochs),
             flops(row.compute),
             loss(row.loss),
             signed(row.change, 4) if n else "",
@@ -287,17 +295,17 @@ def next_table(plan: EpochsPlan) -> Table:
 def scale_headline(plan: ScalePlan) -> str:
     """What to train, and what that saves where the model will be used."""
     run, plain = plan.answer, plan.plain
-    epochs = f" ({passes(run.epochs)} epochs of {amount(run.unique)})" if run.repeats else ""
+    epochs = f" ({epochs_text(run.epochs)} epochs of {count_text(run.unique)})" if run.repeats else ""
     train = (
-        f"Train {amount(run.params)} parameters on {amount(run.tokens)} tokens{epochs}: predicted loss "
+        f"Train {count_text(run.params)} parameters on {count_text(run.tokens)} tokens{epochs}: predicted loss "
         f"{loss(run.loss)} nats/token for {flops(run.compute)} FLOPs"
     )
     if not (use := plan.given.get("inference_tokens")):
         return f"{train}, {run.tokens_per_param:.3g} tokens a parameter."
     return (
-        f"{train} of training. With {amount(use)} tokens of use it costs {flops(run.lifetime_compute)} FLOPs in its "
-        f"life, {share(plan.saved.share)} less than the model of equal loss that is cheapest to train "
-        f"({amount(plain.params)} parameters, {amount(plain.tokens)} tokens)."
+        f"{train} of training. With {count_text(use)} tokens of use it costs {flops(run.lifetime_compute)} FLOPs in "
+        f"its life, {percent(plan.saved.share)} less than the model of equal loss that is cheapest to train "
+        f"({count_text(plain.params)} parameters, {count_text(plain.tokens)} tokens)."
     )
 
 
@@ -306,12 +314,12 @@ def scale_caution(plan: ScalePlan) -> str:
     between, ends, over, parts = plan.disagreement, plan.answer.interval, plan.interval, []
     if ends["params"]:
         level = f"{over.level:.0%} of {over.over}" if over.level else over.over
-        what = f"{interval(ends['params'], amount)} parameters, {interval(ends['tokens'], amount)} tokens"
+        what = f"{interval(ends['params'], count_text)} parameters, {interval(ends['tokens'], count_text)} tokens"
         parts.append(f"Not a point: {what} ({level}).")
     if between.forms > 1:
         parts.append(
-            f"{between.forms} forms of the law say {interval(between.params, amount)} parameters and "
-            f"{interval(between.tokens, amount)} tokens."
+            f"{between.forms} forms of the law say {interval(between.params, count_text)} parameters and "
+            f"{interval(between.tokens, count_text)} tokens."
         )
     return " ".join(parts)
 
@@ -340,9 +348,9 @@ def forms_of_scale(plan: ScalePlan) -> Table:
     rows = [
         (
             form_name(row, plan.form),
-            amount(row.params),
-            interval(row.interval["params"], amount),
-            amount(row.tokens),
+            count_text(row.params),
+            interval(row.interval["params"], count_text),
+            count_text(row.tokens),
             loss(row.loss),
             flops(row.lifetime_compute),
         )
@@ -365,8 +373,8 @@ def lifetime_table(plan: ScalePlan) -> Table:
     rows = [
         (
             label,
-            amount(run.params),
-            amount(run.tokens),
+            count_text(run.params),
+            count_text(run.tokens),
             loss(run.loss, 4),
             *map(flops, (run.compute, run.inference_compute, run.lifetime_compute)),
         )
@@ -374,17 +382,18 @@ def lifetime_table(plan: ScalePlan) -> Table:
     ]
     saved = plan.saved
     note = (
-        f"The first saves {flops(saved.flops)} FLOPs ({share(saved.share)}) at the loss of the second; the third "
+        f"The first saves {flops(saved.flops)} FLOPs ({percent(saved.share)}) at the loss of the second; the third "
         f"spends what the second costs in its life and changes the loss by {signed(saved.loss_at_same_lifetime, 4)}."
     )
     headings = columns("model", "params", "tokens", "loss", "training", "use", "life")
-    return Table(f"FLOPs with {amount(plan.given['inference_tokens'])} tokens of use", headings, rows, 0, note)
+    return Table(f"FLOPs with {count_text(plan.given['inference_tokens'])} tokens of use", headings, rows, 0, note)
 
 
 def epochs_table(plan: ScalePlan) -> Table:
     """How often each form's answer repeats the text."""
     rows = [
-        (form_name(row, plan.form), passes(row.epochs), interval(row.interval["epochs"], passes)) for row in plan.forms
+        (form_name(row, plan.form), epochs_text(row.epochs), interval(row.interval["epochs"], epochs_text))
+        for row in plan.forms
     ]
-    title = f"Epochs of {amount(plan.answer.unique)} unique tokens"
+    title = f"Epochs of {count_text(plan.answer.unique)} unique tokens"
     return Table(title, columns("form", "epochs", "range"), rows, None, "`mixopt plan epochs` tells more of them.")

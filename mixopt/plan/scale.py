@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import amount
+from mixopt.formatting import count_text
 from mixopt.plan.epochs import Evidence, beyond, interval, sees_repetition
 from mixopt.plan.fit import LawFit
 from mixopt.plan.optimum import MAX_COMPUTE, MIN_COUNT, best_run, cheapest_to_use, least_compute, tokens_for
@@ -207,8 +207,9 @@ def plan_scale(
     run = demand.answer(surfaces[0], plain)
     if run.params < smallest_model(surfaces[0]):
         raise MixoptError(
-            f"the best model for that would have {amount(run.params)} parameters, fewer than the "
-            f"{amount(smallest_model(surfaces[0]))} that a law can tell of: raise --compute, or ask for a lower --loss"
+            f"the best model for that would have {count_text(run.params)} parameters, fewer than the "
+            f"{count_text(smallest_model(surfaces[0]))} that a law can tell of: raise --compute, or ask for a lower "
+            "--loss"
         )
     return scale_plan(demand, surfaces, plain, run, fit)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import floor, log10
 
-from mixopt.formatting import amount, known
+from mixopt.formatting import count_text, known
 from mixopt.plan.figures import ticks
 from mixopt.repetition.curves import Contour, Curve
 from mixopt.repetition.design import REPEAT
@@ -37,7 +37,7 @@ def return_curves(group: GroupFit, runs: Frame, params: float, top: float) -> Js
     curves = [curve for curve in group.curves if curve.params == params]
     for n, curve in enumerate(sorted(curves, key=lambda c: c.unique)):
         colour = COLOURS[n % len(COLOURS)]
-        name = f"{amount(curve.unique)} unique"
+        name = f"{count_text(curve.unique)} unique"
         trained = runs[(runs["params"] == params) & (runs["unique"] == curve.unique)]
         traces += [band(curve, colour, top), *lines(curve, colour, name, top), dots(trained, colour, name)]
     return {
@@ -162,7 +162,7 @@ def isoloss(grid: Contour, runs: Frame) -> Json:
                 type="log",
                 showgrid=False,
                 range=[log10(sizes[0]), log10(sizes[-1])],
-                **ticks(sorted(set(runs["params"].tolist())), amount),
+                **ticks(sorted(set(runs["params"].tolist())), count_text),
             ),
         ),
     }

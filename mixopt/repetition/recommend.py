@@ -8,7 +8,7 @@ from itertools import zip_longest
 from math import log10
 from typing import TYPE_CHECKING, Any, Literal
 
-from mixopt.formatting import amount, counted, listed, loss, passes
+from mixopt.formatting import count_text, counted, epochs_text, listed, loss
 from mixopt.plan.epochs import EpochsPlan, Question, epochs_plan
 from mixopt.plan.surface import Run, Surface
 from mixopt.repetition.config import BUDGETS, RepetitionQuestion
@@ -113,7 +113,7 @@ def recommend_epochs(session: Session, fit: RepetitionFit) -> Json:
             warning_codes=[warning.code for warning in limits],
         )
         run = found.recommended.plan.answer
-        progress.finish(f"{passes(run.epochs)} epochs, {amount(run.params)} parameters")
+        progress.finish(f"{epochs_text(run.epochs)} epochs, {count_text(run.params)} parameters")
         return nan_to_null(found.to_json())
 
     key = digest([__version__, fit.stamp, study.full.model_dump(), study.name])
@@ -232,8 +232,8 @@ def r_star_warning(group: GroupFit) -> Warning | None:
     star = heaviest_r_star(group)
     if star is None or (star.low is not None and star.high is not None and star.high <= MAX_RATIO * star.low):
         return None
-    low = "anything" if star.low is None else passes(star.low)
-    high = "any size" if star.high is None else passes(star.high)
+    low = "anything" if star.low is None else epochs_text(star.low)
+    high = "any size" if star.high is None else epochs_text(star.high)
     text = f"R* is barely identified ({low} to {high}): read the value of a repeat from the curves, not from R*."
     return Warning("r-star-not-identified", f"At weight decay {group.weight_decay:g} {text}")
 
@@ -246,7 +246,7 @@ def noise_warning(fit: RepetitionFit) -> Warning:
     worst = max(fit.noise, key=lambda row: row.sd)
     text = (
         f"Runs of one configuration on other seeds and other text differ by up to {loss(worst.sd)} nats/token "
-        f"(standard deviation at {amount(worst.unique)} unique tokens, {passes(worst.epochs)} epochs)."
+        f"(standard deviation at {count_text(worst.unique)} unique tokens, {epochs_text(worst.epochs)} epochs)."
     )
     return Warning("noise", text)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import UNKNOWN, amount, known, listed, loss, passes, share
+from mixopt.formatting import UNKNOWN, count_text, epochs_text, known, listed, loss, percent
 from mixopt.plan.report import epochs_sections
 from mixopt.repetition import figures
 from mixopt.repetition.design import LADDER
@@ -30,14 +30,8 @@ def read_report(folder: Folder) -> Document:
         raise MixoptError(
             f"{folder.root} has no finished study yet, so there is nothing to report: finish it with `mixopt run` first"
         )
-    try:
-        found = Recommendation.from_json(read_json(folder.recommendation, made_by="run"))
-        fit = RepetitionFit.from_json(read_json(folder.fits / "repetition.json", made_by="run"))
-    except ValueError as error:
-        problem = " ".join(str(error).split())
-        raise MixoptError(
-            f"{folder.root}: its answer or fit is not whole ({problem}): `mixopt run` makes them"
-        ) from None
+    found = Recommendation.read(folder.recommendation, made_by="recommend")
+    fit = RepetitionFit.read(folder.fits / "repetition.json", made_by="fit")
     measured = LadderRuns(pandas.read_parquet(runs), found.target.weights)
     prepared = read_json(folder.corpora, made_by="prepare") if folder.corpora.is_file() else None
     text = folder.study.read_text(encoding="utf-8")
@@ -63,9 +57,9 @@ def report(found: Recommendation, fit: RepetitionFit, measured: LadderRuns, shar
 
 def scope(found: Recommendation) -> str:
     """What the numbers are about."""
-    sizes, tokens = (" to ".join(amount(end) for end in found.scale[key]) for key in ("params", "tokens"))
+    sizes, tokens = (" to ".join(count_text(end) for end in found.scale[key]) for key in ("params", "tokens"))
     weights = found.target.weights
-    sets = listed([f"{share(w)} {name}" if len(weights) > 1 else name for name, w in weights.items()])
+    sets = listed([f"{percent(w)} {name}" if len(weights) > 1 else name for name, w in weights.items()])
     return (
         f"Losses are on {sets}, for models of {sizes} non-embedding parameters and runs of {tokens} tokens; beyond "
         "those everything is predicted. Training is counted as 6 N D FLOPs."
@@ -88,7 +82,7 @@ def returns_section(fit: RepetitionFit, measured: LadderRuns) -> Section:
     choices.sort(key=lambda one: -rise(*one))
     top = float(measured.frame["epochs"].max())
     plots = [figures.return_curves(group, of_group(measured, group), params, top) for group, params in choices]
-    names = [f"{amount(params)} parameters, {decay_text(group.weight_decay)}" for group, params in choices]
+    names = [f"{count_text(params)} parameters, {decay_text(group.weight_decay)}" for group, params in choices]
     caption = (
         "Points are runs, open ones repeats on other seeds and other text; lines are the fitted law, dotted beyond the "
         f"longest run of a curve, with {fit.level:.0%} bands over refits. Where a line turns up, another epoch harms."
@@ -110,7 +104,7 @@ def answer_section(found: Recommendation) -> Section:
 def isoloss_section(fit: RepetitionFit, measured: LadderRuns) -> Section:
     choices = [(group, grid) for group in fit.arms for grid in group.contours]
     plots = [figures.isoloss(grid, of_group(measured, group)) for group, grid in choices]
-    names = [f"{amount(grid.unique)} unique tokens, {decay_text(group.weight_decay)}" for group, grid in choices]
+    names = [f"{count_text(grid.unique)} unique tokens, {decay_text(group.weight_decay)}" for group, grid in choices]
     caption = (
         "Fitted loss, nats/token: along a line it is the same. The dashed line is the best number of epochs of each "
         "size; circles are trained runs. Above and below the outermost ones sizes are extrapolated."
@@ -140,10 +134,10 @@ def r_star_section(fit: RepetitionFit) -> Section:
         (
             star.form,
             f"{group.weight_decay:g}",
-            share(star.weight),
-            passes(star.value),
-            "no lower end" if star.low is None else passes(star.low),
-            "no upper end" if star.high is None else passes(star.high),
+            percent(star.weight),
+            epochs_text(star.value),
+            "no lower end" if star.low is None else epochs_text(star.low),
+            "no upper end" if star.high is None else epochs_text(star.high),
         )
         for group in fit.arms
         for star in group.r_star
@@ -167,10 +161,10 @@ def runs_section(frame: Frame) -> Section:
             str(run["run_id"]),
             ("ladder" if run["role"] == LADDER else str(run["role"]))
             + (f" (left out: {run['reason']})" if run["diverged"] else ""),
-            amount(run["params"]),
-            amount(run["unique"]),
+            count_text(run["params"]),
+            count_text(run["unique"]),
             epochs(run["epochs"]),
-            amount(run["tokens"]),
+            count_text(run["tokens"]),
             f"{run['weight_decay']:g}",
             str(run["seed"]),
             *(loss(run[key]) if known(run[key]) else UNKNOWN for key in ("target", *sets)),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mixopt.formatting import UNKNOWN, amount, counted, interval, known, listed, loss, passes, share
+from mixopt.formatting import UNKNOWN, count_text, counted, epochs_text, interval, known, listed, loss, percent
 from mixopt.repetition import figures
 from mixopt.repetition.curves import BestEpochs
 from mixopt.repetition.fit import AVERAGE, GroupFit, RepetitionFit, fit_text
@@ -37,17 +37,19 @@ def decay_text(weight_decay: float) -> str:
 def headline(found: Recommendation) -> str:
     """What to do, in a sentence."""
     run = found.recommended.plan.answer
-    params, text = amount(run.params), amount(run.unique)
+    params, text = count_text(run.params), count_text(run.unique)
     if not run.repeats:
-        return f"No repetition: see {amount(run.tokens)} of your {text} unique tokens once, with {params} parameters."
+        return (
+            f"No repetition: see {count_text(run.tokens)} of your {text} unique tokens once, with {params} parameters."
+        )
     decay = decay_text(found.recommended.weight_decay)
-    return f"Train {params} parameters for {passes(run.epochs)} epochs of your {text} unique tokens, at {decay}."
+    return f"Train {params} parameters for {epochs_text(run.epochs)} epochs of your {text} unique tokens, at {decay}."
 
 
 def predicted_text(found: Recommendation) -> str:
     """How sure the answer is, and what the other weight decays answer."""
     run = found.recommended.plan.answer
-    texts = {"loss": loss, "epochs": passes, "params": amount}
+    texts = {"loss": loss, "epochs": epochs_text, "params": count_text}
     ends = {key: interval(run.interval[key], text) or UNKNOWN for key, text in texts.items()}
     parts = [
         f"Predicted loss {loss(run.loss)} nats/token. {found.level:.0%} of refits to runs drawn again predict "
@@ -57,8 +59,8 @@ def predicted_text(found: Recommendation) -> str:
         if n != found.chosen:
             other = group.plan.answer
             parts.append(
-                f"At {decay_text(group.weight_decay)} the answer would be {passes(other.epochs)} epochs of "
-                f"{amount(other.params)} parameters, predicted loss {loss(other.loss)}."
+                f"At {decay_text(group.weight_decay)} the answer would be {epochs_text(other.epochs)} epochs of "
+                f"{count_text(other.params)} parameters, predicted loss {loss(other.loss)}."
             )
     return " ".join(parts)
 
@@ -69,13 +71,13 @@ def marginal_text(found: Recommendation) -> str:
     run, more, harm = plan.answer, plan.marginal, plan.turning.harm
     if not run.repeats or not known(more.change):
         return ""
-    after = f"After {passes(run.epochs)} epochs one more"
-    tail = f" From {passes(harm)} epochs on repetition harms this model." if known(harm) else ""
+    after = f"After {epochs_text(run.epochs)} epochs one more"
+    tail = f" From {epochs_text(harm)} epochs on repetition harms this model." if known(harm) else ""
     if more.change >= 0:
         return f"{after} lowers nothing.{tail}"
     return (
-        f"{after} lowers the loss by {loss(-more.change, 4)} nats/token, as much as {amount(more.fresh_tokens)} new "
-        f"tokens would ({100 * more.fresh_share:.0f}% of an epoch).{tail}"
+        f"{after} lowers the loss by {loss(-more.change, 4)} nats/token, as much as {count_text(more.fresh_tokens)} "
+        f"new tokens would ({100 * more.fresh_share:.0f}% of an epoch).{tail}"
     )
 
 
@@ -86,7 +88,7 @@ def measured_text(found: Recommendation) -> str:
     if top.rise <= 0:
         return "Measured: no curve rose within the ladder."
     return (
-        f"Measured: {amount(row.params)} parameters on {amount(row.unique)} unique tokens reach "
+        f"Measured: {count_text(row.params)} parameters on {count_text(row.unique)} unique tokens reach "
         f"{loss(top.measured_least)} nats/token after {epochs(top.measured_best)} epochs and "
         f"{loss(top.measured_last)} after {epochs(top.longest)} (weight decay {decay}): repetition harms there."
     )
@@ -112,9 +114,9 @@ def r_star_text(found: Recommendation) -> str:
     parts = []
     for decay, row in found.r_star.items():
         if row is not None:
-            low = "0" if row.low is None else passes(row.low)
-            high = "any size" if row.high is None else passes(row.high)
-            parts.append(f"{passes(row.value)} ({low} to {high}) at weight decay {decay}")
+            low = "0" if row.low is None else epochs_text(row.low)
+            high = "any size" if row.high is None else epochs_text(row.high)
+            parts.append(f"{epochs_text(row.value)} ({low} to {high}) at weight decay {decay}")
     if not parts:
         return ""
     return f"R*, the repeats until text is worth 1/e: {listed(parts)}, {found.level:.0%} profile intervals."
@@ -126,7 +128,7 @@ def r_star_text(found: Recommendation) -> str:
 def best_section(found: Recommendation) -> Section:
     """The best number of epochs at every trained size and number of unique tokens: fitted, and measured."""
     rows = [
-        (amount(row.params), amount(row.unique), decay, *fitted_cells(best), measured_best(best), loss(least))
+        (count_text(row.params), count_text(row.unique), decay, *fitted_cells(best), measured_best(best), loss(least))
         for row in found.best
         for decay, best in row.by_decay.items()
         for least in [best.measured_least]
@@ -145,8 +147,8 @@ def fitted_cells(best: BestEpochs) -> tuple[str, str]:
     """The fitted best epochs and their interval; open where the loss falls as far as the curve was followed."""
     low, high = best.best_low, best.best_high
     if low is None:
-        return passes(best.best), "beyond the ladder"
-    return passes(best.best), f"{passes(low)} or more" if high is None else interval([low, high], passes)
+        return epochs_text(best.best), "beyond the ladder"
+    return epochs_text(best.best), f"{epochs_text(low)} or more" if high is None else interval([low, high], epochs_text)
 
 
 def measured_best(best: BestEpochs) -> str:
@@ -156,7 +158,7 @@ def measured_best(best: BestEpochs) -> str:
 
 def epochs(value: float) -> str:
     """Epochs as they were asked for."""
-    return f"{value:.0f}" if abs(value - round(value)) < 0.02 else passes(value)
+    return f"{value:.0f}" if abs(value - round(value)) < 0.02 else epochs_text(value)
 
 
 def scores_section(fit: RepetitionFit) -> Section:
@@ -187,7 +189,7 @@ def score_table(group: GroupFit) -> Table:
     rows = []
     for form in dict.fromkeys(row.form for row in group.scores):
         weight = group.forms[form].weight if form in group.forms else None
-        rows.append((form, share(weight), *(loss(errors[form, case]) for case in cases)))
+        rows.append((form, percent(weight), *(loss(errors[form, case]) for case in cases)))
     columns = [Column("form", numeric=False), *map(Column, ("weight", *(CASES[case] for case in cases)))]
     return Table(f"Held-out error at {decay_text(group.weight_decay)}", columns, rows, 0)
 
@@ -199,8 +201,8 @@ def noise_section(noise: Sequence[Noise]) -> Section:
         return Section("noise", "Noise floor", [Paragraph(text)], "Noise")
     rows = [
         (
-            amount(row.params),
-            amount(row.unique),
+            count_text(row.params),
+            count_text(row.unique),
             epochs(row.epochs),
             f"{row.weight_decay:g}",
             str(row.runs),

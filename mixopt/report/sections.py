@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mixopt.formatting import UNKNOWN, amount, known, listed, share, size
+from mixopt.formatting import UNKNOWN, bytes_text, count_text, known, listed, percent
 from mixopt.report.document import Block, Code, Column, Listing, Paragraph, Section, Table
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ def corpora(prepared: Mapping[str, Any] | None) -> Section:
         (
             name,
             f"{row['documents']:,.0f}" if known(row.get("documents")) else UNKNOWN,
-            amount(row.get("train_tokens")),
-            amount(row.get("val_tokens")),
-            size(row.get("bytes")),
+            count_text(row.get("train_tokens")),
+            count_text(row.get("val_tokens")),
+            bytes_text(row.get("bytes")),
             _problems(row),
             str(row.get("source") or UNKNOWN),
         )
@@ -93,7 +93,7 @@ def _shared(pair: Any) -> str:
         return str(pair)
     text = f"{pair.get('first')} and {pair.get('second')}: {pair.get('texts', 'some')} documents"
     parts = [
-        f"{share(pair[key])} of {pair.get(domain)}"
+        f"{percent(pair[key])} of {pair.get(domain)}"
         for key, domain in (("first_share", "first"), ("second_share", "second"))
         if known(pair.get(key))
     ]

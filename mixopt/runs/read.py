@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import as_number, comma_list, comma_separated, is_empty, short, value_counts
+from mixopt.formatting import as_number, comma_list, comma_separated, exact_count, is_empty, value_counts
 from mixopt.runs.columns import NEITHER, Choice, checked, loss_columns, recognised, weight_columns
 from mixopt.runs.filters import Source, last_of_each, open_runs, step_column
 from mixopt.runs.source import Interface, Table, file_record, is_table
@@ -357,7 +357,7 @@ def _settings_that_differ(
         column = columns[name]
         # Rows that agree in all but this: one run's checkpoints, or a mixture trained for several lengths.
         mixtures = len(np.unique(np.round(shares[known], SAME_MIXTURE), axis=0))
-        keep = f"those of one with {table.setting('where', f'{column}={short(values[-1])}')}"
+        keep = f"those of one with {table.setting('where', f'{column}={exact_count(values[-1])}')}"
         if name == "tokens" and mixtures < known.sum():
             keep = f"each run's last row with {table.setting('last_step')}, or {keep}"
         notes.append(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import comma_list, short
+from mixopt.formatting import comma_list, exact_count
 from mixopt.runs.read import Reading
 from mixopt.runs.source import read_table
 from mixopt.runs.table import RunTable
@@ -56,7 +56,7 @@ def _check_scales(table: RunTable, given: Reading) -> None:
             )
         varying.append(len(np.unique(counts)) > 1)
     if not any(varying):
-        params, tokens = (short(table.numbers(name)[0]) for name in COUNTS)
+        params, tokens = (exact_count(table.numbers(name)[0]) for name in COUNTS)
         raise MixoptError(
             f"{path}: all rows have {params} parameters and {tokens} tokens, so larger scales can't be learned: "
             "`mixopt fit` fits mixtures of one scale, or name the columns that differ with `--params COLUMN` and "

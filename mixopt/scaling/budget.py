@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import digits
+from mixopt.formatting import two_digits
 from mixopt.report.document import Warning
 from mixopt.runs.objective import Target
 from mixopt.runs.pools import full_unique, pool_shares
@@ -182,7 +182,7 @@ def repetition_warnings(best: Mapping[str, float | None], known: KnownRepetition
     repeated = {name: epochs for name, epochs in best.items() if epochs is not None and epochs > MAX_SEEN}
     if known is None or not repeated:
         return []
-    reads = "It reads " + ", ".join(f"{name} {digits(epochs)} times" for name, epochs in repeated.items())
+    reads = "It reads " + ", ".join(f"{name} {two_digits(epochs)} times" for name, epochs in repeated.items())
     if known.from_ == "published":
         r_star = next(iter(known.r_star.values()))
         text = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from mixopt.formatting import MIN_SHARE, amount, format_target, loss, mixture, number, passes
+from mixopt.formatting import MIN_SHARE, count_text, epochs_text, format_target, loss, mixture, number
 from mixopt.report.document import Block, Column, Document, Paragraph, Section, Table, Warning
 from mixopt.scaling.results import (
     HULL_TOLERANCE,
@@ -80,11 +80,11 @@ def law_blocks(judged: LawScores) -> list[Block]:
         rows = [
             (
                 row.law + (" (used)" if row.law == judged.chosen else ""),
-                percent(row.error),
-                percent(row.bias, sign=True),
+                error_text(row.error),
+                error_text(row.bias, sign=True),
                 number(row.spearman),
-                percent(row.error_size),
-                percent(row.error_tokens),
+                error_text(row.error_size),
+                error_text(row.error_tokens),
             )
             for row in judged.laws
         ]
@@ -100,7 +100,7 @@ def law_blocks(judged: LawScores) -> list[Block]:
 
 def origin_text(origin: RollingOrigin) -> str:
     what = "parameters" if origin.kind == "size" else "tokens"
-    return f"{amount(origin.up_to)} to {amount(origin.then)} {what} ({origin.predicted} rows)"
+    return f"{count_text(origin.up_to)} to {count_text(origin.then)} {what} ({origin.predicted} rows)"
 
 
 def exponent_table(exponents: list[ExponentEstimate], law: str) -> Table:
@@ -124,7 +124,7 @@ def prior_text(prior: PriorStrength) -> str:
     if not prior.tried:
         needed = "sizes" if what == "size" else "early token counts"
         return f"Prior for {what}: {strength}; the runs can't judge it (it takes three {needed})."
-    tried = ", ".join(f"{name}: {percent(error)}" for name, error in prior.tried.items())
+    tried = ", ".join(f"{name}: {error_text(error)}" for name, error in prior.tried.items())
     return f"Prior for {what}: {strength}. Held-out errors by strength: {tried}; 1 unless another is clearly better."
 
 
@@ -140,7 +140,11 @@ def mixture_table(best: BestMixture, at: Scale, *, pooled: bool) -> Table:
     rows = []
     for name in sorted(used, key=lambda name: -first[name]):
         epochs = best.epochs.get(name)
-        pool = [amount(first[name] * at.tokens), "no limit" if epochs is None else passes(epochs)] if pooled else []
+        pool = (
+            [count_text(first[name] * at.tokens), "no limit" if epochs is None else epochs_text(epochs)]
+            if pooled
+            else []
+        )
         rows.append((name, *(f"{weights[name]:.1%}" for weights in shares), *pool))
     extra = ["tokens", "epochs"] if pooled else []
     if more := len(first) - len(used):
@@ -168,8 +172,8 @@ def size_text(size: SizeChoice, at: Scale) -> str:
     """What the compute is best spent on, and how much that matters."""
     low, high = size.as_good
     text = (
-        f"Best use of {size.compute:.3g} FLOPs (6 N D): {scale_text(at)}. Sizes from {amount(low)} to "
-        f"{amount(high)} parameters come within {size.level:.1%} of its loss."
+        f"Best use of {size.compute:.3g} FLOPs (6 N D): {scale_text(at)}. Sizes from {count_text(low)} to "
+        f"{count_text(high)} parameters come within {size.level:.1%} of its loss."
     )
     edge = " It is the smallest or largest size that was looked at: the runs say too little of others."
     return text + (edge if size.at_edge else "")
@@ -191,7 +195,7 @@ def range_text(judged: LawScores) -> str:
     if judged.spread is None:
         return "No range: no scale could be held out to measure errors on."
     return (
-        f"Range: ±{percent(judged.spread)}, within which {judged.spread_level:.0%} of the held-out losses lay "
+        f"Range: ±{error_text(judged.spread)}, within which {judged.spread_level:.0%} of the held-out losses lay "
         "in the worst split. Mixtures err alike: their differences are known better than their losses."
     )
 
@@ -218,9 +222,9 @@ def measured_text(best: BestMixture) -> str:
 
 
 def scale_text(scale: Scale) -> str:
-    return f"{amount(scale.params)} parameters, {amount(scale.tokens)} tokens"
+    return f"{count_text(scale.params)} parameters, {count_text(scale.tokens)} tokens"
 
 
-def percent(value: float | None, *, sign: bool = False) -> str:
+def error_text(value: float | None, *, sign: bool = False) -> str:
     """A relative error, two decimals of a percent."""
     return "" if value is None else f"{100 * value:{'+' if sign else ''}.2f}%"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mixopt.formatting import counted, digits
+from mixopt.formatting import counted, two_digits
 from mixopt.runs.objective import Target
 from mixopt.search.optimize import objective_of
 from mixopt.search.simplex import Feasible
@@ -179,16 +179,16 @@ def certificate_text(recommendation: Mapping[str, Any]) -> str:
     agreement = _agreement(search.get("agreeing_starts"), search.get("starts"))
     if gap is not None and certificate.get("scope") != "local":
         bound = (
-            f"no allowed mixture is predicted more than {digits(max(gap, MIN_SHOWN))} nats/token lower ({why})"
+            f"no allowed mixture is predicted more than {two_digits(max(gap, MIN_SHOWN))} nats/token lower ({why})"
             if gap <= MAX_NEGLIGIBLE_GAP
-            else f"an allowed mixture may be predicted up to {digits(gap)} nats/token lower ({why})"
+            else f"an allowed mixture may be predicted up to {two_digits(gap)} nats/token lower ({why})"
         )
         sentences = [bound, agreement]
     else:
         unknown = f"no bound on other mixtures is known: {why}" if why else ""
         sentences = ["; ".join(part for part in (agreement, unknown) if part)]
         if residual is not None and residual > MAX_NEGLIGIBLE_RESIDUAL:
-            gain = f"{digits(residual)} nats/token per unit of share"
+            gain = f"{two_digits(residual)} nats/token per unit of share"
             sentences.append(f"moving tokens between two domains would still gain {gain}")
     return " ".join(f"{text[0].upper()}{text[1:]}." for text in sentences if text)
 
