@@ -67,8 +67,8 @@ def budget_of(runs: ContinualRuns, question: CptQuestion) -> tuple[Budget, list[
     if budget.share_ends()[0] > budget.share_ends()[1]:
         raise MixoptError(
             f"{count_text(budget.epochs * (question.domain_tokens or 0))} tokens of domain text make runs of more "
-            f"than {MAX_TIMES_LONGEST:.0f} times the longest that was trained ({count_text(runs.ends('tokens')[1])}): say how "
-            "long to train with --tokens"
+            f"than {MAX_TIMES_LONGEST:.0f} times the longest that was trained ({count_text(runs.ends('tokens')[1])}): "
+            "say how long to train with --tokens"
         )
     return budget, _assumptions(runs, question, budget)
 
@@ -85,8 +85,8 @@ def _sizes(runs: ContinualRuns, question: CptQuestion) -> tuple[float, ...]:
     if params is not None:
         if is_constant(runs, "params") and abs(params / high - 1) > 0.01:
             raise MixoptError(
-                f"{count_text(params)} parameters: all runs have {count_text(high)}, so what another size does can't be "
-                "known from them: train a second size, or leave --params out"
+                f"{count_text(params)} parameters: all runs have {count_text(high)}, so what another size does can't "
+                "be known from them: train a second size, or leave --params out"
             )
         return (params,)
     if question.compute is None:
@@ -154,8 +154,8 @@ def _assumptions(runs: ContinualRuns, question: CptQuestion, budget: Budget) -> 
                 Warning(
                     "length-by-share",
                     f"The lower a run's domain share, the longer it is: {epochs} of "
-                    f"{count_text(budget.domain_tokens)} domain tokens, {count_text(budget.max_tokens)} tokens in all at most ({MAX_TIMES_LONGEST:.0f} times "
-                    "the longest run).",
+                    f"{count_text(budget.domain_tokens)} domain tokens, {count_text(budget.max_tokens)} tokens in "
+                    f"all at most ({MAX_TIMES_LONGEST:.0f} times the longest run).",
                 )
             )
         source = "published for English web text, hardly decided there" if question.r_star is None else "as given"

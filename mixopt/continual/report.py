@@ -138,8 +138,8 @@ def _noise(answer: Recommendation) -> Section:
     else:
         text = (
             f"{counted(noise.runs, 'run')} of {count_text(noise.params)} parameters, {count_text(noise.tokens)} tokens "
-            f"and {share_text(1 - noise.share)} general text, on different seeds, differ by {loss(noise.domain)} in the "
-            f"domain loss and {loss(noise.general)} in the general loss (standard deviations)."
+            f"and {share_text(1 - noise.share)} general text, on different seeds, differ by {loss(noise.domain)} in "
+            f"the domain loss and {loss(noise.general)} in the general loss (standard deviations)."
         )
     return Section("noise", "Noise", [Paragraph(text)], "Noise")
 
