@@ -1,4 +1,4 @@
-"""Stage fit: every predictor judged on mixtures that it hasn't seen, the best one kept with its evidence."""
+"""Fit of a mixture study: cross-validation of every predictor, and the selected one on all runs."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.errors import MixoptError
+from mixopt.formatting import loss
 from mixopt.mixture.config import Study
 from mixopt.mixture.pool_ablation import (
     NEED_PLACE,
@@ -20,10 +21,11 @@ from mixopt.mixture.pool_ablation import (
     task_of,
     without_other_pools,
 )
+from mixopt.mixture.results import LeftOut, Selection
 from mixopt.mixture.scores import select
 from mixopt.runs.objective import TARGET, target_of
 from mixopt.runs.pools import common_unique, pool_shares
-from mixopt.serialization import CACHE_KEY, cached, digest, nan_to_null, read_json, write_json
+from mixopt.serialization import CACHE_KEY, Json, cached, digest, nan_to_null, read_json, write_json
 from mixopt.study.layout import Folder
 from mixopt.study.progress import Progress
 
@@ -51,7 +53,7 @@ class Judgement:
     tasks: dict[str, Task]  # by predictor
     judged: "dict[str, HeldOut]"  # by predictor
     groups: Any  # (n_runs,) the same for runs that are as good as one mixture
-    selection: dict[str, Any]  # what selection.json holds, but for the stamp
+    selection: Selection
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class Fitted:
     estimator: Any  # predict: (n, n_domains) -> (n, n_texts)
     held_out: "HeldOut"
     table: "RunTable"  # the runs that were judged
-    selection: dict[str, Any]
+    selection: Selection
+    cache_key: str = ""  # of selection.json, in a study folder
 
 
 def check_target(table: "RunTable", study: Study, where: str) -> None:
@@ -91,15 +94,15 @@ def fit(
     fitted_on = runs_of(table)
     key = cache_key(fitted_on, table, study, unique)
 
-    def compute() -> dict[str, Any]:
+    def compute() -> Json:
         found = fit_runs(
             table, study.target_weights, study.predictors, seed=study.seed, progress=progress, unique=unique
         )
         write_json(folder.fits / f"{found.name}.json", to_json(found, study) | {CACHE_KEY: key})
-        best = next(s for s in found.selection["scores"] if s["predictor"] == found.name and s["target"] == TARGET)
-        scores = (f"{best[score]:.3f}" if best[score] is not None else "unknown" for score in ("spearman", "rmse"))
-        progress.finish("{}: held-out Spearman {}, RMSE {} nats/token".format(found.name, *scores))
-        return found.selection
+        best = next(s for s in found.selection.scores if s.predictor == found.name and s.target == TARGET)
+        scores = f"Spearman {loss(best.spearman)}, RMSE {loss(best.rmse)} nats/token"
+        progress.finish(f"{found.name}: held-out {scores}")
+        return found.selection.to_json()
 
     def reuse() -> None:
         progress.stage("fit")
@@ -130,10 +133,10 @@ def fit_runs(
     unique = common_unique(runs_of(table)) if unique is None else unique
     placed = with_a_place(predictors, table, unique, progress)
     all_of_it = judge_all(table, target, placed, folds=folds, seed=seed, progress=progress)
-    chosen, fitted_on = all_of_it.selection["chosen"], all_of_it.table
+    chosen, fitted_on = all_of_it.selection.chosen, all_of_it.table
     progress.update(len(all_of_it.judged), f"{chosen} on all runs")
     task, Y = all_of_it.tasks[chosen], fitted_on.losses
-    rehearsals = REHEARSALS_OF_MANY if all_of_it.selection["mixtures"] > MANY else REHEARSALS
+    rehearsals = REHEARSALS_OF_MANY if len(np.unique(all_of_it.groups)) > MANY else REHEARSALS
     try:
         estimator = task.fit(Y)
         rehearsal = repeated_holdout(
@@ -164,14 +167,14 @@ def with_a_place(
     return [name for name in predictors if name not in lost]
 
 
-def with_r_star(found: Judgement, chosen: str, estimator: Any, target: Mapping[str, float]) -> dict[str, Any]:
+def with_r_star(found: Judgement, chosen: str, estimator: Any, target: Mapping[str, float]) -> Selection:
     """The selection with what the runs say of R*. estimator: the chosen one, of all runs."""
-    told = found.selection["repetition"]
-    if told is None:
+    told = found.selection.repetition
+    if told is None or told.aware is None:
         return found.selection
-    law = estimator if told["aware"] == chosen else found.tasks[told["aware"]].fit(found.table.losses)
+    law = estimator if told.aware == chosen else found.tasks[told.aware].fit(found.table.losses)
     interval = r_star(law, found.table.targets, target_of(target, found.table))
-    return found.selection | {"repetition": told | {"r_star": interval}}
+    return replace(found.selection, repetition=replace(told, r_star=interval))
 
 
 def judge_all(
@@ -197,7 +200,7 @@ def judge_all(
 
     progress = progress or Progress()
     fitted_on, beside = runs_of(table), beside_of(table)
-    aim = target_of(target, fitted_on)
+    objective = target_of(target, fitted_on)
     W, Y = fitted_on.weights, fitted_on.losses
     labels = near_groups(np.vstack([W, beside.weights]))
     groups, others = labels[: len(W)], labels[len(W) :]
@@ -221,18 +224,19 @@ def judge_all(
         judged[name] = judge(name, task, Y, groups, folds=folds, seed=seed)
         seconds[name] = (time.perf_counter() - started) / folds
     try:
-        selection = select(judged, fitted_on, without_other_pools(table), aim, groups, seconds=seconds)
+        selection = select(judged, fitted_on, without_other_pools(table), objective, groups, seconds=seconds)
     except ValueError as error:
         raise MixoptError(str(error)) from None
     told = None
-    if aware := next((name for name in (selection["chosen"], *tasks) if tasks[name].sees_pools), None):
+    if aware := next((name for name in (selection.chosen, *tasks) if tasks[name].sees_pools), None):
         blind = judged.get(DEFAULT)
         if blind is None:
             task = task_of(DEFAULT, fitted_on, seed=seed, beside=beside, groups=others)
             blind = judge(DEFAULT, task, Y, groups, folds=folds, seed=seed) if task else judged[aware]
-        told = evidence(aware, DEFAULT, {aware: judged[aware], DEFAULT: blind}, aim, fitted_on, beside)
-    more = {"repetition": told, "left_out": table.left_out}
-    return Judgement(fitted_on, tasks, judged, groups, selection | more)
+        told = evidence(aware, DEFAULT, {aware: judged[aware], DEFAULT: blind}, objective, fitted_on, beside)
+    left_out = [LeftOut(row["run_id"], row["reason"]) for row in table.left_out]
+    selection = replace(selection, repetition=told, left_out=left_out)
+    return Judgement(fitted_on, tasks, judged, groups, selection)
 
 
 def affordable(predictors: Sequence[str], runs: int, progress: Progress) -> Sequence[str]:
@@ -280,7 +284,7 @@ def cache_key(fitted_on: "RunTable", table: "RunTable", study: Study, unique: "F
     )
 
 
-def to_json(found: Fitted, study: Study) -> dict[str, Any]:
+def to_json(found: Fitted, study: Study) -> Json:
     """Content of fits/<predictor>.json."""
     import scipy
     import sklearn
@@ -303,7 +307,7 @@ def to_json(found: Fitted, study: Study) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def load(selection: dict[str, Any], folder: Folder, fitted_on: "RunTable") -> Fitted:
+def load(selection: Json, folder: Folder, fitted_on: "RunTable") -> Fitted:
     """The chosen fit. Raises MixoptError when it is absent, or of other domains than the runs."""
     from regressors import HeldOut, from_dict
     from regressors.evaluation.cross_validation import RepeatedHoldout
@@ -318,4 +322,5 @@ def load(selection: dict[str, Any], folder: Folder, fitted_on: "RunTable") -> Fi
         estimators=[from_dict(model) for model in kept["fold_models"]],
         repeated_holdout=RepeatedHoldout.from_dict(kept["rehearsal"]) if kept["rehearsal"] else None,
     )
-    return Fitted(kept["predictor"], from_dict(kept["model"]), held_out, fitted_on, selection)
+    kept_selection, key = Selection.from_json(selection), selection[CACHE_KEY]
+    return Fitted(kept["predictor"], from_dict(kept["model"]), held_out, fitted_on, kept_selection, key)

@@ -120,10 +120,9 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
         return verification_document(Verification.from_json(verified))
 
     def fit_document(self, fit: Fitted) -> Document:
-        from mixopt.mixture.results import Selection
         from mixopt.mixture.summary import fit_document
 
-        return fit_document(Selection.from_json(fit.selection))
+        return fit_document(fit.selection)
 
     def document(self, recommendation: dict[str, Any]) -> Document:
         from mixopt.mixture.results import Recommendation

@@ -1,4 +1,4 @@
-"""Runs that tell weight and repetition apart: what is fitted to them, and whether seeing repetition pays."""
+"""Ablation of repetition-awareness on runs whose pools differ, and the interval of R*."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixopt.mixture.results import HeldOutErrors, RepetitionEvidence, RStar, RStarEvidence
 from mixopt.runs.pools import common_unique, pool_shares
 from mixopt.study.jobs import EXTRA, REPETITION, SHORTER
 
@@ -94,28 +95,28 @@ def evidence(
     aware: str,
     plain: str,
     judged: Mapping[str, HeldOut],
-    aim: Target,
+    objective: Target,
     ordinary: RunTable,
     beside: RunTable,
-) -> dict[str, Any]:
+) -> RepetitionEvidence:
     """Held-out errors on runs whose pools differ, of a predictor that sees repetition and of one that doesn't.
 
     aware, plain: their names in judged. Where no run has role "repetition", all runs count if their pools differ.
     earned: errors are smaller with it by more than one standard error of the mean difference of squared errors, the
     target's beside the mean over the texts in units of what is usual.
     """
-    told: dict[str, Any] = {"aware": aware, "plain": plain, "runs": 0, "with": None, "without": None, "earned": None}
-    told["why"] = "No run tells weight and repetition apart: all runs have the same pools."
+    why = "No run tells weight and repetition apart: all runs have the same pools."
+    unjudged = RepetitionEvidence(aware, plain, runs=0, why=why)
     if len(beside.kept):
         Y, guesses = beside.losses, [np.asarray(judged[name].auxiliary) for name in (aware, plain)]
     elif common_unique(ordinary) is None:
         Y, guesses = ordinary.losses, [judged[name].predicted for name in (aware, plain)]
     else:
-        return told
-    squares = np.stack([np.column_stack([aim.of(Y - guess), Y - guess]) ** 2 for guess in guesses])
+        return unjudged
+    squares = np.stack([np.column_stack([objective.of(Y - guess), Y - guess]) ** 2 for guess in guesses])
     known = np.isfinite(squares).all(axis=(0, 2))
     if known.sum() < 2:
-        return told
+        return unjudged
     squares = squares[:, known]
     with_it, without = np.sqrt(squares.mean(axis=1))
     unit = np.maximum(squares.mean(axis=(0, 1)), np.finfo(float).tiny)
@@ -128,17 +129,19 @@ def evidence(
         f"nats/token, and {plain}, which doesn't, by {without[0]:.3f}: seeing repetition "
         + ("earns its place." if earned else "doesn't earn its place.")
     )
-    return told | {
-        "runs": int(known.sum()),
-        "with": float(with_it[0]),
-        "without": float(without[0]),
-        "by_text": {text: {"with": float(a), "without": float(b)} for text, a, b in by_text},
-        "earned": earned,
-        "why": why,
-    }
+    return RepetitionEvidence(
+        aware,
+        plain,
+        runs=int(known.sum()),
+        with_=float(with_it[0]),
+        without=float(without[0]),
+        earned=earned,
+        why=why,
+        by_text={text: HeldOutErrors(float(a), float(b)) for text, a, b in by_text},
+    )
 
 
-def r_star(law: Any, texts: Sequence[str], aim: Target) -> dict[str, Any] | None:
+def r_star(law: Any, texts: Sequence[str], objective: Target) -> RStarEvidence | None:
     """What the runs say of R*, by text of the target; None for a law without one. law: a fitted PoolRegressor.
 
     low and high bound what isn't ruled out, the prior counted; null where it is open. identified: whether the runs say
@@ -151,14 +154,14 @@ def r_star(law: Any, texts: Sequence[str], aim: Target) -> dict[str, Any] | None
     profile, known = law.profile("R", level=LEVEL), law.identify()
     place = known.names.index("R")
     rows = {}
-    for t in map(int, np.flatnonzero(aim.by_target)):
-        rows[texts[t]] = {
-            "value": float(law.values_["R"][t]),
-            "low": None if profile.open_low[t] else float(profile.low[t]),
-            "high": None if profile.open_high[t] else float(profile.high[t]),
-            "identified": not bool(known.unidentified[t, place]),
-        }
-    return {"level": LEVEL, "prior": {"centre": R_STAR, "sd_of_log": R_SD}, "by_text": rows}
+    for t in map(int, np.flatnonzero(objective.by_target)):
+        rows[texts[t]] = RStar(
+            value=float(law.values_["R"][t]),
+            low=None if profile.open_low[t] else float(profile.low[t]),
+            high=None if profile.open_high[t] else float(profile.high[t]),
+            identified=not bool(known.unidentified[t, place]),
+        )
+    return RStarEvidence(LEVEL, {"centre": R_STAR, "sd_of_log": R_SD}, rows)
 
 
 def without_other_pools(table: RunTable) -> RunTable:

@@ -1,4 +1,4 @@
-"""Predicted losses of a few mixtures, how sure they are, and what each domain's share does to them."""
+"""Predicted losses of mixtures with CV+ intervals, expected optimism, and effect curves of domains."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from mixopt.mixture.results import Effect, ExpectedOptimism, Gain, Prediction
 from mixopt.runs.objective import Target
 from mixopt.runs.table import RunTable
 from mixopt.search.simplex import Feasible
@@ -54,7 +55,7 @@ class Judged:
         table: RunTable,
         estimator: Estimator,
         held_out: HeldOut,
-        aim: Target,
+        objective: Target,
         mixtures: Mapping[str, Floats],
         *,
         level: float,
@@ -64,12 +65,12 @@ class Judged:
         points = np.array(list(mixtures.values()))
         self._level = level
         self._losses = np.asarray(estimator.predict(points), dtype=float)  # (n_points, n_targets)
-        self._target = aim.of(self._losses)
-        self._by_fold = aim.of(held_out.at(points))  # (n_folds, n_points)
-        self._held_out = aim.of(held_out.predicted)  # (n_runs,)
-        self._residual = aim.of(table.losses) - self._held_out
+        self._target = objective.of(self._losses)
+        self._by_fold = objective.of(held_out.at(points))  # (n_folds, n_points)
+        self._held_out = objective.of(held_out.predicted)  # (n_runs,)
+        self._residual = objective.of(table.losses) - self._held_out
         self._fold, self._groups = np.asarray(held_out.fold), table.groups
-        self._optimism = _expected_optimism(table, held_out, aim, self._residual)
+        self._optimism = _expected_optimism(table, held_out, objective, self._residual)
 
     @property
     def method(self) -> str:
@@ -79,21 +80,21 @@ class Judged:
         )
         if self._optimism is None:
             return ordinary
-        return f"{ordinary}; at the recommended mixture, errors of favourites in rehearsed choices"
+        return f"{ordinary}; at the recommended mixture, errors of the mixtures selected in repeated holdouts"
 
     @property
-    def optimism(self) -> dict[str, Any]:
+    def optimism(self) -> ExpectedOptimism:
         """How much higher than predicted the loss of the recommended mixture is to be expected; None: not known."""
         found = self._optimism
-        return {
-            "loss": None if found is None else found.loss,
-            "standard_error": None if found is None else found.standard_error,
-            "method": "fitted to half of the mixtures, asked for the other half, the favourite's error looked at, over "
-            "and over; drawn towards the errors of all held-out runs",
-        }
+        return ExpectedOptimism(
+            loss=None if found is None else found.loss,
+            standard_error=None if found is None else found.standard_error,
+            method="repeated holdout: fitted to half of the mixtures, asked for the other half, the error at the "
+            "mixture predicted best; drawn towards the errors of all held-out runs",
+        )
 
-    def at(self, name: str) -> dict[str, float]:
-        """Predicted target loss of a mixture, with the interval that a run of it should fall in."""
+    def at(self, name: str) -> Prediction:
+        """Predicted objective of a mixture, with the interval that a run of it should fall in."""
         from regressors.evaluation.intervals import scaled_cv_plus
 
         i = self.names.index(name)
@@ -101,9 +102,9 @@ class Judged:
         low, high = (float(bound[0]) for bound in bounds)
         if name == CHOSEN and self._optimism is not None and np.isfinite([low, high]).all():
             low, high = (float(self._target[i]) + bound for bound in self._optimism.bounds(self._level))
-        return {"loss": float(self._target[i]), "low": low, "high": high}
+        return Prediction(loss=float(self._target[i]), low=low, high=high)
 
-    def gain_over(self, name: str) -> dict[str, float]:
+    def gain_over(self, name: str) -> Gain:
         """How much lower the recommended mixture's loss is predicted than this one's, with an interval.
 
         The interval is CV+ again, with pairs of runs in the place of runs: an error that both runs of a pair share
@@ -114,13 +115,12 @@ class Judged:
 
         i, best = self.names.index(name), self.names.index(CHOSEN)
         gain = float(self._target[i] - self._target[best])
-        alone = self.at(CHOSEN)
-        if not np.isfinite([alone["low"], alone["high"]]).all():
-            return {"loss": gain, "low": -np.inf, "high": np.inf}
+        if not self.at(CHOSEN).bounded:
+            return Gain(name, gain)
         residual, fold, at_new = self._pairs(self._by_fold[:, i] - self._by_fold[:, best])
         low, high = cv_plus(residual, fold, at_new[:, None], self._level)
         less = 0.0 if self._optimism is None else self._optimism.loss
-        return {"loss": gain, "low": float(low[0]) - less, "high": float(high[0]) - less}
+        return Gain(name, gain, float(low[0]) - less, float(high[0]) - less)
 
     def _pairs(self, gains: Floats) -> tuple[Floats, NDArray[np.int64], Floats]:
         """Errors of predicted differences between runs of different mixtures, (n_pairs,); which pair of folds
@@ -144,21 +144,21 @@ class Judged:
         }
 
 
-def _expected_optimism(table: RunTable, held_out: HeldOut, aim: Target, residual: Floats) -> Optimism | None:
-    """From the rehearsed choices, the target's own beside those for every text; None where there are none."""
+def _expected_optimism(table: RunTable, held_out: HeldOut, objective: Target, residual: Floats) -> Optimism | None:
+    """From repeated holdouts, the objective's own beside those of every validation set; None without any."""
     from regressors.evaluation.optimism import expected_optimism
 
     rehearsal = getattr(held_out, "repeated_holdout", None)
     if rehearsal is None:
         return None
-    guesses = [np.column_stack([aim.of(half), half]) for half in rehearsal.predicted]
-    measured = np.column_stack([aim.of(table.losses), table.losses])
+    guesses = [np.column_stack([objective.of(half), half]) for half in rehearsal.predicted]
+    measured = np.column_stack([objective.of(table.losses), table.losses])
     return expected_optimism(rehearsal.rows, guesses, measured, residual)
 
 
 def effects(
-    estimator: Estimator, aim: Target, feasible: Feasible, weights: Floats, *, fallback: Floats | None = None
-) -> dict[str, dict[str, list[float]]]:
+    estimator: Estimator, objective: Target, feasible: Feasible, weights: Floats, *, fallback: Floats | None = None
+) -> dict[str, Effect]:
     """Predicted target loss as one domain's share moves from its lowest to its highest, the others in proportion.
 
     The others' own limits aren't kept: a curve shows one domain's effect, not a choice. fallback: proportions of the
@@ -175,5 +175,5 @@ def effects(
             others = np.where(np.arange(len(weights)) == i, 0.0, 1.0)
         mixtures = np.outer(1 - shares, others / max(others.sum(), 1e-300))
         mixtures[:, i] = shares
-        curves[name] = {"weight": shares.tolist(), "loss": aim.of(estimator.predict(mixtures)).tolist()}
+        curves[name] = Effect(shares.tolist(), objective.of(estimator.predict(mixtures)).tolist())
     return curves

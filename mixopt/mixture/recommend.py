@@ -1,26 +1,38 @@
-"""Stage search: from fitted predictors to recommendation.json, under the study's own constraints."""
+"""Recommendation of a mixture: constrained search of the fitted predictor, and the evidence for what it finds."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mixopt.errors import MixoptError
 from mixopt.mixture.fit import Fitted
 from mixopt.mixture.predictions import Estimator, HeldOut, Judged, effects
-from mixopt.mixture.warnings import Evidence, cautions
+from mixopt.mixture.results import (
+    Domain,
+    Interval,
+    MeasuredPrediction,
+    NearestRun,
+    Noise,
+    Objective,
+    Predictions,
+    Recommendation,
+    Scale,
+    SearchResult,
+)
+from mixopt.mixture.warnings import Evidence, limitations
 from mixopt.runs.objective import TARGET, Target, target_of
 from mixopt.runs.table import RunTable
 from mixopt.search.certificate import certify
 from mixopt.search.optimize import Found, objective_of, search
 from mixopt.search.shadow_prices import length_gain, shadow_prices
 from mixopt.search.simplex import Feasible, inside_hull, nearest
-from mixopt.serialization import CACHE_KEY, cached, digest, nan_to_null
+from mixopt.serialization import Json, cached, digest
 from mixopt.study.jobs import natural_mixture
 from mixopt.version import __version__
 
@@ -32,10 +44,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
-TOLD = 2  # of what recommendation.json says; rises when older files say less
+VERSION = 2  # of recommendation.json's content; rises when older files say less
 
 
-def advise(session: Session, fitted: Fitted, runs: RunTable | None = None) -> dict[str, Any]:
+def advise(session: Session, fitted: Fitted, runs: RunTable | None = None) -> Json:
     """Searches for the best mixture and writes recommendation.json; as before where nothing has changed.
 
     runs: all finished runs, those that no fit used among them; None: the fitted ones.
@@ -48,7 +60,7 @@ def advise(session: Session, fitted: Fitted, runs: RunTable | None = None) -> di
     table, settings, full = fitted.table, study.search, study.full
     pools = known_pools(session, table)
 
-    def compute() -> dict[str, Any]:
+    def compute() -> Json:
         allowed = feasible(
             table.domains,
             min_weight=settings.min_weight,
@@ -73,18 +85,17 @@ def advise(session: Session, fitted: Fitted, runs: RunTable | None = None) -> di
             sampler=settings.sampler,
             trials=settings.trials,
             storage=settings.storage or folder.search_journal,
-            noise=fitted.selection["noise"],
+            noise=fitted.selection.noise,
             runs=runs,
             seed=study.seed,
         )
-        found = recommendation["search"]
-        progress.finish(
-            f"{found['trials']} trials with {found['sampler']}, polish gained {found['polish_gain']:.4f} nats/token"
-        )
-        return recommendation
+        found = recommendation.search
+        assert found is not None
+        progress.finish(f"{found.trials} trials with {found.sampler}, polish gained {found.polish_gain:.4f} nats/token")
+        return recommendation.to_json()
 
     about = [settings.model_dump(), full and full.model_dump(), pools, study.name]
-    key = digest([__version__, TOLD, fitted.selection[CACHE_KEY], *about])
+    key = digest([__version__, VERSION, fitted.cache_key, *about])
     needs = [] if settings.storage else [folder.search_journal]
     return cached(folder.recommendation, key, compute, needs=needs, on_hit=lambda: progress.finish("as before"))
 
@@ -114,9 +125,6 @@ def natural(pools: Mapping[str, float | None]) -> np.ndarray | None:
     return natural_mixture(known) if known and len(known) == len(pools) else None
 
 
-# The recommendation: the best mixture, what it is predicted to give, how sure that is, and what to beware of.
-
-
 LEVEL = 0.8  # of the intervals
 BEST_SEEDS, NEAR_SEEDS, SPREAD_SEEDS = 8, 16, 32  # mixtures the search starts from: measured, near those, anywhere
 
@@ -138,25 +146,25 @@ def recommend(
     trials: int = 1000,
     storage: Path | str | None = None,
     level: float = LEVEL,
-    noise: Sequence[Mapping[str, Any]] = (),
+    noise: Sequence[Noise] = (),
     runs: RunTable | None = None,
     seed: int = 0,
-) -> dict[str, Any]:
-    """Searches for the best mixture and gives all that recommendation.json says, as JSON-able numbers and text.
+) -> Recommendation:
+    """Searches for the best mixture and gives all that recommendation.json says.
 
     estimator: fitted to table.weights and table.losses; held_out: `regressors.cross_validate` on the same rows.
     Estimators that see repetition are at the full run's unique shares.
     feasible: mixtures allowed, of table.domains. predictor: the estimator's name. target: weight by text.
     natural: the mixture (n_domains,) that follows the pools; None: unknown. pools: unique tokens of the full run by
     domain (None: unlimited). full_params, full_tokens: of the full run. sampler, trials, storage, seed: see `search`.
-    level: of the intervals. noise: selection.json's rows on noise. runs: all finished ones, those that no fit used
-    among them; None: the table's.
+    level: of the intervals. noise: of the target and of every validation set. runs: all finished ones, those that no
+    fit used among them; None: the table's.
     Raises MixoptError for a target without losses and for a predictor without finite predictions.
     """
     assert feasible.domains == table.domains, "one order of domains throughout"
-    aim = target_of(target, table)
-    found = _search(table, estimator, feasible, aim, natural, sampler, trials, storage, study, seed)
-    best = best_measured(table, aim, feasible)
+    objective = target_of(target, table)
+    found = _search(table, estimator, feasible, objective, natural, sampler, trials, storage, study, seed)
+    best = best_measured(table, objective, feasible)
     named: dict[str, Floats | None] = {
         "recommended": found.weights,
         "natural": None if natural is None else np.asarray(natural, dtype=float),
@@ -164,21 +172,21 @@ def recommend(
         "best_measured": best.weights,
     }
     mixtures = {name: w for name, w in named.items() if w is not None}
-    judged = Judged(table, estimator, held_out, aim, mixtures, level=level)
+    judged = Judged(table, estimator, held_out, objective, mixtures, level=level)
     rows = domain_rows(table.domains, named, feasible, pools=pools, tokens=full_tokens)
     evidence = Evidence(
         table=table,
         feasible=feasible,
         found=found,
         domains=rows,
-        measured=aim.of(table.losses),
-        predicted=aim.of(held_out.predicted),
-        losses={name: judged.at(name)["loss"] for name in mixtures},
+        measured=objective.of(table.losses),
+        predicted=objective.of(held_out.predicted),
+        losses={name: float(judged.at(name).loss or 0.0) for name in mixtures},
         gains={name: judged.gain_over(name) for name in mixtures if name != "recommended"},
         best_measured=best.loss,
         best_run=best.run_id,
         best_allowed=best.allowed,
-        target=aim.weights,
+        target=objective.weights,
         noise=noise,
         proxy_params=_usual(table, "params"),
         level=level,
@@ -186,42 +194,43 @@ def recommend(
         sees_repetition=getattr(estimator, "unique_gradient", None) is not None,
         runs=runs,
     )
-    target_noise = next((row.get("sd") for row in noise if row.get("target") == TARGET), None)
+    target_noise = next((row.sd for row in noise if row.target == TARGET), None)
     priced = shadow_prices(
         estimator,
         held_out.estimators,
-        aim,
+        objective,
         feasible,
         found.weights,
         pools=pools,
         tokens=full_tokens,
-        longer=length_gain(runs or table, aim, target_noise),
+        longer=length_gain(runs or table, objective, target_noise),
         level=level,
         seed=seed,
     )
-    baseline = "uniform" if natural is None else "natural"
-    return nan_to_null(
-        {
-            "mixopt": __version__,
-            "study": study,
-            "seed": seed,
-            "target": {"weights": aim.weights, "unit": "nats/token"},
-            "full": {"params": full_params, "tokens": full_tokens},
-            "proxy": {"params": _usual(table, "params"), "tokens": _usual(table, "tokens")},
-            "predictor": predictor,
-            "domains": rows,
-            "predicted": {name: judged.at(name) if name in mixtures else None for name in named}
-            | {"best_measured": judged.at("best_measured") | {"measured": best.loss, "run_id": best.run_id}},
-            "gain": {"over": baseline, **evidence.gains[baseline]},
-            "by_text": judged.by_text(),
-            "interval": {"level": level, "method": judged.method},
-            "optimism": judged.optimism,
-            "search": _search_record(found, table)
-            | {"certificate": asdict(certify(estimator, aim, feasible, found.weights))},
-            "shadow_prices": asdict(priced),
-            "effects": effects(estimator, aim, feasible, found.weights, fallback=named["natural"]),
-            "warnings": cautions(evidence),
-        }
+    warnings = limitations(evidence)
+    predicted = {name: judged.at(name) for name in mixtures if name != "best_measured"}
+    at_best = judged.at("best_measured")
+    measured = MeasuredPrediction(at_best.loss, at_best.low, at_best.high, measured=best.loss, run_id=best.run_id)
+    certificate = certify(estimator, objective, feasible, found.weights)
+    return Recommendation(
+        mixopt=__version__,
+        study=study,
+        seed=seed,
+        target=Objective(objective.weights),
+        full=Scale(full_params, full_tokens),
+        proxy=Scale(_usual(table, "params"), _usual(table, "tokens")),
+        predictor=predictor,
+        domains=rows,
+        predicted=Predictions(**predicted, best_measured=measured),
+        gain=evidence.gains["uniform" if natural is None else "natural"],
+        by_text=judged.by_text(),
+        interval=Interval(level, judged.method),
+        optimism=judged.optimism,
+        search=replace(_search_result(found, table), certificate=asdict(certificate)),
+        shadow_prices=priced,
+        effects=effects(estimator, objective, feasible, found.weights, fallback=named["natural"]),
+        warnings=[one.text for one in warnings],
+        warning_codes=[one.code for one in warnings],
     )
 
 
@@ -232,7 +241,7 @@ def _search(
     table: RunTable,
     estimator: Estimator,
     feasible: Feasible,
-    aim: Target,
+    objective: Target,
     natural: Sequence[float] | Floats | None,
     sampler: str,
     trials: int,
@@ -240,9 +249,9 @@ def _search(
     study: str,
     seed: int,
 ) -> Found:
-    seeds = _seeds(table, aim, feasible, natural, np.random.default_rng([seed, 1]))
+    seeds = _seeds(table, objective, feasible, natural, np.random.default_rng([seed, 1]))
     return search(
-        *objective_of(estimator, aim),
+        *objective_of(estimator, objective),
         feasible,
         sampler=sampler,
         trials=trials,
@@ -255,13 +264,13 @@ def _search(
 
 def _seeds(
     table: RunTable,
-    aim: Target,
+    objective: Target,
     feasible: Feasible,
     natural: Sequence[float] | Floats | None,
     rng: np.random.Generator,
 ) -> list[Floats]:
     """The natural and the uniform mixture, the best measured ones, Dirichlet draws near those, and draws anywhere."""
-    measured = [one.weights for one in _measured(table, aim)[:BEST_SEEDS]]
+    measured = [one.weights for one in _measured(table, objective)[:BEST_SEEDS]]
     centres = [*measured[:4], np.full(len(table.domains), 1 / len(table.domains))]
     if natural is not None:
         centres.append(np.asarray(natural, dtype=float))
@@ -270,20 +279,20 @@ def _seeds(
     return [*centres, *measured[4:], *np.concatenate(near), *feasible.sample(SPREAD_SEEDS, rng=rng)]
 
 
-def _search_record(found: Found, table: RunTable) -> dict[str, Any]:
+def _search_result(found: Found, table: RunTable) -> SearchResult:
     row, distance = nearest(found.weights, _normalised(table.weights))
-    return {
-        "sampler": found.sampler,
-        "trials": found.trials,
-        "seeded": found.seeded,
-        "found": found.found,
-        "polished": found.polished,
-        "polish_gain": found.polish_gain,
-        "agreeing_starts": found.agreeing_starts,
-        "starts": found.starts,
-        "inside_hull": inside_hull(found.weights, table.weights),
-        "nearest_run": {"run_id": table.run_ids[row], "distance": distance},
-    }
+    return SearchResult(
+        sampler=found.sampler,
+        trials=found.trials,
+        seeded=found.seeded,
+        found=found.found,
+        polished=found.polished,
+        polish_gain=found.polish_gain,
+        agreeing_starts=found.agreeing_starts,
+        starts=found.starts,
+        inside_hull=bool(inside_hull(found.weights, table.weights)),
+        nearest_run=NearestRun(table.run_ids[row], float(distance)),
+    )
 
 
 # What was measured
@@ -299,9 +308,9 @@ class Measured:
     allowed: bool = True
 
 
-def _measured(table: RunTable, aim: Target) -> list[Measured]:
+def _measured(table: RunTable, objective: Target) -> list[Measured]:
     """Every trained mixture whose target is known, best first."""
-    losses, groups = aim.of(table.losses), table.groups
+    losses, groups = objective.of(table.losses), table.groups
     weights, run_ids = _normalised(table.weights), table.run_ids
     known = np.isfinite(losses)
     found = []
@@ -311,12 +320,13 @@ def _measured(table: RunTable, aim: Target) -> list[Measured]:
     return sorted(found, key=lambda one: one.loss)
 
 
-def best_measured(table: RunTable, aim: Target, feasible: Feasible) -> Measured:
+def best_measured(table: RunTable, objective: Target, feasible: Feasible) -> Measured:
     """The trained mixture of lowest target loss, among those that the limits allow if there are any."""
-    found = _measured(table, aim)
+    found = _measured(table, objective)
     if not found:
         raise MixoptError(
-            f"no run has a loss on every text of the target ({', '.join(aim.weights)}): leave out the text they miss"
+            f"no run has a loss on every validation set of the target ({', '.join(objective.weights)}): leave out the "
+            "one they miss"
         )
     # Three decimals, as published tables print weights, are close enough to a limit.
     allowed = next((one for one in found if feasible.contains(one.weights, tolerance=1e-3)), None)
@@ -336,9 +346,6 @@ def _usual(table: RunTable, column: str) -> int | None:
     return int(found[counts.argmax()])
 
 
-# What it comes to
-
-
 def domain_rows(
     domains: Sequence[str],
     mixtures: Mapping[str, Floats | None],
@@ -346,23 +353,24 @@ def domain_rows(
     *,
     pools: Mapping[str, float | None] | None,
     tokens: float | None,
-) -> list[dict[str, Any]]:
-    """A row a domain: its share in each mixture, and for the recommended one its tokens and passes over its pool."""
+) -> list[Domain]:
+    """Each domain's share in each mixture, and for the recommended one its tokens and epochs of its pool."""
     rows = []
     for i, name in enumerate(domains):
         shares = {key: None if w is None else float(w[i]) for key, w in mixtures.items()}
         pool = (pools or {}).get(name)
         pool = None if pool is None or not math.isfinite(pool) else float(pool)
-        read = None if tokens is None else shares["recommended"] * tokens  # pyright: ignore[reportOptionalOperand]
+        share = shares["recommended"]
+        read = None if tokens is None or share is None else share * tokens
         rows.append(
-            {
-                "domain": name,
+            Domain(
+                name,
                 **shares,
-                "tokens": read,
-                "epochs": None if read is None or pool is None else read / pool,
-                "pool": pool,
-                "min": float(feasible.low[i]),
-                "max": float(feasible.high[i]),
-            }
+                tokens=read,
+                epochs=None if read is None or pool is None else read / pool,
+                pool=pool,
+                min=float(feasible.low[i]),
+                max=float(feasible.high[i]),
+            )
         )
     return rows

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 from mixopt.formatting import known
 from mixopt.report.document import Warning
 from mixopt.runs.objective import TARGET
 from mixopt.search.shadow_prices import ShadowPrices
-from mixopt.serialization import Record
+from mixopt.serialization import Json, Record, nan_to_null
 
 Number = int | float | None  # None: not known
 
@@ -20,8 +19,11 @@ class Lenient(Record):
     """A record of a file that an older mixopt may have written: what is missing or null has its default."""
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
+    def from_json(cls, value: Json) -> Self:
         return super().from_json({key: inner for key, inner in value.items() if inner is not None})
+
+    def to_json(self) -> Json:
+        return nan_to_null(super().to_json())
 
 
 # fits/selection.json
@@ -146,7 +148,6 @@ class Selection(Lenient):
     left_out: list[LeftOut] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     repetition: RepetitionEvidence | None = None
-    stamp: str | None = None
 
     def noise_of(self, target: str = TARGET) -> Noise:
         return next((row for row in self.noise if row.target == target), Noise(target))
@@ -265,7 +266,7 @@ class SearchResult(Record):
     starts: Number = None
     inside_hull: bool | None = None
     nearest_run: NearestRun | None = None
-    certificate: dict[str, Any] | None = None
+    certificate: Json | None = None
 
 
 @dataclass(frozen=True)
@@ -298,7 +299,6 @@ class Recommendation(Lenient):
     effects: dict[str, Effect] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     warning_codes: list[str] = field(default_factory=list)  # in the same order
-    stamp: str | None = None
 
     @property
     def limitations(self) -> list[Warning]:
@@ -348,4 +348,3 @@ class Verification(Lenient):
     target: dict[str, float] = field(default_factory=dict)
     sizes: list[VerifiedSize] = field(default_factory=list)
     conclusions: list[str] = field(default_factory=list)
-    stamp: str | None = None

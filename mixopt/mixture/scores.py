@@ -1,4 +1,4 @@
-"""What the held-out predictions come to: scores of every predictor, the one chosen, and the noise between runs."""
+"""Cross-validation scores, model selection and noise floor of a mixture study."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixopt.mixture.results import HeldOutRuns, LeftOut, NestedScore, Noise, Score, Selection
 from mixopt.runs.objective import TARGET, Target
 from mixopt.serialization import nan_to_null
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 LEVEL = 0.8  # of the intervals whose coverage is scored
-FAVOURITES = 5  # runs of which regret5 trains the best
+TRIED = 5  # mixtures predicted best, of which regret5 trains all
 SCORES = ("spearman", "rmse", "rmse_se", "regret", "regret5", "coverage80")
 
 
@@ -27,11 +28,11 @@ def select(
     judged: Mapping[str, HeldOut],
     fitted_on: RunTable,
     table: RunTable,
-    aim: Target,
+    objective: Target,
     groups: Any,
     *,
     seconds: Mapping[str, float],
-) -> dict[str, Any]:
+) -> Selection:
     """fits/selection.json: scores of all predictors, the chosen one, held-out predictions, noise.
 
     judged: by name, on one and the same folds. fitted_on: the runs that were fitted; table: those and the repeats that
@@ -42,66 +43,62 @@ def select(
     from regressors.evaluation.model_selection import choose, nested
 
     texts, Y = list(fitted_on.targets), fitted_on.losses
-    measured = columns(Y, texts, aim)
-    predicted = {name: columns(held_out.predicted, texts, aim) for name, held_out in judged.items()}
+    measured = columns(Y, texts, objective)
+    predicted = {name: columns(held_out.predicted, texts, objective) for name, held_out in judged.items()}
     fold = next(iter(judged.values())).fold
-    noises = noise(table, aim)
-    floor = noises[0]["sd"]
+    noises = noise(table, objective)
+    floor = noises[0].sd
     # Names can meet ("target" may be a text's), so arrays hold the target first and then every text.
-    truth, guesses = stack(aim, Y), {name: stack(aim, one.predicted) for name, one in judged.items()}
+    truth, guesses = stack(objective, Y), {name: stack(objective, one.predicted) for name, one in judged.items()}
     choice = choose(guesses, truth, groups, SIMPLICITY, noise=floor)
     own = None
     if len(judged) > 1:
         kept, names = nested(guesses, truth, groups, fold, SIMPLICITY, noise=floor)
         counts = {name: names.count(name) for name in judged if name in names}
-        own = score(kept[:, 0], truth[:, 0], groups, fold) | {"chosen": counts}
+        own = NestedScore(**score(kept[:, 0], truth[:, 0], groups, fold), chosen=counts)
     rows = [
-        {
-            "predictor": name,
-            "target": text,
-            **score(predicted[name][text], measured[text], groups, fold),
-            "seconds": seconds[name],
-        }
+        Score(name, text, **score(predicted[name][text], values, groups, fold), seconds=nan_to_null(seconds[name]))
         for name in judged
-        for text in measured
+        for text, values in measured.items()
     ]
     kept_runs = fitted_on.kept
     roles = kept_runs["role"] if "role" in kept_runs else [""] * len(kept_runs)
-    return {
-        "folds": len(np.unique(fold)),
-        "mixtures": len(np.unique(groups)),
-        "runs": len(kept_runs),
-        "chosen": choice.name,
-        "why": choice.why,
-        "floor": floor,
-        "nested": own,
-        "scores": rows,
-        "held_out": {
-            "run_id": fitted_on.run_ids,
-            "role": list(map(str, roles)),
-            "measured": nan_to_null(measured),
-            "predicted": nan_to_null(predicted),
-        },
-        "noise": noises,
-        "left_out": table.left_out,
-        "notes": list(table.notes),
-    }
+    return Selection(
+        folds=len(np.unique(fold)),
+        mixtures=len(np.unique(groups)),
+        runs=len(kept_runs),
+        chosen=choice.name,
+        why=choice.why,
+        floor=floor,
+        nested=own,
+        scores=rows,
+        held_out=HeldOutRuns(
+            run_id=fitted_on.run_ids,
+            role=list(map(str, roles)),
+            measured=nan_to_null(measured),
+            predicted=nan_to_null(predicted),
+        ),
+        noise=noises,
+        left_out=[LeftOut(row["run_id"], row["reason"]) for row in table.left_out],
+        notes=list(table.notes),
+    )
 
 
-def columns(losses: Floats, texts: Sequence[str], aim: Target) -> dict[str, Floats]:
+def columns(losses: Floats, texts: Sequence[str], objective: Target) -> dict[str, Floats]:
     """The weighted target first, then every text: name -> (n,)."""
-    return {TARGET: aim.of(losses)} | {text: losses[:, i] for i, text in enumerate(texts)}
+    return {TARGET: objective.of(losses)} | {text: losses[:, i] for i, text in enumerate(texts)}
 
 
-def stack(aim: Target, losses: Any) -> Floats:
+def stack(objective: Target, losses: Any) -> Floats:
     """The weighted target, then every text: (n, 1 + n_texts)."""
-    return np.column_stack([aim.of(losses), losses])
+    return np.column_stack([objective.of(losses), losses])
 
 
 def score(predicted: Floats, measured: Floats, groups: Any, fold: Any) -> dict[str, float | None]:
     """Held-out scores over mixtures: runs of one mixture count once, by their mean. None where there are too few.
 
-    rmse_se: the standard error of rmse. regret5: what is given up by training the 5 favourites and keeping the best.
+    rmse_se: the standard error of rmse. regret5: what is given up by training the 5 mixtures
+    predicted best and keeping the best of them.
     coverage80: the share of runs inside intervals that the other folds' errors give, of level 80%.
     """
     from regressors import regret, rmse, spearman
@@ -123,19 +120,19 @@ def score(predicted: Floats, measured: Floats, groups: Any, fold: Any) -> dict[s
         # by the delta method from the mean square
         "rmse_se": squares.std(ddof=1) / len(p) ** 0.5 / (2 * error) if error > 0 else 0.0,
         "regret": regret(p, m),
-        "regret5": regret(p, m, tried=FAVOURITES) if len(p) > FAVOURITES else None,
+        "regret5": regret(p, m, tried=TRIED) if len(p) > TRIED else None,
         "coverage80": coverage(measured[bounded], low[bounded], high[bounded]),
     }
     return nan_to_null(scores)
 
 
-def noise(table: RunTable, aim: Target) -> list[dict[str, Any]]:
+def noise(table: RunTable, objective: Target) -> list[Noise]:
     """Scatter of repeats of one mixture against scatter across mixtures, for the target and every text."""
     from regressors.evaluation.model_selection import mixture_means
 
     groups = table.groups
     rows = []
-    for text, losses in columns(table.losses, list(table.targets), aim).items():
+    for text, losses in columns(table.losses, list(table.targets), objective).items():
         known = np.isfinite(losses)
         means, labels = mixture_means(losses[known], groups[known]), np.unique(groups[known])
         # Pooled over all mixtures that were trained more than once.
@@ -144,13 +141,5 @@ def noise(table: RunTable, aim: Target) -> list[dict[str, Any]]:
         sd = float((apart @ apart / spare) ** 0.5) if spare else None
         signal = float(means.std(ddof=1)) if len(means) > 1 else None
         ratio = signal / sd if sd and signal is not None else None
-        rows.append(
-            {
-                "target": text,
-                "sd": sd,
-                "signal_sd": signal,
-                "signal_to_noise": ratio,
-                "repeats": spare + 1 if spare else 0,
-            }
-        )
+        rows.append(Noise(text, sd, signal, ratio, spare + 1 if spare else 0))
     return rows

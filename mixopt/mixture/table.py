@@ -1,8 +1,9 @@
-"""`mixopt fit` on a table of runs: predictors judged, the best one fitted, the best mixture, all in one record."""
+"""Fits to a bare table of runs: selected predictor, best mixture and predictions of given mixtures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ def fit_table(
     progress = progress or Progress()
     narrow = narrowed(table, [*target, *also])
     fitted = fit_runs(narrow, target, predictors, folds=folds, seed=seed, progress=progress)
-    judged = {row["predictor"] for row in fitted.selection["scores"]}
+    judged = {row.predictor for row in fitted.selection.scores}
     progress.finish(f"{fitted.name}, of {len(judged)} predictors" if len(judged) > 1 else fitted.name)
     progress.stage("search")
     recommendation = recommend(
@@ -65,23 +66,25 @@ def fit_table(
         predictor=fitted.name,
         target=target,
         trials=TRIALS,
-        noise=fitted.selection["noise"],
+        noise=fitted.selection.noise,
         seed=seed,
     )
     # A table says nothing about the full run, and its reader has no study file to say it in.
-    recommendation["warnings"] = [text for text in recommendation["warnings"] if "full.tokens" not in text]
-    progress.finish(f"{recommendation['search']['trials']} mixtures tried")
+    warnings = [one for one in recommendation.limitations if one.code != "unknown-pools"]
+    texts, codes = [one.text for one in warnings], [one.code for one in warnings]
+    recommendation = replace(recommendation, warnings=texts, warning_codes=codes)
+    progress.finish(f"{TRIALS} mixtures tried")
     made = {
         **(source or {}),
         "command": command,
         "predictors": list(predictors),
-        "folds": fitted.selection["folds"],
+        "folds": fitted.selection.folds,
         "seed": seed,
         "objective": _objective(fitted.estimator),
         "table_sha256": table_digest(fitted.table),
         "versions": versions(),
     }
-    evidence = {"selection": fitted.selection, "recommendation": recommendation}
+    evidence = {"selection": fitted.selection.to_json(), "recommendation": recommendation.to_json()}
     return stored(record_of(fitted, target_of(target, fitted.table), made=made, evidence=evidence))
 
 

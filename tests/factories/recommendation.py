@@ -63,7 +63,7 @@ def made_runs(n=40, *, seed=0, noise=0.0, concentration=1.0, **columns):
 
 
 def made(table=None, held=None, *, space=None, estimator=None, **options):
-    """A recommendation for the quotes."""
+    """A recommendation for the quotes, as JSON has it."""
     runs = made_runs()
     settled = {"target": {"quotes": 1.0}, "natural": NATURAL, "pools": POOLS, "full_tokens": 10e9, "trials": 60}
     return recommend(
@@ -74,11 +74,13 @@ def made(table=None, held=None, *, space=None, estimator=None, **options):
         study="made",
         predictor="bowl",
         **(settled | options),
-    )
+    ).to_json()
 
 
-def warned(recommendation, words):
-    return [text for text in recommendation["warnings"] if words in text]
+def warned(recommendation, code):
+    """The sentences of the warnings with this code."""
+    pairs = zip(recommendation["warning_codes"], recommendation["warnings"], strict=True)
+    return [text for found, text in pairs if found == code]
 
 
 def shares(recommendation, key="recommended"):
