@@ -182,9 +182,9 @@ def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_runs(home, done)
     kept = {path.name: path.stat().st_mtime_ns for path in runs.glob("r*.json")}
     assert len(kept) < N_RUNS + N_REPEATS
     session = pipeline.open_session(home / "study.yaml", home / "killed", Recorder())
-    table = pipeline.runs_of(session)
-    assert all((runs / name).stat().st_mtime_ns == stamp for name, stamp in kept.items())
-    assert table.frame["target"].tolist() == table_of(done[0])["target"].tolist()
+    pipeline.run(session)
+    assert all((runs / name).stat().st_mtime_ns == changed for name, changed in kept.items())
+    assert table_of(session)["target"].tolist() == table_of(done[0])["target"].tolist()
 
 
 def test_the_page_has_every_section_and_figure(done):
@@ -261,7 +261,7 @@ def test_an_answer_that_is_not_whole_is_refused_in_one_line(done, tmp_path):
     shutil.copytree(session.folder.root, tmp_path / "broken", ignore=shutil.ignore_patterns("shards", "runs"))
     folder = Folder(tmp_path / "broken")
     folder.recommendation.write_text(json.dumps({key: value for key, value in found.items() if key != "best"}))
-    with pytest.raises(MixoptError, match=r"not whole .*best.*`mixopt run`") as error:
+    with pytest.raises(MixoptError, match=r"not a whole Recommendation .*best.*`mixopt recommend`") as error:
         session.kind.report(dataclasses.replace(session, folder=folder))
     assert "\n" not in str(error.value)
 

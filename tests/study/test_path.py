@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from mixopt.errors import MixoptError
-from mixopt.study.pipeline import collect, export, open_session, planned, run
+from mixopt.study.pipeline import open_session, planned, run
 from tests.factories.progress import Recorder
 
 WORDS = {
@@ -186,7 +186,7 @@ def test_a_damaged_report_of_a_run_is_named_with_the_way_out(home, done):
     path.write_text(whole[:100])
     try:
         with pytest.raises(MixoptError, match=rf"{path.stem}.json: not a whole run .*remove the file"):
-            collect(session, plan)
+            session.kind.collect(session, plan)
     finally:
         path.write_text(whole)
 
@@ -197,7 +197,7 @@ def test_runs_of_another_design_stay_out_of_the_table(home, done):
     stray = session.folder.runs / "r0000000000000000.json"
     stray.write_text(json.dumps({"run_id": stray.stem, "weights": {"x": 1.0}, "losses": {}}))
     try:
-        assert len(collect(session, plan).frame) == 13
+        assert len(session.kind.collect(session, plan).frame) == 13
     finally:
         stray.unlink()
 
@@ -216,7 +216,7 @@ def test_changing_a_proxy_changes_every_run_id(home, tmp_path, done):
 def test_exports_hold_the_recommended_shares(done):
     session, found = done
     shares = {row["domain"]: row["recommended"] for row in found["domains"]}
-    interleave, megatron = (path.read_text(encoding="utf-8") for path in export(session))
+    interleave, megatron = (path.read_text(encoding="utf-8") for path in session.kind.export(session))
     namespace: dict = {}
     exec(compile(interleave, "interleave.py", "exec"), namespace)
     assert sum(namespace["PROBABILITIES"].values()) == pytest.approx(1)
