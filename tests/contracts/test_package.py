@@ -45,5 +45,5 @@ def test_the_wheel_works_in_an_empty_environment(wheel, tmp_path):
     mixopt = tmp_path / "env" / "bin" / "mixopt"
     assert run(mixopt, "--version").startswith("mixopt ")
     assert "your-runs.yaml" in run(mixopt, "init", "study", "--example", "your-runs")
-    assert "Recommended mixture" in run(mixopt, "run", "study/your-runs.yaml")
+    assert "Train on " in run(mixopt, "run", "study/your-runs.yaml")
     assert (tmp_path / "studies" / "your-runs" / "report.html").stat().st_size > 10_000
