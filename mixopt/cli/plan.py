@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,12 +14,11 @@ from mixopt.report.terminal import show
 from mixopt.version import __version__, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from rich.console import Console
 
     from mixopt.report.document import Document, Section
     from mixopt.runs.scaling import Runs as ScalingRuns
+    from mixopt.serialization import Json
     from mixopt.study.progress import Progress
 
 plan = typer.Typer(
@@ -99,7 +98,8 @@ def scale(
         progress=progress,
     )
     made = provenance(table)
-    show_plan(console, answer.to_json() | {"made": made}, scale_document(answer, how_to_reproduce(made)), html, as_json)
+    document = scale_document(answer, how_to_reproduce(made))
+    show_plan(console, answer.to_json() | {"made": made}, document, html, as_json)
 
 
 def read_runs(
@@ -131,22 +131,20 @@ def named_columns(text: str | None) -> dict[str, str]:
     return found
 
 
-def provenance(runs: ScalingRuns | None) -> dict[str, Any]:
+def provenance(runs: ScalingRuns | None) -> Json:
     """The command, the version, and the files with their hashes."""
     made = {"command": command_line(), "versions": {"mixopt": __version__}}
     return made if runs is None else made | {"files": list(runs.files)}
 
 
-def how_to_reproduce(made: Mapping[str, Any]) -> Section:
+def how_to_reproduce(made: Json) -> Section:
     from mixopt.report.sections import reproduce
 
     files = [f"{file['name']}: sha256 {file['sha256']}" for file in made.get("files", ())]
     return reproduce(command=made["command"], versions=made["versions"], files=files)
 
 
-def show_plan(
-    console: Console, record: Mapping[str, Any], document: Document, html: Path | None, as_json: bool
-) -> None:
+def show_plan(console: Console, record: Json, document: Document, html: Path | None, as_json: bool) -> None:
     """On the terminal or as JSON, and as a page where a file for it is named."""
     if as_json:
         print_json(record)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -120,28 +120,27 @@ def of_chinchilla(runs: Runs, seed: int) -> Surface:
     X = runs.X[:, :2]
     fit = ScalingRegressor(random_state=seed).fit(X, runs.loss)
     groups = np.unique(X, axis=0, return_inverse=True)[1].reshape(-1)
-    drawn = fit.bootstrap(DRAWS, groups=groups, random_state=seed)
-    units = fit.units_
-
-    def at(values: Mapping[str, Array]) -> Callable[..., Any]:
-        def loss(params: Any, tokens: Any, unique: Any) -> Any:
-            size, data = (np.asarray(count) / units[name] for name, count in (("params", params), ("tokens", tokens)))
-            return values["E"] + values["A"] * size ** -values["alpha"] + values["B"] * data ** -values["beta"]
-
-        return loss
-
-    members = tuple(at({name: value[0, k] for name, value in drawn.items()}) for k in range(DRAWS))
+    draws = fit.bootstrap(DRAWS, groups=groups, random_state=seed)
+    refits = [{name: value[0, k] for name, value in draws.items()} for k in range(DRAWS)]
     return Surface(
         ONCE,
-        at({name: value[0] for name, value in fit.scaled_.items()}),
+        chinchilla_loss({name: value[0] for name, value in fit.scaled_.items()}, fit.units_),
         f"{len(runs.loss)} runs of {runs.name}",
         note="Hoffmann et al. 2022, arXiv:2203.15556, fitted as published",
-        members=members,
+        members=tuple(chinchilla_loss(values, fit.units_) for values in refits),
         allowed=f"{DRAWS} refits to runs drawn again",
         level=LEVEL,
         within=runs.within(),
         made="runs",
     )
+
+
+def chinchilla_loss(values: Mapping[str, Array], units: Mapping[str, float]) -> Callable[..., Any]:
+    """Of absolute counts, by the law's values in units of the runs."""
+    from regressors.laws.presets import PRESETS
+    from regressors.laws.scaling import chinchilla_published
+
+    return replace(PRESETS[ONCE], values=chinchilla_published(values, units)).loss
 
 
 def chinchilla_errors(runs: Runs, seed: int) -> dict[str, float]:

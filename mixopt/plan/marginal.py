@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mixopt.plan.optimum import balanced, begins, best_run, least_compute
-from mixopt.plan.surface import LONGER, TRAINING, Run, Surface, losses, run_at, slope
+from mixopt.plan.surface import LONGER, TRAINING, PlannedRun, Run, Surface, losses, run_at, slope
 from mixopt.serialization import Record
 
 MORE_UNIQUE = (0.0, 0.0, 1.0)
@@ -60,16 +60,10 @@ class Turning(Record):
 
 
 @dataclass(frozen=True)
-class NextStep(Record):
-    """What a run could become, and the change of its loss by that."""
+class NextStep(PlannedRun):
+    """What a run could become, and the change of its loss by that, nats/token."""
 
     step: str
-    params: float
-    tokens: float
-    unique: float
-    epochs: float
-    compute: float
-    loss: float
     change: float
 
 
@@ -162,7 +156,4 @@ def next_steps(surface: Surface, run: Run) -> list[NextStep]:
         ("twice the compute, split best", best_run(surface, 2 * run.compute, unique)),
         ("twice the text, same compute", best_run(surface, run.compute, 2 * unique)),
     )
-    return [
-        NextStep(name, to.params, to.tokens, to.unique, to.epochs, to.compute, to.loss, change=to.loss - run.loss)
-        for name, to in steps
-    ]
+    return [NextStep.of(to, step=name, change=to.loss - run.loss) for name, to in steps]

@@ -277,13 +277,7 @@ def _mixtures(table: RunTable) -> Floats:
 
 
 def best_at(predictor: AtScale, objective: Target, space: Feasible, mixtures: Floats, *, seed: int) -> Found:
-    return search(
-        *objective_of(predictor, objective),
-        space,
-        trials=TRIALS,
-        seeds=list(mixtures),
-        seed=seed,
-    )
+    return search(*objective_of(predictor, objective), space, trials=TRIALS, seeds=list(mixtures), seed=seed)
 
 
 def best_measured(table: RunTable, objective: Target) -> int | None:
