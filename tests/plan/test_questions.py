@@ -16,6 +16,7 @@ from mixopt.plan.marginal import marginal, prices, turning, value_of_a_repeat
 from mixopt.plan.optimum import balanced, best_split, cheapest_to_use
 from mixopt.plan.presets import REFITS, averaged, published, stored
 from mixopt.plan.questions import count
+from mixopt.plan.report import limitations
 from mixopt.plan.surface import INFERENCE, UNLIMITED, Surface, losses, run_at
 
 CASE = {"unique": "25B", "compute": "1e22"}
@@ -238,6 +239,15 @@ def test_scale_for_a_loss_reaches_it_with_repeats_where_text_ends():
         assert told["answer"]["loss"] == pytest.approx(2.2, abs=1e-9)
     assert short["answer"]["compute"] > free["answer"]["compute"]
     assert short["answer"]["repeats"] and free["answer"]["epochs"] is None
+
+
+def test_warnings_have_codes_and_plans_of_older_versions_are_shown_without_them():
+    answer = mixopt.plan_epochs(unique="1T", compute="1e25")
+    shown = limitations(answer)
+    assert [warning.code for warning in shown] == ["extrapolated-params", "extrapolated-tokens"]
+    older = answer.to_json()
+    del older["warning_codes"], older["fit"]
+    assert [w.text for w in limitations(EpochsPlan.from_json(older))] == [w.text for w in shown]
 
 
 # Counts and refusals
