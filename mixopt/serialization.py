@@ -8,10 +8,10 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 from mixopt.errors import MixoptError
 
@@ -101,13 +101,18 @@ def cached(
     return value
 
 
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
 class Record:
-    """A result: a frozen dataclass with its JSON's keys as fields, a key that is a Python keyword with a _ after it.
+    """A result: subclasses are frozen dataclasses with their JSON's keys as fields, a Python keyword with a _ after it.
 
     record["key"] reads a field as JSON has it, so that scripts written for plain dicts go on working.
     """
 
     __pydantic_config__: ClassVar = {"alias_generator": lambda name: name.rstrip("_")}
+
+    def __init_subclass__(cls, *, kw_only: bool = False) -> None:
+        super().__init_subclass__()
+        dataclass(frozen=True, kw_only=kw_only)(cls)
 
     def to_json(self: DataclassInstance) -> Json:
         return asdict(self, dict_factory=lambda fields: {name.rstrip("_"): value for name, value in fields})

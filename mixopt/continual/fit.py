@@ -141,8 +141,7 @@ def is_constant(runs: ContinualRuns, key: str) -> bool:
 # The fit stage of a study: both losses fitted to its continuations.
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoredFit(Record):
+class StoredFit(Record, kw_only=True):
     """fits/continual.json. texts: weights by validation set, of each loss. domain, general: the fitted estimators."""
 
     mixopt: str

@@ -1,6 +1,6 @@
 """Records of a plan of continued pretraining, its evidence and its measured check, with the keys of their JSON."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mixopt.report.document import Warning
 from mixopt.serialization import Record
@@ -12,7 +12,6 @@ MaybeEnds = tuple[float | None, float | None]
 # Losses are nats/token; shares are the domain's, of training tokens; None is unknown.
 
 
-@dataclass(frozen=True)
 class Interval(Record):
     low: float | None = None
     high: float | None = None
@@ -22,14 +21,12 @@ class Interval(Record):
         return self.low, self.high
 
 
-@dataclass(frozen=True)
 class Intervals(Record):
     domain: Interval
     general: Interval
     rise: Interval
 
 
-@dataclass(frozen=True)
 class Optimum(Record):
     """Intervals of what each draw by itself would choose. none_in: the share of draws that allow nothing."""
 
@@ -39,7 +36,6 @@ class Optimum(Record):
     tokens_ends: MaybeEnds
 
 
-@dataclass(frozen=True)
 class Run(Record):
     """One continuation with its predicted losses.
 
@@ -59,7 +55,6 @@ class Run(Record):
     outside: bool
 
 
-@dataclass(frozen=True)
 class Choice(Run):
     """A run that could be chosen, with intervals of its losses."""
 
@@ -67,14 +62,12 @@ class Choice(Run):
     chosen: Optimum | None = None
 
 
-@dataclass(frozen=True)
 class BestOfSize(Record):
     params: float
     tokens: float
     best: Run | None  # None: no share keeps the tolerance
 
 
-@dataclass(frozen=True)
 class Search(Record):
     """Optuna's Pareto front. hypervolume_ratio: to that of the exact grid's front."""
 
@@ -84,7 +77,6 @@ class Search(Record):
     front: list[Run]
 
 
-@dataclass(frozen=True)
 class PublishedShare(Record):
     """A critical domain share that others published for a model size."""
 
@@ -93,7 +85,6 @@ class PublishedShare(Record):
     source: str
 
 
-@dataclass(frozen=True)
 class Evidence(Record):
     """How one loss is predicted.
 
@@ -108,7 +99,6 @@ class Evidence(Record):
     cautions: list[str]
 
 
-@dataclass(frozen=True)
 class Repetition(Record):
     """worth: epochs of different tokens that the answer's domain tokens count as."""
 
@@ -117,14 +107,12 @@ class Repetition(Record):
     worth: float | None
 
 
-@dataclass(frozen=True)
 class Curve(Record):
     loss: list[float]
     low: list[float] | None = None
     high: list[float] | None = None
 
 
-@dataclass(frozen=True)
 class ShareCurves(Record):
     share: list[float]
     tokens: list[float]
@@ -133,7 +121,6 @@ class ShareCurves(Record):
     general: Curve
 
 
-@dataclass(frozen=True)
 class TokenLine(Record):
     share: float
     domain: Curve
@@ -141,20 +128,17 @@ class TokenLine(Record):
     answer: bool
 
 
-@dataclass(frozen=True)
 class TokenCurves(Record):
     tokens: list[float]
     outside: list[bool]
     lines: list[TokenLine]  # the answer's first
 
 
-@dataclass(frozen=True)
 class Curves(Record):
     share: ShareCurves
     tokens: TokenCurves | None  # None: all runs are as long
 
 
-@dataclass(frozen=True)
 class Checkpoint(Record):
     """A trained checkpoint as measured. last: the longest of its run."""
 
@@ -168,7 +152,6 @@ class Checkpoint(Record):
     rise: float | None
 
 
-@dataclass(frozen=True)
 class TrainedOn(Record):
     params: Ends
     tokens: Ends
@@ -177,8 +160,7 @@ class TrainedOn(Record):
     runs: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan(Record):
+class Plan(Record, kw_only=True):
     """The answer to a question, what else could be chosen, and the evidence.
 
     answer: the lowest domain loss within the tolerance, None where no share keeps it. sure: the same, kept in `sure_at`
@@ -227,7 +209,6 @@ class Plan(Record):
         return [Warning(code, text) for code, text in zip(codes, texts, strict=True)]
 
 
-@dataclass(frozen=True)
 class Noise(Record):
     """Standard deviations of both losses between seeds of one continuation."""
 
@@ -239,14 +220,12 @@ class Noise(Record):
     general: float
 
 
-@dataclass(frozen=True)
 class LeftOut(Record):
     run_id: str
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recommendation(Plan):
+class Recommendation(Plan, kw_only=True):
     """recommendation.json of a study. texts: weights by validation set, of each loss. stamp: the cache key."""
 
     mixopt: str
@@ -258,7 +237,6 @@ class Recommendation(Plan):
     stamp: str = ""
 
 
-@dataclass(frozen=True)
 class VerifiedRun(Record):
     run_id: str
     seed: int
@@ -267,7 +245,6 @@ class VerifiedRun(Record):
     rise: float
 
 
-@dataclass(frozen=True)
 class Check(Record):
     """One quantity over the verifying runs. sd: between seeds. inside: whether mean and interval meet."""
 
@@ -279,7 +256,6 @@ class Check(Record):
     inside: bool
 
 
-@dataclass(frozen=True)
 class Verification(Record):
     """verify.json. kept: whether both losses meet their intervals. stamp: the cache key."""
 

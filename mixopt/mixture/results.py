@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Self
 
 from mixopt.formatting import known
@@ -14,7 +14,6 @@ from mixopt.serialization import Json, Record, nan_to_null
 Number = int | float | None  # None: not known
 
 
-@dataclass(frozen=True)
 class Lenient(Record):
     """A record of a file that an older mixopt may have written: what is missing or null has its default."""
 
@@ -29,7 +28,6 @@ class Lenient(Record):
 # fits/selection.json
 
 
-@dataclass(frozen=True)
 class Score(Record):
     """Held-out scores of one predictor on one loss, nats/token; None where there are too few mixtures.
 
@@ -48,7 +46,6 @@ class Score(Record):
     seconds: Number = None
 
 
-@dataclass(frozen=True)
 class NestedScore(Record):
     """What choosing by the same rule scores on folds that take no part in the choice. chosen: folds by predictor."""
 
@@ -61,7 +58,6 @@ class NestedScore(Record):
     chosen: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
 class HeldOutRuns(Record):
     """Losses of the judged runs, nats/token: measured by loss, and held-out predictions by predictor and loss."""
 
@@ -71,7 +67,6 @@ class HeldOutRuns(Record):
     predicted: dict[str, dict[str, list[Number]]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
 class Noise(Record):
     """Standard deviation between runs of one mixture (sd) and between mixtures (signal_sd) of one loss, nats/token."""
 
@@ -82,13 +77,11 @@ class Noise(Record):
     repeats: Number = None
 
 
-@dataclass(frozen=True)
 class LeftOut(Record):
     run_id: str
     reason: str
 
 
-@dataclass(frozen=True)
 class RStar(Record):
     """R* on one validation set. low, high: None where open. identified: whether the runs say more than the prior."""
 
@@ -98,14 +91,12 @@ class RStar(Record):
     identified: bool | None = None
 
 
-@dataclass(frozen=True)
 class RStarEvidence(Record):
     level: float
     prior: dict[str, float]
     by_text: dict[str, RStar]
 
 
-@dataclass(frozen=True)
 class HeldOutErrors(Record):
     """Held-out errors, nats/token, of a predictor that sees repetition and of one that doesn't."""
 
@@ -113,7 +104,6 @@ class HeldOutErrors(Record):
     without: Number = None
 
 
-@dataclass(frozen=True)
 class RepetitionEvidence(Record):
     """Whether seeing repetition predicts held-out runs of other pools better; None: not judged.
 
@@ -131,7 +121,6 @@ class RepetitionEvidence(Record):
     r_star: RStarEvidence | None = None
 
 
-@dataclass(frozen=True)
 class Selection(Lenient):
     """Scores of all predictors, the chosen one, held-out predictions and noise."""
 
@@ -156,13 +145,11 @@ class Selection(Lenient):
 # recommendation.json
 
 
-@dataclass(frozen=True)
 class Objective(Record):
     weights: dict[str, float] = field(default_factory=dict)  # by validation set
     unit: str = "nats/token"
 
 
-@dataclass(frozen=True)
 class Scale(Record):
     """Non-embedding parameters and training tokens of a run."""
 
@@ -170,7 +157,6 @@ class Scale(Record):
     tokens: Number = None
 
 
-@dataclass(frozen=True)
 class Domain(Record):
     """A domain's share in each mixture, and its tokens and epochs in the full run under the recommended one.
 
@@ -189,7 +175,6 @@ class Domain(Record):
     max: Number = None
 
 
-@dataclass(frozen=True)
 class Prediction(Record):
     """Predicted objective of one mixture, nats/token, and the interval that a run of it should fall in."""
 
@@ -202,13 +187,11 @@ class Prediction(Record):
         return known(self.low) and known(self.high)
 
 
-@dataclass(frozen=True)
 class MeasuredPrediction(Prediction):
     measured: Number = None
     run_id: str = "unnamed"
 
 
-@dataclass(frozen=True)
 class Predictions(Record):
     """None: the mixture is not known."""
 
@@ -221,7 +204,6 @@ class Predictions(Record):
         return getattr(self, mixture, None) or Prediction()
 
 
-@dataclass(frozen=True)
 class Gain(Record):
     """How much lower the recommended mixture's loss is predicted than that of the mixture `over`, nats/token."""
 
@@ -231,13 +213,11 @@ class Gain(Record):
     high: Number = None
 
 
-@dataclass(frozen=True)
 class Interval(Record):
     level: Number = None
     method: str = ""
 
 
-@dataclass(frozen=True)
 class ExpectedOptimism(Record):
     """How much higher than predicted the recommended mixture's loss is to be expected, nats/token."""
 
@@ -246,13 +226,11 @@ class ExpectedOptimism(Record):
     method: str = ""
 
 
-@dataclass(frozen=True)
 class NearestRun(Record):
     run_id: str = "unnamed"
     distance: Number = None  # total variation
 
 
-@dataclass(frozen=True)
 class SearchResult(Record):
     """How the mixture was found; losses in nats/token. certificate: as `certificate_text` reads it."""
 
@@ -269,7 +247,6 @@ class SearchResult(Record):
     certificate: Json | None = None
 
 
-@dataclass(frozen=True)
 class Effect(Record):
     """Predicted objective, nats/token, over one domain's share, the others in proportion."""
 
@@ -277,7 +254,6 @@ class Effect(Record):
     loss: list[Number] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
 class Recommendation(Lenient):
     """The best mixture, what it is predicted to give, how sure that is, and what limits it."""
 
@@ -319,7 +295,6 @@ class Recommendation(Lenient):
 # verify.json
 
 
-@dataclass(frozen=True)
 class PairedGain(Record):
     """Mean over pairs of runs of one seed, and its standard error, nats/token."""
 
@@ -327,7 +302,6 @@ class PairedGain(Record):
     standard_error: float
 
 
-@dataclass(frozen=True)
 class VerifiedSize(Record):
     """Measured objective, nats/token, of every run by group (recommended, natural, uniform), at one size.
 
@@ -341,7 +315,6 @@ class VerifiedSize(Record):
     gains: dict[str, PairedGain | None] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
 class Verification(Lenient):
     """conclusions: a sentence for each of sizes."""
 

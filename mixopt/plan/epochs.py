@@ -77,7 +77,6 @@ class Question:
 # What `mixopt plan epochs` answers, as its JSON holds it
 
 
-@dataclass(frozen=True)
 class Evidence(Record):
     """What intervals are over. level: None where all members are as good as the form, else the share they hold."""
 
@@ -85,12 +84,10 @@ class Evidence(Record):
     over: str
 
 
-@dataclass(frozen=True)
 class Answer(PlannedRun):
     interval: Intervals
 
 
-@dataclass(frozen=True)
 class FormAnswer(Answer):
     """One form's answer. regret: what the leading form's run gives up by this one's account, at equal compute.
 
@@ -106,17 +103,14 @@ class FormAnswer(Answer):
     repeat_value: float | None
 
 
-@dataclass(frozen=True)
 class MarginalValue(Prices, Marginal):
     interval: Intervals
 
 
-@dataclass(frozen=True)
 class TurningPoints(Turning):
     interval: Intervals
 
 
-@dataclass(frozen=True)
 class Rung(Record):
     """The leading form's losses at a round number of epochs: at equal compute, and for the answer's own model.
 
@@ -132,7 +126,6 @@ class Rung(Record):
     fresh_share: float
 
 
-@dataclass(frozen=True)
 class Disagreement(Record):
     """The lowest and highest answers of the forms that see repetition, how many these are, and their largest regret."""
 
@@ -143,7 +136,6 @@ class Disagreement(Record):
     regret: float
 
 
-@dataclass(frozen=True)
 class EqualCompute(Record):
     """Loss of every form against epochs, where fewer epochs leave compute for more parameters."""
 
@@ -153,7 +145,6 @@ class EqualCompute(Record):
     loss: dict[str, list[float | None]]
 
 
-@dataclass(frozen=True)
 class SameModel(Record):
     """Loss of the leading form against epochs for the answer's own model, and what each next epoch would bring."""
 
@@ -167,13 +158,11 @@ class SameModel(Record):
     repeat_value: list[float | None]
 
 
-@dataclass(frozen=True)
 class Curves(Record):
     equal_compute: EqualCompute
     same_model: SameModel
 
 
-@dataclass(frozen=True)
 class EpochsPlan(Record):
     """Everything that `mixopt plan epochs` answers. given: the question; form: the leading form of the law.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,6 @@ LEVEL = 0.8
 FOLDS = 5
 
 
-@dataclass(frozen=True)
 class FormErrors(Record):
     """Root mean squared errors of ln loss on runs left out, by split; weight: in the average."""
 
@@ -33,7 +32,6 @@ class FormErrors(Record):
     errors: dict[str, float]
 
 
-@dataclass(frozen=True)
 class ProfilePoint(Record):
     """rise: of the objective where R* is held at the value and all else is fitted again."""
 
@@ -41,7 +39,6 @@ class ProfilePoint(Record):
     rise: float
 
 
-@dataclass(frozen=True)
 class RStar(Record):
     """The profile of R*_D, the epochs after which a repeat is worth 1/e, by a form, which it takes for true.
 
@@ -58,7 +55,6 @@ class RStar(Record):
     open_high: bool
 
 
-@dataclass(frozen=True)
 class LawFit(Record):
     """How well the forms predict runs that they were not fitted to, and what these know of R*, heaviest form first."""
 

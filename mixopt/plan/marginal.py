@@ -1,6 +1,5 @@
 """Marginal value of one more epoch, turning points, and the next steps from a run."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ MAX_EPOCHS = 1e5  # up to which turning points are looked for
 STEP = 0.03  # in ln epochs, and in ln parameters, before a place is refined
 
 
-@dataclass(frozen=True)
 class Marginal(Record):
     """One more pass over the unique tokens.
 
@@ -30,7 +28,6 @@ class Marginal(Record):
     repeat_value: float
 
 
-@dataclass(frozen=True)
 class Prices(Record):
     """FLOPs of one more epoch, and what the same gain costs otherwise; None where nothing does.
 
@@ -43,7 +40,6 @@ class Prices(Record):
     bigger_model_compute: float | None
 
 
-@dataclass(frozen=True)
 class Turning(Record):
     """The epochs, for a model and its text, from which on something pays more than another epoch; None: never.
 
@@ -59,7 +55,6 @@ class Turning(Record):
     harm: float | None
 
 
-@dataclass(frozen=True)
 class NextStep(PlannedRun):
     """What a run could become, and the change of its loss by that, nats/token."""
 

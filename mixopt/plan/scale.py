@@ -67,7 +67,6 @@ class Demand:
 # What `mixopt plan scale` answers, as its JSON holds it
 
 
-@dataclass(frozen=True)
 class UsedRun(PlannedRun):
     """A run with what it costs to use, FLOPs."""
 
@@ -87,12 +86,10 @@ class UsedRun(PlannedRun):
         )
 
 
-@dataclass(frozen=True)
 class ScaleAnswer(UsedRun):
     interval: Intervals
 
 
-@dataclass(frozen=True)
 class ScaleForm(ScaleAnswer):
     """One form's answer; sees_repetition: None where text has no end."""
 
@@ -103,7 +100,6 @@ class ScaleForm(ScaleAnswer):
     sees_repetition: bool | None
 
 
-@dataclass(frozen=True)
 class Saved(Record):
     """What the answer saves against the run that is cheapest to train: FLOPs of its life, and their share; and what the
     best run for that one's lifetime FLOPs changes of the loss, nats/token."""
@@ -113,7 +109,6 @@ class Saved(Record):
     loss_at_same_lifetime: float
 
 
-@dataclass(frozen=True)
 class ScaleDisagreement(Record):
     """The lowest and highest answers of the forms; where text repeats, of those that see that."""
 
@@ -122,7 +117,6 @@ class ScaleDisagreement(Record):
     forms: int
 
 
-@dataclass(frozen=True)
 class LossCurve(Record):
     """Each form's loss at equal compute, against parameters."""
 
@@ -131,7 +125,6 @@ class LossCurve(Record):
     loss: dict[str, list[float | None]]
 
 
-@dataclass(frozen=True)
 class ComputeCurve(Record):
     """The leading form's FLOPs at equal loss, against parameters."""
 
@@ -142,7 +135,6 @@ class ComputeCurve(Record):
     lifetime: list[float | None]
 
 
-@dataclass(frozen=True)
 class ScalePlan(Record):
     """Everything that `mixopt plan scale` answers. given: the question; form: the leading form of the law.
 

@@ -68,7 +68,6 @@ Interval = list[float] | None  # its ends; None: nothing is uncertain, or nothin
 Intervals = dict[str, Interval]
 
 
-@dataclass(frozen=True)
 class PlannedRun(Record):
     """A run as a plan's JSON holds it. repeats: whether a token is seen twice. unique, epochs: None without a limit."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,6 @@ MARGIN = 2.0  # a curve goes on to so many times the most epochs that were train
 N_EPOCHS, N_SIZES = 33, 41  # of a contour's grid
 
 
-@dataclass(frozen=True)
 class BestEpochs(Record):
     """Where the loss of one size on so many unique tokens is least: fitted, and among the trained runs.
 
@@ -40,7 +38,6 @@ class BestEpochs(Record):
         return self.measured_last - self.measured_least
 
 
-@dataclass(frozen=True)
 class Curve(BestEpochs):
     """Fitted loss against epochs of one size on so many unique tokens, with intervals."""
 
@@ -52,7 +49,6 @@ class Curve(BestEpochs):
     high: list[float | None]
 
 
-@dataclass(frozen=True)
 class Contour(Record):
     """Fitted loss on so many unique tokens: a row a size, a column a number of epochs.
 

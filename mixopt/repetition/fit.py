@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -42,7 +41,6 @@ FORMAT = 1  # of fits/repetition.json; rises when older files no longer do
 MAX_PROFILE_POINTS = 60  # that are kept
 
 
-@dataclass(frozen=True)
 class FormFit(Record):
     """One form of the law: its weight in the average, and its parameters, amplitudes in nats/token at inputs of 1."""
 
@@ -50,7 +48,6 @@ class FormFit(Record):
     values: dict[str, float]
 
 
-@dataclass(frozen=True)
 class RStar(Record):
     """R*, the repeats until text is worth 1/e, of one form, with its profile interval; None: no end on that side."""
 
@@ -61,7 +58,6 @@ class RStar(Record):
     high: float | None
 
 
-@dataclass(frozen=True)
 class Profile(Record):
     """rise: twice the objective above its minimum, all other parameters fitted again at every value."""
 
@@ -69,12 +65,10 @@ class Profile(Record):
     rise: list[float]
 
 
-@dataclass(frozen=True)
 class ProfiledRStar(RStar):
     profile: Profile
 
 
-@dataclass(frozen=True)
 class GroupFit(Record):
     """The runs of one weight decay: held-out scores, the fit to all of them, and what follows from it."""
 
@@ -99,7 +93,6 @@ class GroupFit(Record):
         return next((row.rmse for row in self.scores if row.form == AVERAGE and row.case == case), None)
 
 
-@dataclass(frozen=True)
 class RepetitionFit(Record):
     """The content of fits/repetition.json. arms: weakest weight decay first."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from itertools import zip_longest
 from math import log10
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,13 +32,11 @@ MAX_RATIO = 10.0  # of the ends of an interval of R* that is called identified
 Scale = Mapping[str, tuple[float, float]]
 
 
-@dataclass(frozen=True)
 class Target(Record):
     weights: dict[str, float]  # by validation set
     unit: str = "nats/token"
 
 
-@dataclass(frozen=True)
 class GroupAnswer(Record):
     """The answer by the laws fitted at one weight decay."""
 
@@ -46,7 +44,6 @@ class GroupAnswer(Record):
     plan: EpochsPlan
 
 
-@dataclass(frozen=True)
 class TrainedSize(Record):
     """The best number of epochs of one trained size on so many unique tokens, by weight decay."""
 
@@ -55,7 +52,6 @@ class TrainedSize(Record):
     by_decay: dict[str, BestEpochs]
 
 
-@dataclass(frozen=True)
 class Recommendation(Record):
     """The content of recommendation.json. arms: weakest weight decay first; chosen: the one of least predicted loss."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ Predict = Callable[[Any, Any, Any], Any]  # params, tokens, unique -> nats/token
 Fitter = Callable[[Any, Any], Mapping[str, Predict]]  # runs and their losses -> what each form predicts
 
 
-@dataclass(frozen=True)
 class Score(Record):
     """Held-out errors of one form, nats/token; None where it has no prediction for some run."""
 
@@ -36,7 +34,6 @@ class Score(Record):
     bias: float | None  # predicted less measured
 
 
-@dataclass(frozen=True)
 class HeldOut(Record):
     """Predictions of runs left out in folds, by form, beside what they measured, nats/token."""
 
@@ -45,7 +42,6 @@ class HeldOut(Record):
     predicted: dict[str, list[float | None]]
 
 
-@dataclass(frozen=True)
 class Noise(Record):
     """Runs of one configuration on several seeds and texts, nats/token."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from mixopt.serialization import Record
@@ -10,7 +10,6 @@ from mixopt.serialization import Record
 HULL_TOLERANCE = 1e-3  # a share of tokens: the rounding of printed weights is not outside the trained mixtures
 
 
-@dataclass(frozen=True)
 class Scale(Record):
     """Model parameters and training tokens, or times as many."""
 
@@ -18,7 +17,6 @@ class Scale(Record):
     tokens: float
 
 
-@dataclass(frozen=True)
 class RollingOrigin(Record):
     """A split by size or by tokens: rows fitted and predicted, the largest count on each side, and their ratio."""
 
@@ -30,7 +28,6 @@ class RollingOrigin(Record):
     beyond: float
 
 
-@dataclass(frozen=True)
 class OriginScore(Record):
     """A law's errors on one origin: relative errors of the target loss, as shares; None where nothing is known."""
 
@@ -39,7 +36,6 @@ class OriginScore(Record):
     spearman: float | None
 
 
-@dataclass(frozen=True)
 class LawScore(Record):
     """A law's errors, means over origins: of all, and of those by size and by tokens."""
 
@@ -52,7 +48,6 @@ class LawScore(Record):
     origins: list[OriginScore]
 
 
-@dataclass(frozen=True)
 class LawScores(Record):
     """Every law's scores, best first, and the choice. spread: relative errors that `spread_level` of all lie within."""
 
@@ -64,7 +59,6 @@ class LawScores(Record):
     spread_level: float
 
 
-@dataclass(frozen=True)
 class ExponentEstimate(Record):
     """An exponent of parameters (alpha) or tokens (beta). narrowed_to: its standard error over the prior's; 1: the runs
     say nothing of it. from_: what decided it, in words."""
@@ -78,7 +72,6 @@ class ExponentEstimate(Record):
     from_: str
 
 
-@dataclass(frozen=True)
 class PriorStrength(Record):
     """How strong the priors of exponents are by kind of origin, and the held-out errors by strength that decided it."""
 
@@ -87,7 +80,6 @@ class PriorStrength(Record):
     tried: dict[str, float | None]
 
 
-@dataclass(frozen=True)
 class PredictedMixture(Record):
     """Shares by domain, the predicted target loss with its range, nats/token, and the distance to what was trained."""
 
@@ -98,13 +90,11 @@ class PredictedMixture(Record):
     outside: float
 
 
-@dataclass(frozen=True)
 class MeasuredRun(Record):
     run_id: str
     loss: float
 
 
-@dataclass(frozen=True)
 class SearchResult(Record):
     """certificate: as `certificate_text` reads it."""
 
@@ -114,7 +104,6 @@ class SearchResult(Record):
     certificate: dict[str, Any]
 
 
-@dataclass(frozen=True)
 class BestMixture(Record):
     """The best mixture at the scale asked for ("best"), beside others by name.
 
@@ -130,7 +119,6 @@ class BestMixture(Record):
     epochs: dict[str, float | None]
 
 
-@dataclass(frozen=True)
 class SizeChoice(Record):
     """Which size a compute budget is best spent on: sizes between `as_good` are within `level`, a share of the loss.
 
@@ -143,7 +131,6 @@ class SizeChoice(Record):
     as_good: list[float]
 
 
-@dataclass(frozen=True)
 class KnownRepetition(Record):
     """R* by validation set, where it is from, and the most epochs over each domain in any run (None: all of 1)."""
 
@@ -152,7 +139,6 @@ class KnownRepetition(Record):
     most: dict[str, float] | None
 
 
-@dataclass(frozen=True)
 class ScaleEvidence(Record):
     """What is known of a fit over scales, and of the best mixture. size, repetition: None where they play no part.
 
