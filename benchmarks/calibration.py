@@ -33,7 +33,7 @@ import pandas as pd
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # runs from a checkout that isn't installed
 
-from mixopt.mixture.fit import FOLDS, MANY, REHEARSALS, REHEARSALS_OF_MANY  # noqa: E402
+from mixopt.mixture.fit import FOLDS, HOLDOUTS, HOLDOUTS_OF_MANY, MANY_MIXTURES  # noqa: E402
 from regressors import DEFAULT, PREDICTORS, cross_validate, cv_plus  # noqa: E402
 from regressors.evaluation.cross_validation import assign_folds, near_groups, repeated_holdout  # noqa: E402
 from regressors.evaluation.intervals import scaled_cv_plus  # noqa: E402
@@ -113,9 +113,9 @@ def judge(part: Part, values: Values) -> None:
         return PREDICTORS[DEFAULT](part.seed)
 
     groups = near_groups(part.W)
-    many = len(np.unique(groups)) > MANY
+    many = len(np.unique(groups)) > MANY_MIXTURES
     held_out = cross_validate(make, part.W, part.Y, groups, folds=5 if many else FOLDS, seed=part.seed)
-    rehearsals = REHEARSALS_OF_MANY if many else REHEARSALS
+    rehearsals = HOLDOUTS_OF_MANY if many else HOLDOUTS
     rehearsal = repeated_holdout(make, part.W, part.Y, groups, repeats=rehearsals, seed=part.seed)
     half = np.setdiff1d(np.arange(len(part.W)), rehearsal.rows[0])
     fitted, fitted_to_half = make().fit(part.W, part.Y), make().fit(part.W[half], part.Y[half])

@@ -1,4 +1,4 @@
-""""""
+"""Study files of mixtures: domains, target, full run, proxies, design, search and verification."""
 
 import re
 from typing import Annotated, Literal

@@ -6,10 +6,9 @@ import json
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from mixopt.errors import MixoptError
-from mixopt.serialization import write_text
+from mixopt.serialization import Json, write_text
 
 PLACES = 6  # decimals of an exported weight: a millionth of the tokens
 
@@ -32,7 +31,7 @@ def rounded(weights: Mapping[str, float], *, places: int = PLACES) -> dict[str, 
     return {name: f"{unit // 10**places}.{unit % 10**places:0{places}d}" for name, unit in down.items()}
 
 
-def shares(recommendation: Mapping[str, Any]) -> dict[str, float]:
+def shares(recommendation: Json) -> dict[str, float]:
     """The recommended token shares by domain."""
     found = {row["domain"]: row["recommended"] for row in recommendation.get("domains") or []}
     if not found:
@@ -40,7 +39,7 @@ def shares(recommendation: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-def interleave(recommendation: Mapping[str, Any], *, tokens_per_document: Mapping[str, float] | None = None) -> str:
+def interleave(recommendation: Json, *, tokens_per_document: Mapping[str, float] | None = None) -> str:
     """Python text that mixes Hugging Face data sets with `datasets.interleave_datasets`.
 
     Its probabilities count examples, not tokens: a domain of long documents must be drawn less often.
@@ -93,7 +92,7 @@ def _one_line(text: object) -> str:
     return " ".join(printable.split()).replace("\\", "/").replace('"', "'")
 
 
-def megatron(recommendation: Mapping[str, Any], *, paths: Mapping[str, str | Path] | None = None) -> str:
+def megatron(recommendation: Json, *, paths: Mapping[str, str | Path] | None = None) -> str:
     """Megatron-LM's `--data-path` blend, "weight prefix weight prefix ...", in one line. Its weights are token shares.
 
     paths: each domain's .bin/.idx prefix; None: the domain's name stands for it, without spaces.
@@ -118,7 +117,7 @@ FORMATS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
 
 
 def write_exports(
-    recommendation: Mapping[str, Any],
+    recommendation: Json,
     folder: Path,
     *,
     tokens_per_document: Mapping[str, float] | None = None,

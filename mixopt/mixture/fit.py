@@ -14,7 +14,7 @@ from mixopt.mixture.pool_ablation import (
     NEED_PLACE,
     NEED_POOLS,
     Task,
-    beside_of,
+    auxiliary_runs,
     evidence,
     r_star,
     runs_of,
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 FOLDS = 16  # or one a mixture: tiny designs can spare few
-MANY = 150  # mixtures from which on 5 folds tell as much
-REHEARSALS = 8  # fits to half of the runs, to see how far favourites fall short
-REHEARSALS_OF_MANY = 4  # each has more runs to pick from, and costs more
-STORED = 3  # of what fits/ holds; rises when older files no longer do
-MOST_FOR_CUBIC = 256  # runs up to which predictors of cubic cost are tried without being asked for: a minute beyond
+MANY_MIXTURES = 150  # from which on 5 folds tell as much
+HOLDOUTS = 8  # fits to half of the runs, for the error at the mixture predicted best
+HOLDOUTS_OF_MANY = 4  # each has more runs to pick from, and costs more
+VERSION = 3  # of what fits/ holds; rises when older files no longer do
+MAX_RUNS_FOR_CUBIC = 256  # runs up to which predictors of cubic cost are tried without being asked for: a minute beyond
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Fitted:
 
 
 def check_target(table: "RunTable", study: Study, where: str) -> None:
-    """Raises MixoptError when the target names a text that the runs don't have, or a text has the target's name."""
+    """Raises MixoptError when the target names a loss that the runs don't have, or a loss has the target's name."""
     try:
         target_of(study.target_weights, table)
     except MixoptError as error:
@@ -121,7 +121,7 @@ def fit_runs(
     progress: Progress | None = None,
     unique: "Floats | None" = None,
 ) -> Fitted:
-    """The predictor that `judge_all` chooses, fitted to all runs; its choice of a mixture is rehearsed besides.
+    """The predictor that `judge_all` chooses, fitted to all runs; with repeated holdouts of its choice of a mixture.
 
     unique: every domain's unique tokens over the full run's tokens, (n_domains,), inf for unlimited ones; None: as the
     runs have them, if all have the same. Without, what sees repetition has no place to predict at and is passed over.
@@ -136,17 +136,17 @@ def fit_runs(
     chosen, fitted_on = all_of_it.selection.chosen, all_of_it.table
     progress.update(len(all_of_it.judged), f"{chosen} on all runs")
     task, Y = all_of_it.tasks[chosen], fitted_on.losses
-    rehearsals = REHEARSALS_OF_MANY if len(np.unique(all_of_it.groups)) > MANY else REHEARSALS
+    repeats = HOLDOUTS_OF_MANY if len(np.unique(all_of_it.groups)) > MANY_MIXTURES else HOLDOUTS
     try:
         estimator = task.fit(Y)
-        rehearsal = repeated_holdout(
-            task.make, task.X, Y, all_of_it.groups, repeats=rehearsals, seed=seed, auxiliary=task.beside
+        holdouts = repeated_holdout(
+            task.make, task.X, Y, all_of_it.groups, repeats=repeats, seed=seed, auxiliary=task.auxiliary
         )
     except ValueError as error:
         raise MixoptError(f"{chosen}: {error}") from None
     held_out = all_of_it.judged[chosen]
     models = [task.at(one, unique) for one in held_out.estimators]
-    held_out = replace(held_out, estimators=models, repeated_holdout=rehearsal)
+    held_out = replace(held_out, estimators=models, repeated_holdout=holdouts)
     selection = with_r_star(all_of_it, chosen, estimator, target)
     return Fitted(chosen, task.at(estimator, unique), held_out, fitted_on, selection)
 
@@ -169,12 +169,12 @@ def with_a_place(
 
 def with_r_star(found: Judgement, chosen: str, estimator: Any, target: Mapping[str, float]) -> Selection:
     """The selection with what the runs say of R*. estimator: the chosen one, of all runs."""
-    told = found.selection.repetition
-    if told is None or told.aware is None:
+    repetition = found.selection.repetition
+    if repetition is None or repetition.aware is None:
         return found.selection
-    law = estimator if told.aware == chosen else found.tasks[told.aware].fit(found.table.losses)
+    law = estimator if repetition.aware == chosen else found.tasks[repetition.aware].fit(found.table.losses)
     interval = r_star(law, found.table.targets, target_of(target, found.table))
-    return replace(found.selection, repetition=replace(told, r_star=interval))
+    return replace(found.selection, repetition=replace(repetition, r_star=interval))
 
 
 def judge_all(
@@ -188,8 +188,9 @@ def judge_all(
 ) -> Judgement:
     """Every predictor's held-out predictions, their scores, and the one to use.
 
-    target: weight by text. predictors: names in `regressors.PREDICTORS`; those that need pools are passed over where
-    the runs tell none. folds: None: as many as the runs bear. Repeats and near-duplicates of a mixture share a fold.
+    target: weight by validation set. predictors: names in `regressors.PREDICTORS`; those that need pools are passed
+    over where the runs have none. folds: None: as many as the runs bear. Repeats and near-duplicates of a mixture share
+    a fold.
     All are judged on the ordinary runs; what sees pools learns from those of role "repetition" besides, and all predict
     those too, never having seen their mixtures. Writes nothing; the caller ends the progress.
     Raises MixoptError for too few mixtures, a target that the runs don't have, a predictor that refuses the runs, and
@@ -199,19 +200,19 @@ def judge_all(
     from regressors.evaluation.cross_validation import near_groups
 
     progress = progress or Progress()
-    fitted_on, beside = runs_of(table), beside_of(table)
+    fitted_on, auxiliary = runs_of(table), auxiliary_runs(table)
     objective = target_of(target, fitted_on)
     W, Y = fitted_on.weights, fitted_on.losses
-    labels = near_groups(np.vstack([W, beside.weights]))
+    labels = near_groups(np.vstack([W, auxiliary.weights]))
     groups, others = labels[: len(W)], labels[len(W) :]
     mixtures = len(np.unique(groups))
     if mixtures < 4:
         raise MixoptError(f"{mixtures} mixtures without divergence are too few to judge a predictor by: train more")
-    folds = folds or (5 if mixtures > MANY else min(mixtures, FOLDS))
+    folds = folds or (5 if mixtures > MANY_MIXTURES else min(mixtures, FOLDS))
     tasks = {
         name: task
         for name in affordable(predictors, len(W), progress)
-        if (task := task_of(name, fitted_on, seed=seed, beside=beside, groups=others))
+        if (task := task_of(name, fitted_on, seed=seed, auxiliary=auxiliary, groups=others))
     }
     if not tasks:
         raise MixoptError(f"predictors: {', '.join(predictors)} alone can't be used: it {NEED_POOLS}")
@@ -227,15 +228,15 @@ def judge_all(
         selection = select(judged, fitted_on, without_other_pools(table), objective, groups, seconds=seconds)
     except ValueError as error:
         raise MixoptError(str(error)) from None
-    told = None
+    repetition = None
     if aware := next((name for name in (selection.chosen, *tasks) if tasks[name].sees_pools), None):
         blind = judged.get(DEFAULT)
         if blind is None:
-            task = task_of(DEFAULT, fitted_on, seed=seed, beside=beside, groups=others)
+            task = task_of(DEFAULT, fitted_on, seed=seed, auxiliary=auxiliary, groups=others)
             blind = judge(DEFAULT, task, Y, groups, folds=folds, seed=seed) if task else judged[aware]
-        told = evidence(aware, DEFAULT, {aware: judged[aware], DEFAULT: blind}, objective, fitted_on, beside)
+        repetition = evidence(aware, DEFAULT, {aware: judged[aware], DEFAULT: blind}, objective, fitted_on, auxiliary)
     left_out = [LeftOut(row["run_id"], row["reason"]) for row in table.left_out]
-    selection = replace(selection, repetition=told, left_out=left_out)
+    selection = replace(selection, repetition=repetition, left_out=left_out)
     return Judgement(fitted_on, tasks, judged, groups, selection)
 
 
@@ -244,7 +245,7 @@ def affordable(predictors: Sequence[str], runs: int, progress: Progress) -> Sequ
     from mixopt.mixture.config import TRIED
     from regressors import CUBIC
 
-    if list(predictors) != list(TRIED) or runs <= MOST_FOR_CUBIC:
+    if list(predictors) != list(TRIED) or runs <= MAX_RUNS_FOR_CUBIC:
         return predictors
     progress.note(f"{', '.join(n for n in TRIED if n in CUBIC)} are slow on {runs} runs and left out: name predictors "
                   "to have them judged.")  # fmt: skip
@@ -255,7 +256,7 @@ def judge(name: str, task: Task, Y: "Floats", groups: Any, *, folds: int, seed: 
     from regressors import cross_validate
 
     try:
-        return cross_validate(task.make, task.X, Y, groups, folds=folds, seed=seed, auxiliary=task.beside)
+        return cross_validate(task.make, task.X, Y, groups, folds=folds, seed=seed, auxiliary=task.auxiliary)
     except ValueError as error:
         raise MixoptError(f"{name}: {error}") from None
 
@@ -268,7 +269,7 @@ def cache_key(fitted_on: "RunTable", table: "RunTable", study: Study, unique: "F
     return digest(
         [
             __version__,
-            STORED,
+            VERSION,
             list(fitted_on.domains),
             list(table.targets),
             np.round(table.weights, 12).tolist(),
@@ -291,7 +292,7 @@ def to_json(found: Fitted, study: Study) -> Json:
 
     from mixopt.version import __version__
 
-    rehearsal = found.held_out.repeated_holdout
+    holdouts = found.held_out.repeated_holdout
     return {
         "predictor": found.name,
         "domains": list(found.table.domains),
@@ -303,7 +304,7 @@ def to_json(found: Fitted, study: Study) -> Json:
         "fold": found.held_out.fold.tolist(),
         "fold_models": [estimator.to_dict() for estimator in found.held_out.estimators],
         "held_out": nan_to_null(found.held_out.predicted),
-        "rehearsal": rehearsal.to_dict() if rehearsal else None,
+        "rehearsal": holdouts.to_dict() if holdouts else None,
     }  # fmt: skip
 
 

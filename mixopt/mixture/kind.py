@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixopt.mixture.config import Study, problems
-from mixopt.serialization import read_json
+from mixopt.serialization import Json, read_json
 from mixopt.study.config import Problems
 from mixopt.study.kind import Session, StudyKind
 from mixopt.study.loading import resolve
@@ -41,7 +41,7 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
         return collect_runs(session.folder.runs, only={job.run_id for job in plan.jobs})
 
     def import_runs(self, session: Session) -> RunTable:
-        """The table of runs that the study file names. Its notes are told; nothing in it is repaired silently."""
+        """The table of runs that the study file names. Its notes are shown; nothing in it is repaired silently."""
         from mixopt.mixture.fit import check_target
         from mixopt.runs.read import read_runs
         from mixopt.runs.table import write_table
@@ -81,7 +81,7 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
         unique = full_unique(runs.domains, known_pools(session, runs), full.tokens) if full else None
         return fit(runs, session.study, session.folder, session.progress, unique=unique)
 
-    def recommend(self, session: Session, runs: RunTable) -> dict[str, Any]:
+    def recommend(self, session: Session, runs: RunTable) -> Json:
         """Fit, search and recommendation.json."""
         from mixopt.mixture.recommend import advise
 
@@ -107,13 +107,13 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
             }
         return write_exports(recommendation, folder.export, tokens_per_document=lengths)
 
-    def verify(self, session: Session) -> dict[str, Any]:
+    def verify(self, session: Session) -> Json:
         """The recommendation, the natural and the uniform mixture really trained, at two sizes."""
         from mixopt.mixture.verify import verify
 
-        return verify(session.study, session.path, session.folder, session.progress)
+        return verify(session.study, session.path, session.folder, session.progress).to_json()
 
-    def verification_document(self, verified: dict[str, Any]) -> Document:
+    def verification_document(self, verified: Json) -> Document:
         from mixopt.mixture.results import Verification
         from mixopt.mixture.summary import verification_document
 
@@ -124,7 +124,7 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
 
         return fit_document(fit.selection)
 
-    def document(self, recommendation: dict[str, Any]) -> Document:
+    def document(self, recommendation: Json) -> Document:
         from mixopt.mixture.results import Recommendation
         from mixopt.mixture.summary import recommendation_document
 

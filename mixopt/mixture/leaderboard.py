@@ -29,13 +29,14 @@ from mixopt.report.document import (
     Warning,
 )
 from mixopt.runs.objective import TARGET
+from mixopt.serialization import Json
 from mixopt.study.progress import Progress
 
 if TYPE_CHECKING:
     from mixopt.runs.table import RunTable
 
 SCALED = {"rmse": "rmse_sd", "regret": "regret_sd", "regret5": "regret5_sd"}  # nats/token -> spreads of the loss
-LONG = 30.0  # seconds: what takes longer is announced
+MIN_ANNOUNCED = 30.0  # seconds: what takes longer is announced
 PILOT = 64  # runs of a trial fit; tables up to twice this size need none
 AVERAGED = ("spearman", "coverage80", *SCALED.values())
 
@@ -47,12 +48,12 @@ def leaderboard(
     target: Mapping[str, float] | None = None,
     folds: int | None = None,
     seed: int = 0,
-    source: Mapping[str, Any] | None = None,
+    source: Json | None = None,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> Json:
     """Held-out scores of every predictor on every loss, as JSON-able numbers and text.
 
-    target: weight by text, scored beside the texts; None: the texts alone.
+    target: weight by loss, scored beside the losses; None: the losses alone.
     "board": a row a predictor, the lowest mean error first: means over the losses of spearman, coverage80 (a share),
     rmse_sd, regret_sd and regret5_sd (in standard deviations of a loss between mixtures); seconds, of one fit to all
     losses; best_on, how many losses it predicts with the lowest error. "scores": a row a predictor and loss, in
@@ -66,8 +67,8 @@ def leaderboard(
             f"a loss is called {TARGET!r}, which stands for the weighted target: name it otherwise with --losses "
             "other=column"
         )
-    aim = target or dict.fromkeys(table.targets, 1.0)
-    found: dict[str, Any] = {}
+    objective = target or dict.fromkeys(table.targets, 1.0)
+    found: Json = {}
     refused: dict[str, str] = {}
     progress.stage("judge", total=len(predictors))
     _announce(predictors, table, folds=folds or 5, seed=seed, progress=progress)
@@ -78,7 +79,7 @@ def leaderboard(
             continue
         try:
             # One by one: a predictor that these runs don't suit must not cost the others' scores.
-            found[name] = judge_all(table, aim, [name], folds=folds, seed=seed).selection.to_json()
+            found[name] = judge_all(table, objective, [name], folds=folds, seed=seed).selection.to_json()
         except MixoptError as error:
             refused[name] = str(error)
     if not found:
@@ -112,11 +113,11 @@ def _announce(predictors: Sequence[str], table: RunTable, *, folds: int, seed: i
     for name in predictors:
         progress.update(0, f"timing {name}")
         expected[name] = expected_seconds(name, table, folds=folds, seed=seed)
-    slow = sorted((name for name in expected if expected[name] > LONG / 3), key=lambda name: -expected[name])
-    if sum(expected.values()) > LONG:
-        told = ", ".join(f"{name} {_minutes(expected[name])}" for name in slow[:4])
+    slow = sorted((name for name in expected if expected[name] > MIN_ANNOUNCED / 3), key=lambda name: -expected[name])
+    if sum(expected.values()) > MIN_ANNOUNCED:
+        named = ", ".join(f"{name} {_minutes(expected[name])}" for name in slow[:4])
         progress.note(
-            f"Judging takes {_minutes(sum(expected.values()))} or more{f' ({told})' if told else ''}: name fewer "
+            f"Judging takes {_minutes(sum(expected.values()))} or more{f' ({named})' if named else ''}: name fewer "
             "predictors with --predictors to be done sooner."
         )
 
@@ -147,9 +148,7 @@ def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes"
 
 
-def board(
-    scores: Iterable[Mapping[str, Any]], predictors: Sequence[str], spreads: Mapping[str, float | None]
-) -> list[dict[str, Any]]:
+def board(scores: Iterable[Json], predictors: Sequence[str], spreads: Mapping[str, float | None]) -> list[Json]:
     """A row a predictor: means over the losses, the lowest error first. spreads: a loss's sd between mixtures."""
     rows = [row for row in scores if row["target"] != TARGET]
     scaled = [{**row, **_in_spreads(row, spreads.get(row["target"]))} for row in rows]
@@ -163,13 +162,13 @@ def board(
     return sorted(made, key=lambda row: float("inf") if row["rmse_sd"] is None else row["rmse_sd"])
 
 
-def _in_spreads(row: Mapping[str, Any], spread: float | None) -> dict[str, float | None]:
+def _in_spreads(row: Json, spread: float | None) -> dict[str, float | None]:
     return {new: row[key] / spread if spread and row.get(key) is not None else None for key, new in SCALED.items()}
 
 
-def _best_on(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The predictor of lowest error on each text."""
-    lowest: dict[str, Mapping[str, Any]] = {}
+def _best_on(rows: Sequence[Json]) -> list[str]:
+    """The predictor of lowest error on each loss."""
+    lowest: dict[str, Json] = {}
     for row in rows:
         text = row["target"]
         if row["rmse_sd"] is not None and (text not in lowest or row["rmse_sd"] < lowest[text]["rmse_sd"]):
@@ -188,7 +187,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
 MAX_OPEN = 20  # losses in the open part of a table
 
 
-def leaderboard_document(record: Mapping[str, Any]) -> Document:
+def leaderboard_document(record: Json) -> Document:
     """What `leaderboard` gave, for the terminal and as a page."""
     best, texts = record["board"][0], len(record["texts"])
     losses = f"{texts} losses" if texts > 1 else "1 loss"
@@ -217,7 +216,7 @@ def leaderboard_document(record: Mapping[str, Any]) -> Document:
     )
 
 
-def _means(record: Mapping[str, Any], losses: str) -> Section:
+def _means(record: Json, losses: str) -> Section:
     """Means over the losses, in standard deviations of a loss between mixtures."""
     rows = record["board"]
     caption = (
@@ -242,13 +241,13 @@ def _means(record: Mapping[str, Any], losses: str) -> Section:
     return Section("board", "Leaderboard", [Bars(bars, caption), table], brief=True)
 
 
-def _on_target(record: Mapping[str, Any]) -> Section:
+def _on_target(record: Json) -> Section:
     scores = [Score.from_json(row) for row in record["scores"] if row["target"] == TARGET]
     title = f"On the target alone, {format_target(record['target'])}, nats/token"
     return Section("target", "The target", [score_table(scores, title=title, note="")], brief=True)
 
 
-def _by_loss(record: Mapping[str, Any]) -> Section:
+def _by_loss(record: Json) -> Section:
     """Each predictor's error on each loss, in standard deviations of it, and which is the lowest."""
     spreads = {row["target"]: row["signal_sd"] for row in record["noise"]}
     names = [row["predictor"] for row in record["board"]]
@@ -269,7 +268,7 @@ def _by_loss(record: Mapping[str, Any]) -> Section:
     return Section("losses", "Loss by loss", blocks)
 
 
-def _noise_text(record: Mapping[str, Any]) -> str:
+def _noise_text(record: Json) -> str:
     """What no predictor can get below: the scatter of repeats."""
     ratios = [row["sd"] / row["signal_sd"] for row in record["noise"] if known(row["sd"]) and row["signal_sd"]]
     if not ratios:

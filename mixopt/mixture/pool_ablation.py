@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 LEVEL = 0.8  # of the interval of R*
-NEED_POOLS = "needs every domain's pool and the run's tokens, and the runs don't tell them"
+NEED_POOLS = "needs every domain's pool and the run's tokens, and the runs don't have them"
 NEED_PLACE = (
     "sees how often text is repeated, the runs' pools differ, and nothing says how often the full run repeats it: "
     "state full.tokens and domains.<name>.pool in a study file"
@@ -34,17 +34,17 @@ class Task:
     """A predictor and the runs that it is fitted to and judged on.
 
     make gives unfitted estimators of X (n_runs, n_features), the judged runs' shares, or [shares | unique shares].
-    beside: runs of role "repetition"; only a predictor that sees pools learns from them.
+    auxiliary: runs of role "repetition"; only a predictor that sees pools learns from them.
     """
 
     make: Callable[[], Any]
     X: Floats
-    beside: Auxiliary | None
+    auxiliary: Auxiliary | None
     sees_pools: bool
 
     def fit(self, Y: Floats) -> Any:
         """An estimator of all runs. Y (n_runs, n_texts): the judged runs' losses."""
-        X, Y = self.beside.added_to(self.X, Y, without=np.empty(0)) if self.beside else (self.X, Y)
+        X, Y = self.auxiliary.added_to(self.X, Y, without=np.empty(0)) if self.auxiliary else (self.X, Y)
         return self.make().fit(X, Y)
 
     def at(self, estimator: Any, unique: Floats | None) -> Any:
@@ -66,11 +66,11 @@ def runs_of(table: RunTable, *, role: str | None = None) -> RunTable:
 
 
 def task_of(
-    name: str, ordinary: RunTable, *, seed: int, beside: RunTable | None = None, groups: Any = None
+    name: str, ordinary: RunTable, *, seed: int, auxiliary: RunTable | None = None, groups: Any = None
 ) -> Task | None:
-    """What to fit for a predictor; None: it needs pools and the runs tell none.
+    """What to fit for a predictor; None: it needs pools and the runs have none.
 
-    beside, groups: runs of role "repetition" and their (n,) labels, as the ordinary runs' are.
+    auxiliary, groups: runs of role "repetition" and their (n,) labels, as the ordinary runs' are.
     """
     from regressors import PREDICTORS, SEES_EPOCHS, SEES_POOLS
     from regressors.evaluation.cross_validation import Auxiliary
@@ -79,10 +79,10 @@ def task_of(
     if name in SEES_EPOCHS and pool_shares(ordinary) is None:
         return None
     factory = SEES_POOLS[name] if sees_pools else PREDICTORS[name]
-    if beside is None or not len(beside.kept):
+    if auxiliary is None or not len(auxiliary.kept):
         near = None
     else:
-        near = Auxiliary(features(beside, sees_pools), beside.losses, np.asarray(groups), fitted=sees_pools)
+        near = Auxiliary(features(auxiliary, sees_pools), auxiliary.losses, np.asarray(groups), fitted=sees_pools)
     return Task(lambda: factory(seed), features(ordinary, sees_pools), near, sees_pools)
 
 
@@ -97,7 +97,7 @@ def evidence(
     judged: Mapping[str, HeldOut],
     objective: Target,
     ordinary: RunTable,
-    beside: RunTable,
+    auxiliary: RunTable,
 ) -> RepetitionEvidence:
     """Held-out errors on runs whose pools differ, of a predictor that sees repetition and of one that doesn't.
 
@@ -107,8 +107,8 @@ def evidence(
     """
     why = "No run tells weight and repetition apart: all runs have the same pools."
     unjudged = RepetitionEvidence(aware, plain, runs=0, why=why)
-    if len(beside.kept):
-        Y, guesses = beside.losses, [np.asarray(judged[name].auxiliary) for name in (aware, plain)]
+    if len(auxiliary.kept):
+        Y, guesses = auxiliary.losses, [np.asarray(judged[name].auxiliary) for name in (aware, plain)]
     elif common_unique(ordinary) is None:
         Y, guesses = ordinary.losses, [judged[name].predicted for name in (aware, plain)]
     else:
@@ -142,7 +142,9 @@ def evidence(
 
 
 def r_star(law: Any, texts: Sequence[str], objective: Target) -> RStarEvidence | None:
-    """What the runs say of R*, by text of the target; None for a law without one. law: a fitted PoolRegressor.
+    """R* by validation set of the target, with its profile interval; None for a law without one.
+
+    law: a fitted PoolRegressor.
 
     low and high bound what isn't ruled out, the prior counted; null where it is open. identified: whether the runs say
     more of it than the prior.
@@ -171,6 +173,6 @@ def without_other_pools(table: RunTable) -> RunTable:
     return replace(table, frame=table.frame[~table.frame["role"].isin((REPETITION, SHORTER))].reset_index(drop=True))
 
 
-def beside_of(table: RunTable) -> RunTable:
+def auxiliary_runs(table: RunTable) -> RunTable:
     """The runs of role "repetition"."""
     return runs_of(table, role=REPETITION)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -226,7 +226,7 @@ def recommend(
         by_text=judged.by_text(),
         interval=Interval(level, judged.method),
         optimism=judged.optimism,
-        search=replace(_search_result(found, table), certificate=asdict(certificate)),
+        search=replace(_search_result(found, table), certificate=certificate),
         shadow_prices=priced,
         effects=effects(estimator, objective, feasible, found.weights, fallback=named["natural"]),
         warnings=[one.text for one in warnings],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -60,7 +60,7 @@ from mixopt.report.document import (
 )
 from mixopt.report.sections import corpora, reproduce
 from mixopt.search.certificate import certificate_text
-from mixopt.serialization import Record
+from mixopt.serialization import Json, Record
 
 if TYPE_CHECKING:
     import pandas
@@ -124,7 +124,7 @@ def study_report(
     selection: Selection,
     runs: pandas.DataFrame,
     *,
-    prepared: Mapping[str, Any] | None,
+    prepared: Json | None,
     study_text: str,
     verified: Verification | None = None,
 ) -> Document:
@@ -150,7 +150,7 @@ def study_report(
     return _document(results, _scope(found), [section for section in sections if section])
 
 
-def fit_report(record: Mapping[str, Any], runs: pandas.DataFrame) -> Document:
+def fit_report(record: Json, runs: pandas.DataFrame) -> Document:
     """One fit to a table of runs: no pools and no full run are known, only shares and losses.
 
     record: of a fit, as `stored.record_of` gives it. The terminal shows its brief sections.
@@ -321,7 +321,8 @@ def _search(results: Results) -> Section:
     if not found:
         text = "The recommendation does not say how it was found."
         return Section("search", "The search", [Paragraph(text)], "Search")
-    sentences = [_trials(found, results.place), certificate_text({"search": found.to_json()}), _nearness(found)]
+    certificate = certificate_text(found.certificate, found.agreeing_starts, found.starts)
+    sentences = [_trials(found, results.place), certificate, _nearness(found)]
     return Section("search", "The search", [Paragraph(text) for text in sentences if text], "Search")
 
 

@@ -8,6 +8,7 @@ from typing import Self
 from mixopt.formatting import known
 from mixopt.report.document import Warning
 from mixopt.runs.objective import TARGET
+from mixopt.search.certificate import Certificate
 from mixopt.search.shadow_prices import ShadowPrices
 from mixopt.serialization import Json, Record, nan_to_null
 
@@ -232,7 +233,7 @@ class NearestRun(Record):
 
 
 class SearchResult(Record):
-    """How the mixture was found; losses in nats/token. certificate: as `certificate_text` reads it."""
+    """How the mixture was found; losses in nats/token."""
 
     sampler: str = ""
     trials: Number = None
@@ -244,7 +245,7 @@ class SearchResult(Record):
     starts: Number = None
     inside_hull: bool | None = None
     nearest_run: NearestRun | None = None
-    certificate: Json | None = None
+    certificate: Certificate | None = None
 
 
 class Effect(Record):

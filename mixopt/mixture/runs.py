@@ -10,6 +10,7 @@ from mixopt.formatting import known
 from mixopt.mixture.results import Recommendation, Selection, Verification
 from mixopt.report.sections import rows_of
 from mixopt.runs.objective import TARGET, weighted
+from mixopt.serialization import Json
 
 if TYPE_CHECKING:
     import pandas
@@ -58,9 +59,7 @@ def read_runs(table: pandas.DataFrame, target: Mapping[str, float], selection: S
     return tuple(sorted(runs, key=lambda run: (bool(run.left_out), run.target is None, run.target or 0.0, run.run_id)))
 
 
-def _run(
-    run_id: str, row: Mapping[str, Any], reasons: Mapping[str, str], measured: Any, weights: Mapping[str, float]
-) -> Run:
+def _run(run_id: str, row: Json, reasons: Mapping[str, str], measured: Any, weights: Mapping[str, float]) -> Run:
     counted = {text: weight for text, weight in weights.items() if weight}
     if not known(measured) and counted and all(known(row.get(f"loss/{text}")) for text in counted):
         measured = weighted(row, counted) / sum(counted.values())
@@ -84,5 +83,5 @@ def _text(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _under(prefix: str, row: Mapping[str, Any]) -> dict[str, float]:
+def _under(prefix: str, row: Json) -> dict[str, float]:
     return {key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)}

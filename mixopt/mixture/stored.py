@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from mixopt.runs.mixtures import as_shares
 from mixopt.runs.objective import Target
 from mixopt.runs.stored import PROBES, SAME, Stored, numbers, write_fit
 from mixopt.search.simplex import distance_to_hull, nearest
-from mixopt.serialization import digest, nan_to_null
+from mixopt.serialization import Json, digest, nan_to_null
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,9 +83,7 @@ class StoredFit(Stored):
         return weights / weights.sum(axis=1, keepdims=True)
 
 
-def record_of(
-    fitted: Fitted, target: Target, *, made: Mapping[str, Any], evidence: Mapping[str, Any]
-) -> dict[str, Any]:
+def record_of(fitted: Fitted, target: Target, *, made: Json, evidence: Json) -> Json:
     """What the file of a fit holds but for its checksum.
 
     made: how to make it again (files and their hashes, seed, options, versions). evidence: scores, and what follows.
@@ -127,7 +124,7 @@ def is_fit(path: Path) -> bool:
         return False
 
 
-def read_record(path: Path) -> dict[str, Any]:
+def read_record(path: Path) -> Json:
     """The content of a fit's file. Raises MixoptError when it is none, or was changed since it was written."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -156,7 +153,7 @@ def load_fit(path: str | Path) -> StoredFit:
     return stored(read_record(Path(path)), where=str(path))
 
 
-def stored(record: Mapping[str, Any], *, where: str = "the fit") -> StoredFit:
+def stored(record: Json, *, where: str = "the fit") -> StoredFit:
     """A fit from its record. Raises MixoptError, naming `where` it is from, when it can't be restored."""
     from regressors import HeldOut, from_dict
     from regressors.evaluation.cross_validation import RepeatedHoldout
@@ -176,5 +173,5 @@ def stored(record: Mapping[str, Any], *, where: str = "the fit") -> StoredFit:
     return StoredFit(record=record, estimator=estimator, held_out=held_out, objective=objective)
 
 
-def _written_by(record: Mapping[str, Any]) -> str:
+def _written_by(record: Json) -> str:
     return f"the {record['predictor']} that mixopt {record['made']['versions']['mixopt']} wrote"

@@ -32,6 +32,7 @@ from mixopt.mixture.results import (
     Prediction,
     Recommendation,
     Score,
+    SearchResult,
     Selection,
     Verification,
 )
@@ -39,6 +40,7 @@ from mixopt.report.document import Block, Column, Document, Section, Table
 from mixopt.report.sections import reproduce
 from mixopt.runs.objective import TARGET
 from mixopt.search.certificate import certificate_text
+from mixopt.serialization import Json
 
 MIXTURES = {"recommended": "Recommended", "natural": "Natural", "uniform": "Uniform"}
 MAX_PREDICTIONS = 30  # shown; --out and --json give all
@@ -59,7 +61,8 @@ def recommendation_sentences(
     found: Recommendation, *, place: str = "proxy scale", noise: float | None = None
 ) -> list[str]:
     """How good the mixture is predicted to be and how sure that is, then what more text is worth. noise: of one run."""
-    certificate = certificate_text({"search": found.search.to_json()}) if found.search else ""
+    search = found.search or SearchResult()
+    certificate = certificate_text(search.certificate, search.agreeing_starts, search.starts)
     sentences = [prediction_text(found, place, noise), optimism_text(found), certificate]
     return [sentence for sentence in (*sentences, *main_price_sentences(found.shadow_prices)) if sentence]
 
@@ -325,7 +328,7 @@ def _seeds_won(ours: Sequence[Any], theirs: Sequence[Any]) -> str:
 # Predictions of given mixtures
 
 
-def predictions_document(told: Mapping[str, Any]) -> Document:
+def predictions_document(told: Json) -> Document:
     """Predicted losses of mixtures, the lowest first, and how good they are where losses were measured."""
     rows = sorted(told["mixtures"], key=lambda row: row["loss"])
     level = f"{told['level']:.0%} interval"
@@ -365,7 +368,7 @@ def predictions_document(told: Mapping[str, Any]) -> Document:
     )
 
 
-def reproduce_section(made: Mapping[str, Any]) -> Section:
+def reproduce_section(made: Json) -> Section:
     """How to make a fit or a leaderboard again: its command, seed, versions and files."""
     return reproduce(
         command=made.get("command") or "mixopt",

@@ -17,7 +17,7 @@ from mixopt.mixture.stored import StoredFit, is_fit, read_record, record_of, sto
 from mixopt.runs.objective import narrowed, target_of
 from mixopt.runs.stored import table_digest
 from mixopt.search.simplex import searched
-from mixopt.serialization import CACHE_KEY, digest, replacing
+from mixopt.serialization import CACHE_KEY, Json, digest, nan_to_null, replacing
 from mixopt.study.progress import Progress
 from mixopt.version import versions
 
@@ -40,7 +40,7 @@ def fit_table(
     also: Sequence[str] = (),
     folds: int | None = None,
     seed: int = 0,
-    source: Mapping[str, Any] | None = None,
+    source: Json | None = None,
     command: str = "",
     progress: Progress | None = None,
 ) -> StoredFit:
@@ -93,12 +93,12 @@ def _objective(estimator: Any) -> str:
     return (type(estimator).__doc__ or type(estimator).__name__).strip().splitlines()[0]
 
 
-def cache_key(source: Mapping[str, Any], target: Mapping[str, float], also: Sequence[str], **settings: Any) -> str:
+def cache_key(source: Json, target: Mapping[str, float], also: Sequence[str], **settings: Any) -> str:
     """A digest of everything that decides a fit's record."""
     return digest([source, dict(target), list(also), settings, versions()])
 
 
-def kept_fit(path: Path, key: str) -> dict[str, Any] | None:
+def kept_fit(path: Path, key: str) -> Json | None:
     """The record at `path` if it was made from just the same; None where a new one may take its place.
 
     Raises MixoptError for a file that is no fit: that one is not to be replaced.
@@ -114,7 +114,7 @@ def kept_fit(path: Path, key: str) -> dict[str, Any] | None:
     return record if record["made"].get(CACHE_KEY) == key else None
 
 
-def predictions(stored: StoredFit, given: Mixtures, *, level: float) -> dict[str, Any]:
+def predictions(stored: StoredFit, given: Mixtures, *, level: float) -> Json:
     """A row a mixture: predicted target loss and its interval, nearest run, and how far outside of all runs it is.
 
     Where the file has the target's losses, also what was measured, and how good the predictions of unseen mixtures are.
@@ -129,14 +129,14 @@ def predictions(stored: StoredFit, given: Mixtures, *, level: float) -> dict[str
     rows = [
         {
             "mixture": name,
-            "loss": _number(loss[i]),
-            "low": _number(low[i]),
-            "high": _number(high[i]),
-            "measured": _number(measured[i]),
+            "loss": nan_to_null(loss[i]),
+            "low": nan_to_null(low[i]),
+            "high": nan_to_null(high[i]),
+            "measured": nan_to_null(measured[i]),
             "nearest_run": runs[i],
-            "distance": _number(distance[i]),
-            "outside": _number(outside[i]),
-            "losses": {text: _number(texts[i, j]) for j, text in enumerate(stored.texts)},
+            "distance": nan_to_null(distance[i]),
+            "outside": nan_to_null(outside[i]),
+            "losses": {text: nan_to_null(texts[i, j]) for j, text in enumerate(stored.texts)},
         }
         for i, name in enumerate(given.names)
     ]
@@ -151,7 +151,7 @@ def predictions(stored: StoredFit, given: Mixtures, *, level: float) -> dict[str
     }
 
 
-def _score(loss: Any, low: Any, high: Any, measured: Any, distance: Any) -> dict[str, Any] | None:
+def _score(loss: Any, low: Any, high: Any, measured: Any, distance: Any) -> Json | None:
     """How well measured losses were predicted: of mixtures new to the fit, or else of all; None without any."""
     from regressors import rmse, spearman
 
@@ -164,13 +164,13 @@ def _score(loss: Any, low: Any, high: Any, measured: Any, distance: Any) -> dict
     return {
         "mixtures": int(scored.sum()),
         "new": bool(scored is new),
-        "spearman": _number(spearman(loss[scored], measured[scored])),
+        "spearman": nan_to_null(spearman(loss[scored], measured[scored])),
         "rmse": rmse(loss[scored], measured[scored]),
         "covered": float(held[scored].mean()),
     }
 
 
-def write_predictions(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_predictions(path: Path, rows: Sequence[Json]) -> None:
     """A CSV with a row a mixture, and a column loss/<name> for every loss."""
     import pandas as pd
 
@@ -181,7 +181,3 @@ def write_predictions(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     ]
     with replacing(path) as half:
         pd.DataFrame(flat).to_csv(half, index=False)
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None

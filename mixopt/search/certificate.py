@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 
 from mixopt.formatting import counted, two_digits
 from mixopt.runs.objective import Target
 from mixopt.search.optimize import objective_of
-from mixopt.search.simplex import Feasible
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-
+from mixopt.search.simplex import Bools, Feasible, Floats
 
 LIMIT_TOLERANCE = 1e-6  # a share of the tokens; a weight nearer than that to its limit stands at it
 MIN_SHOWN = 1e-5  # nats/token, below which no prediction is read
@@ -29,13 +23,12 @@ MAX_NEGLIGIBLE_RESIDUAL = 1e-2  # nats/token per unit of share: 1e-4 for 1% of t
 class Multipliers:
     """Karush-Kuhn-Tucker multipliers of a mixture (Karush 1939; Kuhn & Tucker 1951), nats/token per unit of share.
 
-    At the best mixture the slope is the same, `level`, for every weight that can move; at a lower limit it is higher,
-    by `floor`, at an upper one lower, by `cap`. floor: what lowering a lower limit would gain, cap: what raising an
-    upper limit would gain, (n_domains,), 0 where a weight is not at its limit or is fixed.
+    At the best mixture the slope is the same for every weight that can move; at a lower limit it is higher, by `floor`,
+    at an upper one lower, by `cap`. floor: what lowering a lower limit would gain, cap: what raising an upper limit
+    would gain, (n_domains,), 0 where a weight is not at its limit or is fixed.
     residual: what moving tokens between the two domains for which that gains most would gain; 0 at the best mixture.
     """
 
-    level: float
     floor: Floats
     cap: Floats
     residual: float
@@ -48,12 +41,13 @@ class Certificate:
     residual: of the first-order conditions, nats/token per unit of share; None: the predictor has no gradient.
     gap: no allowed mixture is predicted lower by more, nats/token; None: no such bound is known.
     scope: "local" where only the first-order conditions speak for the mixture, else None. why: in words.
+    Records of older versions have scope "global" for a bound, and gaps of scope "local" that are none.
     """
 
-    residual: float | None
-    gap: float | None
-    scope: Literal["local"] | None
-    why: str
+    residual: float | None = None
+    gap: float | None = None
+    scope: str | None = None
+    why: str = ""
 
 
 def certify(predictor: Any, objective: Target, feasible: Feasible, weights: Floats) -> Certificate:
@@ -73,8 +67,8 @@ def certify(predictor: Any, objective: Target, feasible: Feasible, weights: Floa
 def multipliers(slopes: Floats, feasible: Feasible, weights: Floats) -> Multipliers:
     """The multipliers at weights, from the loss's slopes there; both (n_domains,).
 
-    Where no weight can move both ways, the level has some room, and each limit gets what moving it would gain: more of
-    a domain is taken from the domain that misses it least, less of it goes to the one that gains most.
+    Each limit gets what moving it would gain: more of a domain is taken from the domain that misses it least, less of
+    it goes to the one that gains most.
     """
     can_fall, can_rise = weights > feasible.low + LIMIT_TOLERANCE, weights < feasible.high - LIMIT_TOLERANCE
     movable = feasible.high > feasible.low
@@ -82,17 +76,15 @@ def multipliers(slopes: Floats, feasible: Feasible, weights: Floats) -> Multipli
     lowest = np.array([-_highest(-slopes, can_rise, leaving_out=j) for j in range(len(slopes))])
     cap = np.where(movable & ~can_rise & np.isfinite(highest), highest - slopes, 0.0)
     floor = np.where(movable & ~can_fall & np.isfinite(lowest), slopes - lowest, 0.0)
-    ends = _highest(slopes, can_fall), -_highest(-slopes, can_rise)
-    known = [end for end in ends if np.isfinite(end)]
+    gain = _highest(slopes, can_fall) + _highest(-slopes, can_rise)
     return Multipliers(
-        level=float(np.mean(known)) if known else float(slopes @ weights),
         floor=np.maximum(floor, 0.0),
         cap=np.maximum(cap, 0.0),
-        residual=max(ends[0] - ends[1], 0.0) if len(known) == 2 else 0.0,
+        residual=max(gain, 0.0) if np.isfinite(gain) else 0.0,
     )
 
 
-def _highest(slopes: Floats, among: NDArray[np.bool_], *, leaving_out: int | None = None) -> float:
+def _highest(slopes: Floats, among: Bools, *, leaving_out: int | None = None) -> float:
     among = among & (np.arange(len(slopes)) != leaving_out)
     return float(slopes[among].max()) if among.any() else -np.inf
 
@@ -120,25 +112,15 @@ def duality_gap(slopes: Floats, feasible: Feasible, weights: Floats) -> float:
 # be repeated; harm by repetition is convex itself. At one size and token count, joint laws are sums of these, or a
 # norm, which is convex and rises.
 CONVEX_LAWS: dict[str, tuple[str | None, str | None]] = {
-    "exponential-mixing": (None, "t"),
-    "log-linear": (None, "t"),
-    "bimix": (None, None),
-    "autoscale": (None, None),
-    "additive-power": ("g", None),
-    "additive-offset": ("g", None),
-    "additive-power-factor": ("g", "q"),
-    "additive-offset-factor": ("g", "q"),
-    "effective-data": ("g", "q"),
-    "effective-data-2": ("g", "q"),
-    "joint-effective-data": ("g", None),
-    "joint-additive": ("g", None),
-    "joint-log-linear": (None, None),
-    "exponential-chinchilla": (None, None),
-    "joint-bimix": (None, None),
+    **dict.fromkeys(("exponential-mixing", "log-linear"), (None, "t")),
+    **dict.fromkeys(("bimix", "autoscale", "joint-log-linear", "exponential-chinchilla", "joint-bimix"), (None, None)),
+    **dict.fromkeys(("additive-power", "additive-offset", "joint-effective-data", "joint-additive"), ("g", None)),
+    **dict.fromkeys(("additive-power-factor", "additive-offset-factor"), ("g", "q")),
+    **dict.fromkeys(("effective-data", "effective-data-2"), ("g", "q")),
 }
 
 
-def nonconvexity(predictor: Any, high: Floats, counts: NDArray[np.bool_]) -> str:
+def nonconvexity(predictor: Any, high: Floats, counts: Bools) -> str:
     """What stands against the predicted losses being convex in the shares up to `high`, in words; empty: nothing.
 
     high (n_domains,): the largest shares allowed. counts (n_targets,): the losses that count. Only fitted laws can be
@@ -168,34 +150,32 @@ def nonconvexity(predictor: Any, high: Floats, counts: NDArray[np.bool_]) -> str
     return ""
 
 
-def certificate_text(recommendation: Mapping[str, Any]) -> str:
+def certificate_text(certificate: Certificate | None, agreeing: float | None, starts: float | None) -> str:
     """How surely the mixture is its predictor's best one, in a sentence or two; empty where nothing is known.
 
-    Records of older versions have scope "global" for a bound, and gaps of scope "local" that are none.
+    agreeing: local searches, of `starts`, that ended at the mixture.
     """
-    search = recommendation.get("search") or {}
-    certificate = search.get("certificate") or {}
-    gap, residual, why = (certificate.get(key) for key in ("gap", "residual", "why"))
-    agreement = _agreement(search.get("agreeing_starts"), search.get("starts"))
-    if gap is not None and certificate.get("scope") != "local":
+    found = certificate or Certificate()
+    agreement = _agreement(agreeing, starts)
+    if found.gap is not None and found.scope != "local":
         bound = (
-            f"no allowed mixture is predicted more than {two_digits(max(gap, MIN_SHOWN))} nats/token lower ({why})"
-            if gap <= MAX_NEGLIGIBLE_GAP
-            else f"an allowed mixture may be predicted up to {two_digits(gap)} nats/token lower ({why})"
+            f"no allowed mixture is predicted more than {two_digits(max(found.gap, MIN_SHOWN))} nats/token lower"
+            if found.gap <= MAX_NEGLIGIBLE_GAP
+            else f"an allowed mixture may be predicted up to {two_digits(found.gap)} nats/token lower"
         )
-        sentences = [bound, agreement]
+        sentences = [f"{bound} ({found.why})", agreement]
     else:
-        unknown = f"no bound on other mixtures is known: {why}" if why else ""
+        unknown = f"no bound on other mixtures is known: {found.why}" if found.why else ""
         sentences = ["; ".join(part for part in (agreement, unknown) if part)]
-        if residual is not None and residual > MAX_NEGLIGIBLE_RESIDUAL:
-            gain = f"{two_digits(residual)} nats/token per unit of share"
+        if found.residual is not None and found.residual > MAX_NEGLIGIBLE_RESIDUAL:
+            gain = f"{two_digits(found.residual)} nats/token per unit of share"
             sentences.append(f"moving tokens between two domains would still gain {gain}")
     return " ".join(f"{text[0].upper()}{text[1:]}." for text in sentences if text)
 
 
-def _agreement(agreeing: int | None, starts: int | None) -> str:
+def _agreement(agreeing: float | None, starts: float | None) -> str:
     if agreeing is None or not starts:
         return ""
     if agreeing > 1 or starts == 1:
-        return f"{agreeing} of {counted(starts, 'start')} agree{'s' * (starts == 1)}"
-    return f"the {counted(starts, 'start')} end at different mixtures, so another search may well end elsewhere"
+        return f"{agreeing} of {counted(int(starts), 'start')} agree{'s' * (starts == 1)}"
+    return f"the {counted(int(starts), 'start')} end at different mixtures, so another search may well end elsewhere"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,13 +19,8 @@ from mixopt.runs.table import RunTable
 from mixopt.search.certificate import multipliers
 from mixopt.search.local import polish
 from mixopt.search.optimize import objective_of
-from mixopt.search.simplex import Feasible
+from mixopt.search.simplex import Feasible, Floats
 from mixopt.study.jobs import SHORTER
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
 
 EXPONENT = (0.2, 0.5)  # of the loss's fall with tokens, B D^-b: published laws lie within
 USUAL_EXPONENT = 0.35
@@ -40,7 +35,7 @@ METHOD = (
 
 @dataclass(frozen=True, eq=False)
 class MarginalValues:
-    """What the loss falls by, nats/token, as a limit is loosened at the best mixture, (n_domains,) each.
+    """What the loss falls by, nats/token, as a limit is loosened at the best mixture, (..., n_domains) each.
 
     unique: for one unit more of unique share (unique tokens over the run's tokens), as it is repeated less and as its
     cap on epochs lets in more. cap: for one unit more of an upper limit on its share.
@@ -171,26 +166,14 @@ def length_gain(runs: RunTable, objective: Target, noise_sd: float | None = None
             factors.append(float(tokens[partners].mean() / tokens[i]))
     if not rises:
         return None
-    usual, *ends = (_per_ln(rises, factors, b) for b in (USUAL_EXPONENT, *EXPONENT))
-    return LengthGain(
-        loss=float(np.mean(usual)),
-        standard_error=_standard_error(rises, usual, noise_sd),
-        low=float(min(map(np.mean, ends))),
-        high=float(max(map(np.mean, ends))),
-        runs=len(rises),
-    )
-
-
-def _per_ln(rises: Sequence[float], factors: Sequence[float], b: float) -> Floats:
-    return np.array(rises) * b / (np.array(factors) ** b - 1)
-
-
-def _standard_error(rises: Sequence[float], gains: Floats, noise_sd: float | None) -> float | None:
-    """Of the mean of gains: from the noise between repeats if it was measured, else from their own scatter."""
-    n = len(rises)
+    by_exponent = {b: np.array(rises) * b / (np.array(factors) ** b - 1) for b in (USUAL_EXPONENT, *EXPONENT)}
+    usual, ends = by_exponent[USUAL_EXPONENT], [float(by_exponent[b].mean()) for b in EXPONENT]
+    n, error = len(rises), None
     if noise_sd is not None:
-        return float(noise_sd * np.sqrt(2 / n) * abs(gains.sum() / (np.sum(rises) or 1.0)))
-    return float(gains.std(ddof=1) / np.sqrt(n)) if n >= 3 else None
+        error = float(noise_sd * np.sqrt(2 / n) * abs(usual.sum() / (np.sum(rises) or 1.0)))
+    elif n >= 3:  # their own scatter
+        error = float(usual.std(ddof=1) / np.sqrt(n))
+    return LengthGain(float(usual.mean()), error, min(ends), max(ends), runs=n)
 
 
 def shadow_prices(
@@ -224,110 +207,83 @@ def shadow_prices(
         if gradient is not None:
             best = polish(losses, gradient, feasible, start=weights).weights
             others.append(prices_at(one, objective, feasible, unique, best))
-    draws = _jackknife_draws(here, others, np.random.default_rng([seed, 7]))
-    spread = PriceIntervals(here, draws, level, unique, longer, np.random.default_rng([seed, 8]))
-    rows = (spread.row(j, feasible, weights, tokens, pools or {}) for j in range(len(weights)))
-    return replace(known, folds=len(others), tokens=spread.longer_run(tokens), domains=tuple(rows))
+    values = _with_draws(here, others, np.random.default_rng([seed, 7]))
+    gains = None if longer is None else _longer_run(longer, values, unique, np.random.default_rng([seed, 8]))
+
+    def domain(j: int) -> DomainPrices:
+        name, cap = feasible.domains[j], _cap(values.cap[:, j], level, j, feasible, unique, weights)
+        if not np.isfinite(unique[j]):
+            return DomainPrices(name, pool=None, epochs=None, unique=None, worth=None, cap=cap)
+        return DomainPrices(
+            name,
+            pool=(pools or {}).get(name),
+            epochs=float(weights[j] / unique[j]),
+            unique=Price(*_interval(values.unique[:, j] / tokens, level)),
+            worth=None if gains is None else _in_training_tokens(values.unique[:, j], gains, level),
+            cap=cap,
+        )
+
+    length = None
+    if longer is not None and gains is not None:
+        same_epochs = longer.loss / tokens
+        length = LengthPrice(*_interval(gains / tokens, level), at_same_epochs=same_epochs, runs=longer.runs)
+    return replace(known, folds=len(others), tokens=length, domains=tuple(map(domain, range(len(weights)))))
 
 
-def _jackknife_draws(
-    here: MarginalValues, others: Sequence[MarginalValues], rng: np.random.Generator
-) -> MarginalValues:
-    """Draws of the marginal values, (DRAWS, n_domains): Student's t, with the delete-a-group jackknife's covariance.
+def _with_draws(here: MarginalValues, others: Sequence[MarginalValues], rng: np.random.Generator) -> MarginalValues:
+    """The marginal values, then draws of them, (1 + n_draws, n_domains): no draws with fewer than two folds.
 
-    What no fold has below 0 isn't drawn below 0.
+    Student's t with the delete-a-group jackknife's covariance, as a spread over few folds is known roughly. What no
+    fold has below 0 isn't drawn below 0.
     """
-
-    def draws(name: str, noise: Floats) -> Floats:
-        centre, folds = getattr(here, name), np.array([getattr(one, name) for one in others])
-        values = centre + noise @ (folds - folds.mean(axis=0))
-        return np.where((folds >= 0).all(axis=0) & (centre >= 0), np.maximum(values, 0.0), values)
-
     if len(others) < 2:
         return MarginalValues(here.unique[None], here.cap[None])
     freedom = len(others) - 1
     noise = rng.standard_normal((DRAWS, len(others))) * np.sqrt(freedom / len(others))
-    noise *= np.sqrt(
-        freedom / rng.chisquare(freedom, (DRAWS, 1))
-    )  # a spread over few folds is known roughly: Student's t
-    return MarginalValues(draws("unique", noise), draws("cap", noise))
+    noise *= np.sqrt(freedom / rng.chisquare(freedom, (DRAWS, 1)))
+
+    def with_draws(centre: Floats, folds: Floats) -> Floats:
+        draws = centre + noise @ (folds - folds.mean(axis=0))
+        return np.vstack([centre, np.where(((folds >= 0).all(axis=0) & (centre >= 0)), np.maximum(draws, 0.0), draws)])
+
+    return MarginalValues(
+        with_draws(here.unique, np.array([one.unique for one in others])),
+        with_draws(here.cap, np.array([one.cap for one in others])),
+    )
 
 
-class PriceIntervals:
-    """Prices with their intervals, in the units of recommendation.json."""
+def _longer_run(longer: LengthGain, values: MarginalValues, unique: Floats, rng: np.random.Generator) -> Floats:
+    """What a longer run on the same pools gains, nats/token a unit of ln tokens, then draws of it, (1 + n_draws,).
 
-    def __init__(
-        self,
-        here: MarginalValues,
-        draws: MarginalValues,
-        level: float,
-        unique: Floats,
-        longer: LengthGain | None,
-        rng: np.random.Generator,
-    ) -> None:
-        self._here, self._draws, self._unique = here, draws, unique
-        self._ends = (1 - level) / 2, (1 + level) / 2
-        self._known = len(draws.unique) > 1
-        limited = np.where(np.isfinite(unique), unique, 0.0)
-        self._longer = longer
-        self._gain, self._gains = np.nan, np.full(len(draws.unique), np.nan)
-        if longer is not None:
-            # Longer on the same pools: longer at the same epochs, less what smaller unique shares and tighter caps cost
-            error = longer.standard_error or 0.0
-            same_epochs = rng.uniform(longer.low, longer.high, len(draws.unique))
-            same_epochs = same_epochs + error * rng.standard_normal(len(draws.unique))
-            self._gain = longer.loss - float(here.unique @ limited)
-            self._gains = same_epochs - draws.unique @ limited
+    It is longer at the same epochs, less what smaller unique shares and tighter caps cost.
+    """
+    n_draws = len(values.unique) - 1
+    same_epochs = rng.uniform(longer.low, longer.high, n_draws)
+    same_epochs = same_epochs + (longer.standard_error or 0.0) * rng.standard_normal(n_draws)
+    return np.append(longer.loss, same_epochs) - values.unique @ np.where(np.isfinite(unique), unique, 0.0)
 
-    def longer_run(self, tokens: float) -> LengthPrice | None:
-        """What one more training token takes off the loss, at the same pools."""
-        if self._longer is None:
-            return None
-        ends = self._ends_of(self._gains / tokens)
-        return LengthPrice(
-            self._gain / tokens, *ends, at_same_epochs=self._longer.loss / tokens, runs=self._longer.runs
-        )
 
-    def row(
-        self, j: int, feasible: Feasible, weights: Floats, tokens: float, pools: Mapping[str, float | None]
-    ) -> DomainPrices:
-        name, cap = feasible.domains[j], self._cap(j, feasible, weights)
-        if not np.isfinite(self._unique[j]):
-            return DomainPrices(name, pool=None, epochs=None, unique=None, worth=None, cap=cap)
-        return DomainPrices(
-            name,
-            pool=pools.get(name),
-            epochs=float(weights[j] / self._unique[j]),
-            unique=self._price(self._here.unique[j] / tokens, self._draws.unique[:, j] / tokens),
-            worth=self._in_training_tokens(j),
-            cap=cap,
-        )
+def _in_training_tokens(unique: Floats, gains: Floats, level: float) -> Price:
+    """How many more training tokens take as much off the loss as one more unique token; inf: no number of them."""
+    if not unique.any():
+        return Price(*_interval(unique, level))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return Price(*_interval(np.where(gains > 0, unique / gains, np.inf), level))
 
-    def _in_training_tokens(self, j: int) -> Price | None:
-        """How many more training tokens take as much off the loss as one more unique token; inf: no number of them."""
-        if self._longer is None:
-            return None
-        if self._here.unique[j] == 0 and not self._draws.unique[:, j].any():
-            return self._price(0.0, self._draws.unique[:, j])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = np.where(self._gains > 0, self._draws.unique[:, j] / self._gains, np.inf)
-            ratio = self._here.unique[j] / self._gain if self._gain > 0 else np.inf
-        return self._price(ratio, ratios)
 
-    def _cap(self, j: int, feasible: Feasible, weights: Floats) -> CapPrice | None:
-        """What a higher cap takes off the loss: per epoch more, or per unit of share; None where none is met."""
-        setting, high, low = feasible.why_high[j], feasible.high[j], feasible.low[j]
-        if setting == "fixed" or high >= 1 or high <= low or weights[j] < high - 1e-4:
-            return None
-        unit = self._unique[j] if setting == "max_epochs" else 1.0
-        ends = self._ends_of(self._draws.cap[:, j] * unit)
-        return CapPrice(float(self._here.cap[j] * unit), *ends, setting=setting, at=float(high / unit))
+def _cap(values: Floats, level: float, j: int, feasible: Feasible, unique: Floats, weights: Floats) -> CapPrice | None:
+    """What a higher cap takes off the loss: per epoch more, or per unit of share; None where none is met."""
+    setting, high, low = feasible.why_high[j], feasible.high[j], feasible.low[j]
+    if setting == "fixed" or high >= 1 or high <= low or weights[j] < high - 1e-4:
+        return None
+    unit = unique[j] if setting == "max_epochs" else 1.0
+    return CapPrice(*_interval(values * unit, level), setting=setting, at=float(high / unit))
 
-    def _price(self, value: float, draws: Floats) -> Price:
-        return Price(float(value), *self._ends_of(draws))
 
-    def _ends_of(self, draws: Floats) -> tuple[float, float] | tuple[None, None]:
-        if not self._known:
-            return None, None
-        low, high = (float(np.quantile(draws, end, method="inverted_cdf")) for end in self._ends)
-        return low, high
+def _interval(values: Floats, level: float) -> tuple[float, float | None, float | None]:
+    """An estimate and its interval, from the estimate and draws of it; without draws there is no interval."""
+    if len(values) == 1:
+        return float(values[0]), None, None
+    ends = (1 - level) / 2, (1 + level) / 2
+    low, high = (float(np.quantile(values[1:], end, method="inverted_cdf")) for end in ends)
+    return float(values[0]), low, high

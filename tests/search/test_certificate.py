@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from mixopt.runs.objective import Target
 from mixopt.search.certificate import (
     CONVEX_LAWS,
+    Certificate,
     certificate_text,
     certify,
     duality_gap,
@@ -274,13 +275,10 @@ LAW = {"residual": 1e-6, "scope": None, "why": "duality gap of a convex law"}
     ],
 )  # fmt: skip
 def test_the_certificate_is_a_sentence(certificate, text):
-    search = {"certificate": certificate, "starts": 8, "agreeing_starts": 7}
-    assert certificate_text({"search": search}) == text
+    assert certificate_text(Certificate(**certificate), 7, 8) == text
 
 
 def test_starts_that_disagree_are_a_warning_and_unknown_ones_say_nothing():
-    assert "so another search may well end elsewhere" in certificate_text(
-        {"search": {"starts": 8, "agreeing_starts": 1}}
-    )
-    assert certificate_text({"search": {"starts": 1, "agreeing_starts": 1}}) == "1 of 1 start agrees."
-    assert certificate_text({}) == certificate_text({"search": {"trials": 3}}) == ""
+    assert "so another search may well end elsewhere" in certificate_text(None, 1, 8)
+    assert certificate_text(None, 1, 1) == "1 of 1 start agrees."
+    assert certificate_text(None, None, None) == ""
