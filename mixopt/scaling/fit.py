@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -266,7 +265,7 @@ def recommended(
         else MeasuredRun(table.run_ids[row], float(objective.of(table.losses)[row])),
         differs={name: float(total_variation(best, w)) for name, w in weights.items() if name != "best"},
         beyond=Scale(scale.params / trained.params, scale.tokens / trained.tokens),
-        search=SearchResult(TRIALS, first.agreeing_starts, first.starts, asdict(certificate)),
+        search=SearchResult(TRIALS, first.agreeing_starts, first.starts, certificate),
         epochs=epochs_of(predicted["best"].weights, scale.tokens, budget.pools),
     )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Any, Literal
+from typing import Literal
 
+from mixopt.search.certificate import Certificate
 from mixopt.serialization import Record
 
 HULL_TOLERANCE = 1e-3  # a share of tokens: the rounding of printed weights is not outside the trained mixtures
@@ -96,12 +97,12 @@ class MeasuredRun(Record):
 
 
 class SearchResult(Record):
-    """certificate: as `certificate_text` reads it."""
+    """How the best mixture was found."""
 
     trials: int
     agreeing_starts: int
     starts: int
-    certificate: dict[str, Any]
+    certificate: Certificate
 
 
 class BestMixture(Record):

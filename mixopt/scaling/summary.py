@@ -44,7 +44,7 @@ def scale_document(fit: StoredScale) -> Document:
         beyond_text(best, at, trained),
         "" if evidence.repetition is None else repetition_text(evidence.repetition),
         measured_text(best),
-        certificate_text({"search": best.search.to_json()}),
+        certificate_text(best.search.certificate, best.search.agreeing_starts, best.search.starts),
     )
     blocks = [mixture_table(best, at, pooled=bool(fit.record["pools"])), loss_table(best, at)]
     pairs = zip_longest(evidence.warnings, evidence.warning_codes, fillvalue="")  # older files have no codes
