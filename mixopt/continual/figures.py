@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import log10
 from typing import TYPE_CHECKING, Any
 
 from mixopt.continual.design import CONTINUATION
+from mixopt.continual.results import LOSSES
 from mixopt.continual.runs import END
 from mixopt.continual.summary import change_text, share_text
 from mixopt.formatting import count_text, epochs_text, known, loss
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 BAND = "rgba(0,114,178,0.15)"
 GREY = "rgba(138,143,152,0.14)"
 INK = "#1f2328"
-HEIGHT = 440
+EDGE = {"color": "#ffffff", "width": 1}  # of a marker
 DIGITS = (1, 2, 5)  # times powers of ten: where an axis of tokens is labelled
 NO_DOMAIN, ALL_DOMAIN = (0, 114, 178), (213, 94, 0)  # colours of runs without and with nothing but domain text
 
@@ -43,16 +45,9 @@ def front_figure(plan: Plan) -> Json:
     ):
         if run:
             traces.append(_markers(name, [run], colour, symbol, 14))
-    return {
-        "data": traces,
-        "layout": layout(
-            height=HEIGHT,
-            xaxis=axis("change of the general loss, %", ticksuffix="%", range=_visible_changes(plan)),
-            yaxis=axis("domain loss (nats/token)"),
-            shapes=[_vertical(0.0, "dot"), _vertical(100 * plan.tolerance, "dash")],
-            hovermode="closest",
-        ),
-    }
+    across = axis("change of the general loss, %", ticksuffix="%", range=_visible_changes(plan))
+    shapes = [_rule("x", 0.0, "dot"), _rule("x", 100 * plan.tolerance, "dash")]
+    return _figure(traces, across, "domain", shapes=shapes, hovermode="closest")
 
 
 def _visible_changes(plan: Plan) -> list[float]:
@@ -68,57 +63,44 @@ def _visible_changes(plan: Plan) -> list[float]:
 def _front_lines(plan: Plan) -> list[Json]:
     """A line, dotted outside what was trained; each part begins where the last one ends."""
     traces: list[Json] = []
-    runs, begin = plan.front, 0
-    for n in range(1, len(runs) + 1):
+    runs = plan.front
+    changes = [n for n in range(1, len(runs)) if runs[n].outside != runs[n - 1].outside]
+    for begin, end in pairwise([0, *changes, len(runs)]):
         outside = runs[begin].outside
-        if n < len(runs) and runs[n].outside == outside:
-            continue
         name = "Pareto front, extrapolated" if outside else "Pareto front"
-        line = _markers(name, runs[begin : n + 1], RECOMMENDED, "circle", 4)
+        line = _markers(name, runs[begin : end + 1], RECOMMENDED, "circle", 4)
         line |= {"mode": "lines+markers", "marker": {"color": RECOMMENDED, "size": 4}, "legendgroup": name}
         line["line"] = {"color": RECOMMENDED, "width": 3, "dash": "dot" if outside else "solid"}
         line["showlegend"] = not any(trace["name"] == name for trace in traces)
         traces.append(line)
-        begin = n
     return traces
 
 
 def _markers(name: str, runs: Sequence[Run | Checkpoint], colour: str, symbol: str, size: int, **marker: Any) -> Json:
     runs = [run for run in runs if known(run.domain) and known(run.rise)]
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": name,
-        "x": [100 * run.rise for run in runs if run.rise is not None],
-        "y": [run.domain for run in runs],
-        "text": [_hover(run) for run in runs],
-        "marker": {"color": colour, "size": size, "symbol": symbol, "line": {"color": "#ffffff", "width": 1}} | marker,
-        "hovertemplate": f"%{{text}}<extra>{name}</extra>",
-    }
+    rises = [100 * run.rise for run in runs if run.rise is not None]
+    marker = {"color": colour, "size": size, "symbol": symbol, "line": EDGE} | marker
+    text = [_hover(run) for run in runs]
+    hover = f"%{{text}}<extra>{name}</extra>"
+    return _scatter(name, rises, [run.domain for run in runs], hover, text=text, marker=marker)
 
 
 def _hover(run: Run | Checkpoint) -> str:
+    counts = ((run.params, "parameters"), (run.tokens, "tokens"))
     lines = [f"{share_text(1 - run.share)} general text"]
-    lines += [
-        f"{count_text(count)} {word}" for count, word in ((run.params, "parameters"), (run.tokens, "tokens")) if count
-    ]
+    lines += [f"{count_text(count)} {word}" for count, word in counts if count]
     epochs = getattr(run, "passes", None)  # checkpoints have none
     if epochs is not None:
         lines.append(f"{epochs_text(epochs)} epochs of the domain's tokens")
-    return "<br>".join(
-        [*lines, f"domain loss {loss(run.domain)}", f"general loss {loss(run.general)} ({change_text(run.rise)})"]
-    )
+    lines += [f"domain loss {loss(run.domain)}", f"general loss {loss(run.general)} ({change_text(run.rise)})"]
+    return "<br>".join(lines)
 
 
 # Over shares
 
 
-def share_figures(plan: Plan) -> list[Json]:
-    """Domain loss, then general loss, over the domain's share."""
-    return [_over_share(plan, of) for of in ("domain", "general")]
-
-
-def _over_share(plan: Plan, of: str) -> Json:
+def share_figure(plan: Plan, of: str) -> Json:
+    """One loss over the domain's share."""
     curve = plan.curves.share
     losses: Curve = getattr(curve, of)
     shares = [100 * value for value in curve.share]
@@ -133,16 +115,9 @@ def _over_share(plan: Plan, of: str) -> Json:
     shapes = [_untrained(shares[0], 100 * low), _untrained(100 * high, shares[-1])]
     if of == "general":
         start = plan.centre.start
-        shapes += [_level(start, "dot"), _level(start * (1 + plan.tolerance), "dash")]
-    return {
-        "data": traces,
-        "layout": layout(
-            height=HEIGHT,
-            xaxis=axis("domain's share of the tokens, %", ticksuffix="%", range=[shares[0], shares[-1]]),
-            yaxis=axis(f"{of} loss (nats/token)"),
-            shapes=shapes,
-        ),
-    }
+        shapes += [_rule("y", start, "dot"), _rule("y", start * (1 + plan.tolerance), "dash")]
+    across = axis("domain's share of the tokens, %", ticksuffix="%", range=[shares[0], shares[-1]])
+    return _figure(traces, across, of, shapes=shapes)
 
 
 def _nearest_size(plan: Plan) -> list[Checkpoint]:
@@ -163,8 +138,7 @@ def _nearest_in_length(plan: Plan) -> list[Checkpoint]:
 
     best: dict[str, Checkpoint] = {}
     for row in _nearest_size(plan):
-        if row.run not in best or gap(row) < gap(best[row.run]):
-            best[row.run] = row
+        best[row.run] = min(best.get(row.run, row), row, key=gap)
     return list(best.values())
 
 
@@ -172,16 +146,10 @@ def _checkpoints(
     points: Sequence[tuple[float | None, Checkpoint]], of: str, name: str, colour: str, size: int, **more: Any
 ) -> Json:
     shown = [(x, row) for x, row in points if known(getattr(row, of))]
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": name,
-        "x": [x for x, _ in shown],
-        "y": [getattr(row, of) for _, row in shown],
-        "text": [_hover_checkpoint(row, of) for _, row in shown],
-        "marker": {"color": colour, "size": size},
-        "hovertemplate": f"%{{text}}<extra>{name}</extra>",
-    } | more
+    text = [_hover_checkpoint(row, of) for _, row in shown]
+    losses = [getattr(row, of) for _, row in shown]
+    more |= {"text": text, "marker": {"color": colour, "size": size}}
+    return _scatter(name, [x for x, _ in shown], losses, f"%{{text}}<extra>{name}</extra>", **more)
 
 
 def _hover_checkpoint(row: Checkpoint, of: str) -> str:
@@ -193,12 +161,8 @@ def _hover_checkpoint(row: Checkpoint, of: str) -> str:
 # Over tokens
 
 
-def token_figures(plan: Plan) -> list[Json]:
-    """Domain loss, then general loss, over tokens; none where all runs are as long."""
-    return [_over_tokens(plan, of) for of in ("domain", "general")] if plan.curves.tokens else []
-
-
-def _over_tokens(plan: Plan, of: str) -> Json:
+def token_figure(plan: Plan, of: str) -> Json:
+    """One loss over tokens, where runs differ in them."""
     curves = plan.curves.tokens
     assert curves is not None
     tokens = curves.tokens
@@ -209,18 +173,14 @@ def _over_tokens(plan: Plan, of: str) -> Json:
         traces.append(_line(tokens, getattr(line, of).loss, name, colour, width=1.6))
         rows = [(row.tokens, row) for row in _nearest_size(plan) if abs(row.share - line.share) < 1e-6]
         traces.append(_checkpoints(rows, of, name, colour, 6, legendgroup=name, showlegend=False))
-    name = f"recommended, {share_text(own.share)}" if plan.answer else f"least forgetting, {share_text(own.share)}"
+    name = f"{'recommended' if plan.answer else 'least forgetting'}, {share_text(own.share)}"
     traces.append(_line(tokens, getattr(own, of).loss, name, RECOMMENDED, width=3.5))
     if plan.answer and plan.answer.tokens:
         traces.append(_star(plan.answer.tokens, getattr(plan.answer, of), f"{count_text(plan.answer.tokens)} tokens"))
     ends = [log10(tokens[0]), log10(tokens[-1])]
     ticks = [digit * 10.0**k for k in range(3, 16) for digit in DIGITS]
     across = axis("tokens", type="log", range=ends, tickvals=ticks, ticktext=[count_text(value) for value in ticks])
-    shapes = [_untrained(plan.trained_on.tokens[1], tokens[-1])]
-    return {
-        "data": traces,
-        "layout": layout(height=HEIGHT, xaxis=across, yaxis=axis(f"{of} loss (nats/token)"), shapes=shapes),
-    }
+    return _figure(traces, across, of, shapes=[_untrained(plan.trained_on.tokens[1], tokens[-1])])
 
 
 # In training
@@ -233,20 +193,19 @@ def training_figures(table: ContinuationTable) -> list[tuple[str, Json]]:
     for params, rows in kept.loc[kept["role"] == CONTINUATION].groupby("params"):
         ends = rows.loc[rows["point"] == END]
         longest = ends.loc[ends["tokens"] == ends["tokens"].max()].sort_values("share")
-        for of in ("domain", "general"):
+        for of in LOSSES:
             traces = []
             for run_id, share in zip(longest["run_id"], longest["share"], strict=True):
                 points = rows.loc[(rows["run_id"] == run_id) & rows[f"{of}_loss"].notna()].sort_values("tokens")
                 colour = _between(float(share))
-                line = _line(points["tokens"].tolist(), points[f"{of}_loss"].tolist(), "", colour, width=2)
                 name = f"{share_text(1 - share)} general text"
-                line |= {"name": name, "legendgroup": name, "mode": "lines+markers"}
+                line = _line(points["tokens"].tolist(), points[f"{of}_loss"].tolist(), name, colour, width=2)
+                line["mode"] = "lines+markers"
                 line["marker"] = {"color": colour, "size": [9 if point == END else 0 for point in points["point"]]}
                 line["hovertemplate"] = f"%{{x:.3s}} tokens: %{{y:.3f}}<extra>{name}</extra>"
                 traces.append(line)
-            across = axis("tokens since the base", tickformat=".3~s")
-            figure = layout(height=HEIGHT, xaxis=across, yaxis=axis(f"{of} loss (nats/token)"))
-            figures.append((f"{of} loss, {count_text(params)} parameters", {"data": traces, "layout": figure}))
+            figure = _figure(traces, axis("tokens since the base", tickformat=".3~s"), of)
+            figures.append((f"{of} loss, {count_text(params)} parameters", figure))
     return figures
 
 
@@ -257,57 +216,40 @@ def _between(share: float) -> str:
 # Parts
 
 
+def _figure(traces: list[Json], across: Json, of: str, **more: Any) -> Json:
+    upward = axis(f"{of} loss (nats/token)")
+    return {"data": traces, "layout": layout(height=440, xaxis=across, yaxis=upward, **more)}
+
+
+def _scatter(name: str, x: Sequence[float | None], y: Sequence[float | None], hover: str, **more: Any) -> Json:
+    trace = {"type": "scatter", "mode": "markers", "name": name, "x": list(x), "y": list(y), "hovertemplate": hover}
+    return trace | more
+
+
 def _band(x: Sequence[float], curve: Curve) -> list[Json]:
     if curve.low is None or curve.high is None:
         return []
-    return [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "x": [*x, *list(x)[::-1]],
-            "y": [*curve.high, *curve.low[::-1]],
-            "fill": "toself",
-            "fillcolor": BAND,
-            "line": {"width": 0},
-            "name": "interval",
-            "hoverinfo": "skip",
-        }
-    ]
+    ends = [*curve.high, *curve.low[::-1]]
+    look = {"mode": "lines", "fill": "toself", "fillcolor": BAND, "line": {"width": 0}, "hoverinfo": "skip"}
+    return [{"type": "scatter", "name": "interval", "x": [*x, *x[::-1]], "y": ends} | look]
 
 
 def _line(x: Sequence[float], y: Sequence[float], name: str, colour: str, *, width: float) -> Json:
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": name,
-        "legendgroup": name,
-        "x": list(x),
-        "y": list(y),
-        "line": {"color": colour, "width": width},
-        "hovertemplate": "%{x:.3s} tokens: %{y:.4f}<extra>" + name + "</extra>",
-    }
+    hover = f"%{{x:.3s}} tokens: %{{y:.4f}}<extra>{name}</extra>"
+    return _scatter(name, x, y, hover, mode="lines", legendgroup=name, line={"color": colour, "width": width})
 
 
 def _star(x: float, y: float, text: str) -> Json:
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": "recommended",
-        "x": [x],
-        "y": [y],
-        "marker": {"color": MEASURED, "size": 14, "symbol": "star", "line": {"color": "#ffffff", "width": 1}},
-        "hovertemplate": f"{text}<br>%{{y:.4f}}<extra></extra>",
-    }
+    marker = {"color": MEASURED, "size": 14, "symbol": "star", "line": EDGE}
+    return _scatter("recommended", [x], [y], f"{text}<br>%{{y:.4f}}<extra></extra>", marker=marker)
 
 
-def _vertical(x: float, dash: str) -> Json:
+def _rule(key: str, value: float, dash: str) -> Json:
+    """A line right across the figure, at a value of the axis x or y."""
+    other = "y" if key == "x" else "x"
+    across = {f"{other}ref": "paper", f"{other}0": 0, f"{other}1": 1}
     line = {"color": NATURAL, "width": 1.5, "dash": dash}
-    return {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": line}
-
-
-def _level(y: float, dash: str) -> Json:
-    line = {"color": NATURAL, "width": 1.5, "dash": dash}
-    return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": line}
+    return {"type": "line", f"{key}0": value, f"{key}1": value, "line": line} | across
 
 
 def _untrained(low: float, high: float) -> Json:

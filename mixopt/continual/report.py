@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from mixopt.continual import summary
 from mixopt.continual.design import CONTINUATION
-from mixopt.continual.figures import front_figure, share_figures, token_figures, training_figures
-from mixopt.continual.results import Plan, Recommendation, Verification
+from mixopt.continual.figures import front_figure, share_figure, token_figure, training_figures
+from mixopt.continual.results import LOSSES, Plan, Recommendation, Verification
 from mixopt.continual.runs import END, START, ContinuationTable
 from mixopt.continual.summary import change_text, share_text
 from mixopt.errors import MixoptError
@@ -21,19 +21,18 @@ from mixopt.serialization import read_json
 if TYPE_CHECKING:
     from mixopt.study.layout import Folder
 
-LISTED = 120  # continuations in the table
-LOSSES = ("domain loss", "general loss")
+MAX_ROWS = 120  # continuations in the table
 ROLES = {CONTINUATION: "continuation"}  # where a role's name in files isn't the field's
 
 
 def plan_document(plan: Plan, more: Sequence[Section] = ()) -> Document:
     """The answer with its evidence, then `more`; the terminal shows what is brief."""
-    choices, front = summary.choices_table(plan), summary.front_table(plan)
     tables = [
         ("sizes", "Trained sizes", summary.sizes_table(plan) if plan.sizes else None),
         ("predictors", "Predictors", summary.predictors_table(plan.losses)),
         ("published", "Published shares", summary.published_table(plan) if plan.published else None),
     ]
+    front = [_front_figure(plan), summary.front_table(plan)]
     return Document(
         title=f"{plan.name}: how much general text to keep",
         headline=summary.headline(plan),
@@ -41,8 +40,8 @@ def plan_document(plan: Plan, more: Sequence[Section] = ()) -> Document:
         scope=summary.scope(plan),
         warnings=summary.warnings(plan),
         sections=[
-            Section("choices", "Choices", [choices], "Choices", brief=True),
-            Section("front", "Pareto front", [_front_figure(plan), front], "Pareto front", brief=True),
+            Section("choices", "Choices", [summary.choices_table(plan)], "Choices", brief=True),
+            Section("front", "Pareto front", front, "Pareto front", brief=True),
             *_curves(plan),
             *(Section(key, name, [table], name, brief=True) for key, name, table in tables if table),
             *more,
@@ -68,11 +67,14 @@ def _curves(plan: Plan) -> list[Section]:
         "Predicted losses at the recommended share (thick, with its interval) and at trained ones, with their "
         "checkpoints. Shaded: longer than any run."
     )
-    figures = [
-        ("Losses over the domain's share", Figure("shares", over_shares, share_figures(plan), LOSSES)),
-        ("Losses over tokens", Figure("tokens", over_tokens, token_figures(plan), LOSSES)),
+    figures = [("shares", "Losses over the domain's share", over_shares, share_figure)]
+    if plan.curves.tokens:
+        figures.append(("tokens", "Losses over tokens", over_tokens, token_figure))
+    choices = [f"{of} loss" for of in LOSSES]
+    return [
+        Section(key, title, [Figure(key, caption, [figure(plan, of) for of in LOSSES], choices)], title)
+        for key, title, caption, figure in figures
     ]
-    return [Section(one.key, title, [one], title) for title, one in figures if one.plots]
 
 
 def study_document(folder: Folder) -> Document:
@@ -88,26 +90,15 @@ def study_document(folder: Folder) -> Document:
     table = ContinuationTable(pandas.read_parquet(runs), answer.texts["domain"], answer.texts["general"])
     prepared = read_json(folder.corpora, made_by="prepare") if folder.corpora.is_file() else None
     text = folder.study.read_text(encoding="utf-8")
-    document = plan_document(
-        answer,
-        [
-            *_check(answer, folder),
-            _training(table),
-            _noise(answer),
-            _runs(table),
-            corpora(prepared),
-            reproduce(command="mixopt run study.yaml", versions={"mixopt": answer.mixopt}, study=text),
-        ],
-    )
-    return replace(document, scope=f"{_validation_sets(answer)} {document.scope}")
-
-
-def _validation_sets(answer: Recommendation) -> str:
+    again = reproduce(command="mixopt run study.yaml", versions={"mixopt": answer.mixopt}, study=text)
+    sections = [*_check(answer, folder), _training(table), _noise(answer), _runs(table), corpora(prepared), again]
+    document = plan_document(answer, sections)
     domain, general = (
         listed([f"{100 * w:.3g}% {name}" if len(weights) > 1 else name for name, w in weights.items()])
         for weights in (answer.texts["domain"], answer.texts["general"])
     )
-    return f"The domain loss is on {domain}, the general loss on {general}."
+    sets = f"The domain loss is on {domain}, the general loss on {general}."
+    return replace(document, scope=f"{sets} {document.scope}")
 
 
 def _check(answer: Recommendation, folder: Folder) -> list[Section]:
@@ -127,7 +118,7 @@ def _training(table: ContinuationTable) -> Section:
         "Losses during the longest continuations; a dot is the end, where the learning rate has decayed to 0. Before "
         "it losses are above those of a run that ends there."
     )
-    figure = Figure("training", caption, [figure for _, figure in figures], [name for name, _ in figures])
+    figure = Figure("training", caption, [plot for _, plot in figures], [name for name, _ in figures])
     return Section("training", "Losses during training", [figure], "Training")
 
 
@@ -162,10 +153,10 @@ def _runs(table: ContinuationTable) -> Section:
             loss(row["general_loss"]),
             change_text(row["general_loss"] / start[row["params"]] - 1) if row["params"] in start else "",
         )
-        for row in ends.head(LISTED).to_dict("records")
+        for row in ends.head(MAX_ROWS).to_dict("records")
     ]
     names = ("Parameters", "Tokens", "General text", "Seed", "Domain loss", "General loss", "Change")
     columns = [Column("Run", numeric=False), Column("Role", numeric=False), *map(Column, names)]
-    more = f" The table shows {LISTED} of them; all are in runs.csv." if len(ends) > LISTED else ""
+    more = f" The table shows {MAX_ROWS} of them; all are in runs.csv." if len(ends) > MAX_ROWS else ""
     text = f"{counted(len(ends), 'continuation')}, with losses at their ends.{more}"
     return Section("runs", "Runs", [Paragraph(text), Table("Measured losses, nats/token", columns, rows)], "Runs")

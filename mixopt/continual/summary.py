@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from mixopt.formatting import UNKNOWN, count_text, counted, digits_for, epochs_t
 from mixopt.report.document import Column, Document, Section, Table, Warning
 
 if TYPE_CHECKING:
-    from mixopt.continual.results import Choice, Evidence, Interval, MaybeEnds, Optimum, Plan, Run, Verification
+    from mixopt.continual.results import Choice, Evidence, Plan, Run, Verification
 
 ROWS = 9  # of a front
 MIN_DRAWS = 0.02  # a share of the draws: fewer aren't mentioned
@@ -21,6 +21,7 @@ HELD_OUT = {  # kinds of held-out tests: column, and what was left out
     "tokens": ("later", "checkpoints later than all that were fitted"),
     "size": ("larger", "the largest size"),
 }
+OUTSIDE = " *: outside what was trained."
 GENERAL, DOMAIN_LOSS, GENERAL_LOSS = "general\ntext", "domain\nloss", "general\nloss"
 
 
@@ -41,24 +42,33 @@ def share_text(value: float | None) -> str:
     return f"{100 * value:.1f}%" if known(value) and 0.9 < value < 1 else percent(value)
 
 
-def loss_text(value: float, interval: Interval) -> str:
-    """A loss ± half of its interval."""
-    low, high = interval.ends
+def domain_loss(run: Choice) -> str:
+    """A run's domain loss ± half of its interval."""
+    low, high = run.ends.domain.ends
     if not (known(low) and known(high)):
-        return loss(value)
+        return loss(run.domain)
     digits = max(digits_for(high - low), 3) if high - low < 0.002 else min(digits_for(high - low), 3)
-    return f"{loss(value, digits)} ± {loss((high - low) / 2, digits)}"
+    return f"{loss(run.domain, digits)} ± {loss((high - low) / 2, digits)}"
 
 
-def general_range(chosen: Optimum | None) -> str:
+def general_range(run: Choice) -> str:
     """The interval of the general share that each draw by itself would choose."""
-    low, high = chosen.share_ends if chosen else (None, None)
+    low, high = run.chosen.share_ends if run.chosen else (None, None)
     return interval((1 - high, 1 - low), share_text) if known(low) and known(high) else ""
 
 
-def change_range(ends: MaybeEnds) -> str:
-    low, high = ends
+def rise_range(run: Choice) -> str:
+    """The interval of the general loss's change."""
+    low, high = run.ends.rise.ends
     return interval((low, high), change_text) if known(low) and known(high) else ""
+
+
+def losses_text(run: Choice) -> str:
+    return f"domain loss {domain_loss(run)}, general loss {change_text(run.rise)}"
+
+
+def capitalized(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 # Sentences
@@ -68,8 +78,7 @@ def headline(plan: Plan) -> str:
     """What to do, in a sentence."""
     run = plan.answer
     if run is None:
-        text = refusal(plan)
-        return text[0].upper() + text[1:]
+        return capitalized(refusal(plan))
     general = f"{share_text(run.general_share)} general text"
     if plan.sizes:
         what = f"Train {count_text(run.params)} parameters for {count_text(run.tokens)} tokens and keep {general}"
@@ -77,7 +86,7 @@ def headline(plan: Plan) -> str:
         what = f"Keep {general}" + (f" in {count_text(run.tokens)} tokens" if run.tokens is not None else "")
     if run.passes is not None:
         what += f" ({epochs_text(run.passes)} epochs of {count_text(plan.given['domain_tokens'])} domain tokens)"
-    return f"{what}: domain loss {loss_text(run.domain, run.ends.domain)}, general loss {change_text(run.rise)}."
+    return f"{what}: {losses_text(run)}."
 
 
 def refusal(plan: Plan) -> str:
@@ -94,84 +103,75 @@ def refusal(plan: Plan) -> str:
 
 def sentences(plan: Plan) -> list[str]:
     """How sure the answer is, and what else could be chosen."""
-    found = [_uncertainty(plan), _best_trained(plan), _no_forgetting(plan)]
-    return [sentence for sentence in found if sentence]
+    found = [_uncertainty(plan, plan.answer)] if plan.answer else []
+    if plan.trained:
+        general = f"{share_text(plan.trained.general_share)} general text"
+        found.append(f"Among the shares that were trained the best is {general}: {losses_text(plan.trained)}.")
+    return [*found, _no_forgetting(plan)]
 
 
-def _uncertainty(plan: Plan) -> str:
-    run, sure = plan.answer, plan.sure
-    if run is None or run.chosen is None:
-        return ""
-    ends = [count_text(value) for value in run.chosen.params_ends]
-    sizes = f", of {ends[0] if ends[0] == ends[1] else ' to '.join(ends)} parameters" if plan.sizes else ""
+def _uncertainty(plan: Plan, run: Choice) -> str:
+    sure, sizes = plan.sure, ""
+    if plan.sizes and run.chosen:
+        sizes = f", of {' to '.join(dict.fromkeys(map(count_text, run.chosen.params_ends)))} parameters"
     text = (
-        f"{plan.level:.0%} intervals: {general_range(run.chosen)} general text would be best{sizes}; the general loss "
-        f"of this run changes by {change_range(run.ends.rise.ends)}{_in_no_share(run.chosen)}. "
+        f"{plan.level:.0%} intervals: {general_range(run)} general text would be best{sizes}; the general loss "
+        f"of this run changes by {rise_range(run)}{_in_no_share(run)}. "
     )
     if sure is None:
         return text + f"No share is {plan.sure_at:.0%} sure to keep it within {change_text(plan.tolerance)}."
     return (
         f"{text}To be {plan.sure_at:.0%} sure of {change_text(plan.tolerance)} or less keep "
-        f"{share_text(sure.general_share)}: domain loss {loss_text(sure.domain, sure.ends.domain)}."
+        f"{share_text(sure.general_share)}: domain loss {domain_loss(sure)}."
     )
 
 
-def _in_no_share(chosen: Optimum) -> str:
-    return f" (in {percent(chosen.none_in)} of the draws no share does)" if chosen.none_in > MIN_DRAWS else ""
-
-
-def _best_trained(plan: Plan) -> str:
-    run = plan.trained
-    if run is None or plan.answer is None:
-        return ""
-    return (
-        f"Among the shares that were trained the best is {share_text(run.general_share)} general text: domain loss "
-        f"{loss_text(run.domain, run.ends.domain)}, general loss {change_text(run.rise)}."
-    )
+def _in_no_share(run: Choice) -> str:
+    none_in = run.chosen.none_in if run.chosen else 0.0
+    return f" (in {percent(none_in)} of the draws no share does)" if none_in > MIN_DRAWS else ""
 
 
 def _no_forgetting(plan: Plan) -> str:
     run, best = plan.free, plan.least_rise
-    if run is None or run.chosen is None:
+    if run is None:
         return (
             f"No replay is free: of all that was searched, up to {share_text(1 - plan.looked_at[0])} general text, "
             f"{share_text(best.general_share)} raises the general loss least, by {change_text(best.rise)}."
         )
     text = f"{share_text(run.general_share)} general text"
     if run.rise < -NO_CHANGE:  # nothing that was searched costs anything
-        where = f"{text} (outside what was trained)" if run.outside else text
-        return f"Even with {where} the general loss ends below its start ({change_text(run.rise)})."
+        where = " (outside what was trained)" if run.outside else ""
+        return f"Even with {text}{where} the general loss ends below its start ({change_text(run.rise)})."
     limit = ", outside what was trained" if run.outside else ""
     return (
-        f"With {text} ({general_range(run.chosen)}{limit}) the general loss ends where it "
-        f"began{_in_no_share(run.chosen)}: domain loss {loss_text(run.domain, run.ends.domain)}."
+        f"With {text} ({general_range(run)}{limit}) the general loss ends where it began{_in_no_share(run)}: domain "
+        f"loss {domain_loss(run)}."
     )
 
 
 def scope(plan: Plan) -> str:
     """What the plan was learned from, and by what."""
     runs = plan.trained_on
-    counts = {"tokens": (runs.tokens, "tokens"), "params": (runs.params, "parameters")}
-    ranges = [f"{percent(runs.share[0])} to {percent(runs.share[1])} domain text"]
-    for key, ((low, high), word) in counts.items():
+    ranges = [f"{interval(runs.share, percent)} domain text"]
+    for key, (low, high), word in (("tokens", runs.tokens, "tokens"), ("params", runs.params, "parameters")):
         if key in plan.knows:
-            ranges.append(
-                f"{count_text(high) if high <= 1.01 * low else f'{count_text(low)} to {count_text(high)}'} {word}"
-            )
-    predicted = "; ".join(f"{of} loss ({one.column}): {made_of(one)}" for of, one in plan.losses.items())
+            lowest = "" if high <= 1.01 * low else f"{count_text(low)} to "
+            ranges.append(f"{lowest}{count_text(high)} {word}")
     return (
         f"Learned from {counted(runs.runs, 'run')} ({counted(runs.rows, 'row')}) with {', '.join(ranges)}. "
-        f"{predicted[0].upper()}{predicted[1:]}. Losses are nats/token; changes of the general loss are against its "
+        f"{predictors_text(plan.losses)} Losses are nats/token; changes of the general loss are against its "
         "value before continuing."
     )
 
 
-def made_of(evidence: Evidence) -> str:
-    """What predicts a loss: '52% shift law, 42% D-CPT law, 6% interpolation'."""
-    if not evidence.weights:
-        return LAWS.get(evidence.law, evidence.law)
-    ranked = sorted(evidence.weights.items(), key=lambda pair: -pair[1])
-    return ", ".join(f"{percent(weight)} {LAWS.get(name, name)}" for name, weight in ranked)
+def predictors_text(losses: Mapping[str, Evidence]) -> str:
+    """What predicts each loss: 'Domain loss (python): 52% shift law, 42% D-CPT law, 6% interpolation; general ...'."""
+    parts = []
+    for of, evidence in losses.items():
+        ranked = sorted(evidence.weights.items(), key=lambda pair: -pair[1])
+        blend = ", ".join(f"{percent(weight)} {LAWS.get(name, name)}" for name, weight in ranked)
+        parts.append(f"{of} loss ({evidence.column}): {blend or LAWS.get(evidence.law, evidence.law)}")
+    return f"{capitalized('; '.join(parts))}."
 
 
 def warnings(plan: Plan) -> list[Warning]:
@@ -184,69 +184,57 @@ def warnings(plan: Plan) -> list[Warning]:
         last = errors.get("interpolation")
         least = min((e for name, e in errors.items() if name.startswith(("d-cpt", "shift")) and known(e)), default=None)
         if known(last) and known(least) and last < least:
-            laws.append(
-                Warning(
-                    "last-loss-better",
-                    f"{of.capitalize()} loss: later checkpoints that were held out are predicted better by the last "
-                    f"loss seen than by any law ({loss(last, 4)} against {loss(least, 4)} nats/token); weights follow "
-                    "that.",
-                )
+            text = (
+                f"{of.capitalize()} loss: later checkpoints that were held out are predicted better by the last loss "
+                f"seen than by any law ({loss(last, 4)} against {loss(least, 4)} nats/token); weights follow that."
             )
+            laws.append(Warning("last-loss-better", text))
     return [*beyond, *laws, *assumed]
 
 
 # Tables
 
 
-def _about_columns(plan: Plan) -> list[Column]:
-    """Size, tokens and epochs, as far as runs of the plan differ in them."""
-    shown = [("params", bool(plan.sizes)), ("tokens", _lengths_differ(plan)), ("epochs", _repeats(plan))]
-    return [Column(name) for name, wanted in shown if wanted]
-
-
-def _about(plan: Plan, run: Run) -> list[str]:
-    cells = {"params": count_text(run.params), "tokens": count_text(run.tokens), "epochs": epochs_text(run.passes)}
-    return [cells[column.name] for column in _about_columns(plan)]
-
-
-def _lengths_differ(plan: Plan) -> bool:
+def _varied(plan: Plan) -> dict[str, Callable[[Run], str]]:
+    """Columns of size, tokens and epochs, as far as runs of the plan differ in them."""
     tokens = [run.tokens for run in plan.front if run.tokens is not None]
-    return bool(tokens) and max(tokens) > 1.001 * min(tokens)
-
-
-def _repeats(plan: Plan) -> bool:
-    return any(run.passes is not None for run in plan.front)
+    columns = [
+        ("params", bool(plan.sizes), lambda run: count_text(run.params)),
+        ("tokens", bool(tokens) and max(tokens) > 1.001 * min(tokens), lambda run: count_text(run.tokens)),
+        ("epochs", any(run.passes is not None for run in plan.front), lambda run: epochs_text(run.passes)),
+    ]
+    return {name: text for name, shown, text in columns if shown}
 
 
 def choices_table(plan: Plan) -> Table:
-    """The answer beside what else could be chosen, with intervals."""
-    limit = change_text(plan.tolerance)
-    choices: dict[str, tuple[Choice | None, str]] = {
-        "recommended": (plan.answer, f"lowest domain loss with a general loss of {limit} or less"),
-        f"{plan.sure_at:.0%} sure": (plan.sure, f"the same in {plan.sure_at:.0%} of the draws"),
-        "trained shares": (plan.trained, "the same among the shares that were trained"),
-        "no forgetting": (plan.free, "general loss no higher than its start"),
-        "least forgetting": (None if plan.answer else plan.least_rise, "general loss lowest"),
-    }
-    shown = [(name, run, meaning) for name, (run, meaning) in choices.items() if run is not None]
+    """The answer and what else could be chosen, with intervals."""
+    limit, varied = change_text(plan.tolerance), _varied(plan)
+    choices = [
+        ("recommended", plan.answer, f"lowest domain loss with a general loss of {limit} or less"),
+        (f"{plan.sure_at:.0%} sure", plan.sure, f"the same in {plan.sure_at:.0%} of the draws"),
+        ("trained shares", plan.trained, "the same among the shares that were trained"),
+        ("no forgetting", plan.free, "general loss no higher than its start"),
+        ("least forgetting", None if plan.answer else plan.least_rise, "general loss lowest"),
+    ]
+    shown = [(name, run, meaning) for name, run, meaning in choices if run]
     rows = [
         (
             name + (" *" if run.outside else ""),
             share_text(run.general_share),
-            general_range(run.chosen),
-            loss_text(run.domain, run.ends.domain),
+            general_range(run),
+            domain_loss(run),
             change_text(run.rise),
-            change_range(run.ends.rise.ends),
-            *_about(plan, run),
+            rise_range(run),
+            *(text(run) for text in varied.values()),
         )
         for name, run, _ in shown
     ]
     meanings = "; ".join(f"{name}: {meaning}" for name, _, meaning in shown)
-    note = f"{meanings[0].upper()}{meanings[1:]}. Intervals: {plan.level:.0%} of {plan.draws} bootstrap draws."
-    note += " *: outside what was trained." if any(run.outside for _, run, _ in shown) else ""
-    interval = f"{plan.level:.0%}\ninterval"
-    names = [GENERAL, interval, DOMAIN_LOSS, GENERAL_LOSS, interval]
-    columns = [Column("choice", numeric=False), *map(Column, names), *_about_columns(plan)]
+    note = f"{capitalized(meanings)}. Intervals: {plan.level:.0%} of {plan.draws} bootstrap draws."
+    note += OUTSIDE if any(run.outside for _, run, _ in shown) else ""
+    width = f"{plan.level:.0%}\ninterval"
+    names = [GENERAL, width, DOMAIN_LOSS, GENERAL_LOSS, width, *varied]
+    columns = [Column("choice", numeric=False), *map(Column, names)]
     return Table("How much general text to keep", columns, rows, 0 if plan.answer else None, note)
 
 
@@ -264,6 +252,7 @@ def sizes_table(plan: Plan) -> Table:
 
 def front_table(plan: Plan) -> Table:
     """Some runs of the Pareto front, and how well Optuna's search agrees with it."""
+    varied = _varied(plan)
     places = sorted({round(n * (len(plan.front) - 1) / (ROWS - 1)) for n in range(ROWS)})
     rows = [
         (
@@ -271,18 +260,18 @@ def front_table(plan: Plan) -> Table:
             loss(run.domain),
             loss(run.general),
             change_text(run.rise),
-            *_about(plan, run),
+            *(text(run) for text in varied.values()),
         )
         for run in (plan.front[n] for n in places)
     ]
     note = "No run is better in one loss without being worse in the other."
-    note += " *: outside what was trained." if any(run.outside for run in plan.front) else ""
+    note += OUTSIDE if any(run.outside for run in plan.front) else ""
     if plan.search:
         note += (
             f" Optuna's {plan.search.sampler}, {plan.search.trials} trials, finds "
             f"{100 * plan.search.hypervolume_ratio:.2f}% of this front's hypervolume."
         )
-    columns = [Column(name) for name in (GENERAL, DOMAIN_LOSS, GENERAL_LOSS, "change")] + _about_columns(plan)
+    columns = [Column(name) for name in (GENERAL, DOMAIN_LOSS, GENERAL_LOSS, "change", *varied)]
     return Table("Pareto front of both losses", columns, rows, note=note)
 
 
@@ -302,13 +291,13 @@ def predictors_table(losses: Mapping[str, Evidence]) -> Table | None:
         rows.append((LAWS.get(name, name), *cells))
     headings = [f"{of}\n{what}" for of in losses for what in ("weight", *(HELD_OUT[kind][0] for kind in kinds))]
     tests = "; ".join(f"{HELD_OUT[kind][0]}: {HELD_OUT[kind][1]}" for kind in kinds)
-    note = f"Mean absolute errors on held-out runs, nats/token. {tests[0].upper()}{tests[1:]}."
+    note = f"Mean absolute errors on held-out runs, nats/token. {capitalized(tests)}."
     columns = [Column("law or curve", numeric=False), *map(Column, headings)]
     return Table("Cross-validation of what predicts the losses", columns, rows, len(rows) - 1, note)
 
 
 def published_table(plan: Plan) -> Table:
-    """Published critical shares beside the runs' own."""
+    """Critical shares: published ones, and the runs' own."""
     rows = [(one.size, share_text(1 - one.share)) for one in plan.published]
     if plan.free:
         rows.append(("these runs", share_text(plan.free.general_share)))
@@ -321,9 +310,9 @@ def published_table(plan: Plan) -> Table:
 
 
 def check_table(verified: Verification) -> Table:
-    """Measured losses of the recommended run beside the promised ones."""
+    """Measured losses of the recommended run, and the predicted ones."""
     rows = [
-        (name, *(loss(value) for value in (check.measured, check.sd, check.predicted, check.low, check.high)))
+        (name, *map(loss, (check.measured, check.sd, check.predicted, check.low, check.high)))
         for name, check in (("domain loss", verified.domain), ("general loss", verified.general))
     ]
     columns = [Column("", numeric=False), *map(Column, ("measured", "sd of seeds", "predicted", "from", "to"))]
@@ -338,18 +327,17 @@ def check_text(verified: Verification) -> str:
     )
 
 
-# Documents of the stages beside the answer
+# Documents of the other stages
 
 
 def fit_document(losses: Mapping[str, Evidence]) -> Document:
     """What predicts both losses."""
     table = predictors_table(losses)
-    text = "; ".join(f"{of} loss ({found.column}): {made_of(found)}" for of, found in losses.items())
     sections = [Section("predictors", "Predictors", [table], brief=True)] if table else []
-    return Document("Fit of both losses", f"{text[0].upper()}{text[1:]}.", sections=sections)
+    return Document("Fit of both losses", predictors_text(losses), sections=sections)
 
 
 def verification_document(verified: Verification) -> Document:
-    """What came of the recommended run when it was trained."""
+    """The recommended run as trained."""
     section = Section("check", "Measured check", [check_table(verified)], brief=True)
     return Document("Measured check", check_text(verified), sections=[section])
