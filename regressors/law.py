@@ -1,6 +1,6 @@
-"""What a law is: a pure formula, its parameters, its source, and where it departs from the source.
+"""Laws as data: a pure formula, its parameters, its source, and where it departs from the source.
 
-A law says nothing about how it is fitted; `regressors.fit` fits every law with one engine.
+A law says nothing about how it is fitted; `regressors.fitting` fits every law alike.
 """
 
 from collections.abc import Callable, Mapping
@@ -45,7 +45,7 @@ class Param:
     low: float | None = None  # None: any real number; else value = low + exp(unconstrained)
     high: float | None = None  # with low: value = low + (high - low) / (1 + exp(-unconstrained))
     copies: int | None = None  # None: no such axis
-    amplitude: bool = False  # the loss is linear in all amplitudes together, none of which is below 0: see `starts`
+    amplitude: bool = False  # the loss is linear in all amplitudes together, none below 0
     grid: tuple[float, float] | None = None  # range over which starts of a shape parameter are laid, in logs
 
     def shape(self, domains: int) -> tuple[int, ...]:
@@ -69,8 +69,8 @@ class Law:
     jacobian(*inputs, **values) -> (loss, {name: d loss / d value, (..., n_runs, *own axes)}): optional, the same
     derivatives by hand, for speed. A test compares it with the complex step.
     published(values, units): optional, the values as the source writes them, for inputs that aren't in units.
-    begin: optional, a law of the same inputs whose grid is laid out in place of this one's, and what its values say of
-    this one's, each (...): where descents begin for a law that isn't linear in its amplitudes.
+    starts_from: optional, a law of the same inputs whose grid gives the starts, and its values in terms of this one's,
+    each (...): for a law that isn't linear in its amplitudes.
     """
 
     name: str
@@ -82,4 +82,4 @@ class Law:
     inputs: tuple[str, ...] = ("w",)
     published: Callable[[Values, Mapping[str, float]], dict[str, Array]] | None = None
     units: Mapping[str, float | str] = field(default_factory=dict)
-    begin: tuple["Law", Callable[[Values], dict[str, Array]]] | None = None
+    starts_from: tuple["Law", Callable[[Values], dict[str, Array]]] | None = None

@@ -1,4 +1,4 @@
-"""Predictors and estimators by name. Their classes stand here as text, so importing this loads none of them."""
+"""Registry of predictors and estimators by name, as text: importing this loads none of their classes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -118,7 +118,7 @@ SIMPLICITY: tuple[str, ...] = (
 # Those whose fit grows with the cube of the runs: tried only on tables of moderate size unless somebody asks for them.
 CUBIC: tuple[str, ...] = ("gp-log", "gp-sqrt", "effective-data-gp", "ensemble", "stacked")
 
-# Those that are worth judging only where pools are known: they are given each domain's `unique` tokens.
+# Those to judge only where pools are known: they are given each domain's `unique` tokens.
 SEES_EPOCHS: tuple[str, ...] = (EPOCH_AWARE, "epoch-aware")
 
 # The same for runs with pools of their own: factory(seed) of an unfitted estimator of [shares | unique shares], which

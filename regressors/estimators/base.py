@@ -2,9 +2,9 @@
 
 Mixture regressors take W (n_runs, n_domains), shares of training tokens of 0 or more, and Y (n_runs,) or
 (n_runs, n_targets) in nats/token, where nan is a loss that is missing; all predict in Y's shape. `to_dict` gives
-JSON-able numbers and text, and `from_dict` rebuilds the estimator from them: nothing stored is ever run. Domains are
-told apart by their columns, not by their order: fits work on columns in an order of their own, so permuted columns give
-the same fit, permuted.
+JSON-able numbers and text, and `from_dict` rebuilds the estimator from them: nothing stored is ever run. Fits
+work on domains in an order of their own, by the content of their columns, so permuted columns give the same fit,
+permuted.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,10 +1,10 @@
-"""One loss of continued pretraining against model size, tokens and a share, as scikit-learn estimators.
+"""Laws and baselines of continued pretraining as scikit-learn estimators: loss against size, tokens and a share.
 
 What a planner may rely on, for `ContinualRegressor` here and `ContinualEnsembleRegressor`, the default:
 
 - X is (n, 3): parameters; training tokens since the checkpoint that is continued; r, the share of those tokens from the
   loss's own side (the domain's share for a domain loss, the general share 1 - r_d for the general loss). y is (n,)
-  nats/token. One estimator a loss. Runs' checkpoints may be rows beside final losses, if the learning rate of both
+  nats/token. One estimator a loss. Checkpoints may be rows as well as final losses, if the learning rate of both
   makes them comparable.
 - Rows with 0 tokens hold the loss before continuing, one a size or more; their share may be nan. They are no rows of
   D-CPT, which is infinite there; laws that begin at the start need them. `start_at(params)` gives them back.
@@ -29,9 +29,9 @@ from regressors.estimators.continual_base import BaseContinualRegressor
 from regressors.estimators.continual_baselines import interpolation, persistence
 from regressors.evaluation.critical_share import falls_with_share
 from regressors.fitting.inference import InferenceMixin
-from regressors.fitting.levenberg_marquardt import descend
+from regressors.fitting.levenberg_marquardt import levenberg_marquardt
 from regressors.fitting.posterior import Criterion
-from regressors.fitting.solve import Fit, in_units, pose, solve
+from regressors.fitting.solve import Fit, build_posterior, in_units, solve
 from regressors.law import Array, Law
 from regressors.laws.continual import CONTINUAL_LAWS, DCPT, INPUTS
 
@@ -82,14 +82,14 @@ class ContinualRegressor(InferenceMixin, BaseContinualRegressor):
             return
         if self.carry and law.inputs[3:] not in ((), ("start",)):
             raise ValueError(f"carry = True: runs of {law.name!r} differ in more than size, tokens and share")
-        self._posterior, self.units_ = pose(
+        self._posterior, self.units_ = build_posterior(
             law, self._inputs(self.X_), self.y_[:, None], criterion=Criterion(huber=self.huber)
         )
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
         self._found = solve(self._posterior, self.units_, n_starts=self.n_starts, rng=rng)
-        self._tell(law)
+        self._set_values(law)
 
-    def _tell(self, law: Law) -> None:
+    def _set_values(self, law: Law) -> None:
         scaled = self._found.values
         published = law.published(scaled, self.units_) if law.published else scaled
         self.values_ = {name: float(value[0]) for name, value in published.items()}
@@ -118,11 +118,11 @@ class ContinualRegressor(InferenceMixin, BaseContinualRegressor):
 
     def _values_of(self, law: Law, Y: Array) -> dict[str, Array]:
         """The law's values fitted to each column of Y, from the fit's own optimum and at its noise level."""
-        posterior, _ = pose(law, self._inputs(self.X_), Y, criterion=Criterion(huber=self.huber))
+        posterior, _ = build_posterior(law, self._inputs(self.X_), Y, criterion=Criterion(huber=self.huber))
         every = np.arange(Y.shape[1])
         own = {name: np.repeat(value, len(every), axis=0) for name, value in self._found.values.items()}
         posterior.noise = np.repeat(self._found.noise, len(every))
-        z = descend(posterior, posterior.space.z_of(own, every), every, tolerance=TOLERANCE).z
+        z = levenberg_marquardt(posterior, posterior.space.z_of(own, every), every, tolerance=TOLERANCE).z
         return posterior.space.values(z, every)
 
     def _read(self, X: Array) -> Array:
@@ -184,7 +184,7 @@ class ContinualRegressor(InferenceMixin, BaseContinualRegressor):
         law = self._fitted_law()
         if law is None:
             return
-        self._posterior, self.units_ = pose(
+        self._posterior, self.units_ = build_posterior(
             law, self._inputs(self.X_), self.y_[:, None], criterion=Criterion(huber=self.huber)
         )
         values = {name: np.array(value) for name, value in learned["values"].items()}
@@ -192,4 +192,4 @@ class ContinualRegressor(InferenceMixin, BaseContinualRegressor):
         self._posterior.noise = numbers["noise"]
         z = self._posterior.space.z_of(values, np.arange(1))
         self._found = Fit(values=values, units=self.units_, z=z, **numbers)
-        self._tell(law)
+        self._set_values(law)

@@ -1,4 +1,4 @@
-"""Baselines of continued pretraining: losses read off the curves of the runs that were trained, without any law.
+"""Baselines of continued pretraining: persistence, interpolation and trend of the measured curves.
 
 Every reading is linear in the measured losses, so it is a matrix: its rows belong to points, its columns to runs' rows.
 X is (n, 3): parameters, tokens since the checkpoint that was continued (above 0), and a share of 0 to 1.
@@ -8,7 +8,7 @@ import numpy as np
 
 from regressors.law import Array
 
-OFFSET = 0.1  # shares are read on the scale ln(share + OFFSET): loss changes fastest where little is left of a text
+OFFSET = 0.1  # shares are read on the scale ln(share + OFFSET): loss changes fastest where little is left of a side
 TREND_ROWS = 3  # a curve's last checkpoints, whose straight line in ln tokens goes on
 
 
@@ -41,8 +41,8 @@ def interpolation(X: Array, points: Array, *, trend: bool = False, extend: bool 
         of_share = _between(_position(shares), _position(points[:, 2]), extend=extend)
         for j, share in enumerate(shares):
             run = rows[X[rows, 2] == share]
-            along = _along(np.log(X[run, 1]), np.log(points[:, 1]), trend=trend)
-            out[:, run] = (of_size[:, k] * of_share[:, j])[:, None] * along
+            within = _checkpoint_weights(np.log(X[run, 1]), np.log(points[:, 1]), trend=trend)
+            out[:, run] = (of_size[:, k] * of_share[:, j])[:, None] * within
     return out
 
 
@@ -56,7 +56,7 @@ def _nearest(places: Array, place: Array | float) -> Array:
     return gap <= gap.min() + 1e-9
 
 
-def _along(rows: Array, points: Array, *, trend: bool) -> Array:
+def _checkpoint_weights(rows: Array, points: Array, *, trend: bool) -> Array:
     """Weights (n_points, n_rows) of one run's checkpoints, which may be repeated, at ln tokens."""
     places, where, count = np.unique(rows, return_inverse=True, return_counts=True)
     weights = _between(places, points, extend=False)

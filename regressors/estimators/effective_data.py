@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state
 
 from regressors.estimators.law import LawRegressor
 from regressors.fitting.posterior import Criterion, Posterior
-from regressors.fitting.solve import Fit, pose, solve
+from regressors.fitting.solve import Fit, build_posterior, solve
 from regressors.law import Array, Law
 from regressors.laws import LAWS
 from regressors.laws.effective_tokens import R_STAR
@@ -41,7 +41,9 @@ class EffectiveDataRegressor(LawRegressor):
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
         laws = [LAWS["effective-data"], LAWS["effective-data-2"]][: self.skills_]
         criterion = Criterion(huber=self.huber)
-        self._keep(*fit_skills(laws, self._seen(W), Y, criterion, n_starts=self.n_starts, rng=rng, shared=self.shared))
+        self._set_fit(
+            *fit_skills(laws, self._seen(W), Y, criterion, n_starts=self.n_starts, rng=rng, shared=self.shared)
+        )
 
     def _law(self) -> Law:
         return LAWS["effective-data" if self.skills_ == 1 else "effective-data-2"]
@@ -71,11 +73,11 @@ def fit_skills(
     shared: bool,
 ) -> tuple[Posterior, Fit]:
     """Fits the last of one or two laws, the second of which has twice the first one's skills and starts from it."""
-    one, units = pose(laws[0], inputs, Y, criterion=criterion)
+    one, units = build_posterior(laws[0], inputs, Y, criterion=criterion)
     found = solve(one, units, n_starts=n_starts if len(laws) == 1 else 1, rng=rng, shared=shared)
     if len(laws) == 1:
         return one, found
-    two, units = pose(laws[1], inputs, Y, criterion=criterion)
+    two, units = build_posterior(laws[1], inputs, Y, criterion=criterion)
     two.noise, two.scatter = one.noise.copy(), one.scatter
     first = doubled(one, found.z, two, rng)
     return two, solve(two, units, n_starts=n_starts, rng=rng, shared=shared, first=first)

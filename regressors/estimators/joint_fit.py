@@ -7,10 +7,10 @@ from math import inf
 import numpy as np
 
 from regressors.evaluation.cross_validation import size_bins
-from regressors.fitting.bfgs import finish
-from regressors.fitting.levenberg_marquardt import State, descend
+from regressors.fitting.bfgs import bfgs
+from regressors.fitting.levenberg_marquardt import State, levenberg_marquardt
 from regressors.fitting.posterior import Criterion, Posterior
-from regressors.fitting.solve import estimate_noise, in_units, pose, settle_noise
+from regressors.fitting.solve import build_posterior, estimate_noise, in_units, settle_noise
 from regressors.law import Array, Law, Param
 from regressors.laws.effective_tokens import UNLIMITED
 
@@ -70,7 +70,7 @@ def scaled(law: Law, strength: Mapping[str, float]) -> Law:
     return replace(law, params=tuple(with_strength(p) for p in law.params))
 
 
-def blinded(law: Law, params: Array) -> Law:
+def with_fixed_exponent(law: Law, params: Array) -> Law:
     """The law with the size's exponent held at its prior's centre, where the runs have fewer than three sizes.
 
     Two sizes give a size's amplitude and what is left at infinite size, no exponent. What a fit makes of one all the
@@ -101,14 +101,16 @@ def fit_joint(
 
     first: another fit of the law, from which to start.
     """
-    posterior, units = pose(blinded(law, inputs["params"]), inputs, Y, criterion=criterion, weights=weights)
+    posterior, units = build_posterior(
+        with_fixed_exponent(law, inputs["params"]), inputs, Y, criterion=criterion, weights=weights
+    )
     targets = np.arange(Y.shape[1])
     z = np.zeros((len(targets), posterior.space.size))
     if first is not None:
         z = posterior.space.z_of(first.values, targets)
         posterior.noise = first.noise.copy()
     z = settle_noise(posterior, z)
-    ends = reach(posterior, z)
+    ends = minimise(posterior, z)
     common, precision = pooled(posterior, ends.z, shared=shared)
     if shared and len(targets) > 1:
         where = exponent_places(posterior)
@@ -116,9 +118,9 @@ def fit_joint(
         z[:, where] = common
         held = np.zeros(z.shape, dtype=bool)
         held[:, where] = True
-        z = descend(posterior, z, targets, held=held, tolerance=ROUGH).z
+        z = levenberg_marquardt(posterior, z, targets, held=held, tolerance=ROUGH).z
         posterior.noise, _ = estimate_noise(posterior, z, targets)
-        ends = reach(posterior, z, held)
+        ends = minimise(posterior, z, held)
     values = posterior.space.values(ends.z, targets)
     return Joint(
         values=values,
@@ -129,11 +131,11 @@ def fit_joint(
     )
 
 
-def reach(posterior: Posterior, z: Array, held: Array | None = None) -> State:
+def minimise(posterior: Posterior, z: Array, held: Array | None = None) -> State:
     """The minimum, by BFGS in the end: reweighted steps crawl along the long flat valleys of laws like these."""
     targets = np.arange(len(z))
-    near = descend(posterior, z, targets, tolerance=ROUGH, held=held)
-    return finish(posterior, near.z, targets, tolerance=1e-6, held=held)
+    near = levenberg_marquardt(posterior, z, targets, tolerance=ROUGH, held=held)
+    return bfgs(posterior, near.z, targets, tolerance=1e-6, held=held)
 
 
 def exponent_places(posterior: Posterior) -> Array:
@@ -161,7 +163,7 @@ def pooled(posterior: Posterior, z: Array, *, shared: bool) -> tuple[Array, Arra
 def described(
     law: Law, posterior: Posterior, values: dict[str, Array], precision: Array, *, shared: bool
 ) -> list[Exponent]:
-    """How well the exponents are identified; the law is the one that nothing was blinded in."""
+    """How well the exponents are identified; the law is the one with every exponent free."""
     spread = np.sqrt(np.maximum(np.einsum("...ii->...i", np.linalg.pinv(precision, hermitian=True)), 0))
     spread = np.atleast_2d(spread)  # in units of the priors
     kept = slice(0, 1) if shared else slice(None)

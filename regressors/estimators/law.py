@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 from regressors.estimators.base import DifferentiableRegressor, complex_gradient
 from regressors.fitting.inference import InferenceMixin
 from regressors.fitting.posterior import Criterion, Posterior
-from regressors.fitting.solve import Fit, in_units, pose, solve
+from regressors.fitting.solve import Fit, build_posterior, in_units, solve
 from regressors.law import Array
 from regressors.laws import LAWS
 from regressors.laws.effective_tokens import R_STAR, effective_shares, unique_shares
@@ -43,10 +43,10 @@ class LawRegressor(InferenceMixin, DifferentiableRegressor):
     def _fit(self, W: Array, Y: Array) -> None:
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
         criterion = Criterion(huber=self.huber)
-        posterior, units = pose(self._law(), self._seen(W), Y, criterion=criterion)
-        self._keep(posterior, solve(posterior, units, n_starts=self.n_starts, rng=rng, shared=self.shared))
+        posterior, units = build_posterior(self._law(), self._seen(W), Y, criterion=criterion)
+        self._set_fit(posterior, solve(posterior, units, n_starts=self.n_starts, rng=rng, shared=self.shared))
 
-    def _keep(self, posterior: Posterior, found: Fit) -> None:
+    def _set_fit(self, posterior: Posterior, found: Fit) -> None:
         self._posterior, self._found = posterior, found
         self.values_ = found.values
         self.noise_, self.objective_, self.used_ = found.noise, found.objective, found.used

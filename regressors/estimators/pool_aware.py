@@ -1,4 +1,4 @@
-"""A mixture law for runs with pools of their own: weight and repetition told apart, R* fitted."""
+"""A mixture law for runs with pools of their own: weight and repetition separated, R* fitted."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -21,7 +21,7 @@ class PoolRegressor(LawRegressor):
     """A law that sees repetition, fitted to runs with pools of their own.
 
     X is (n_runs, 2 n_domains): shares of training tokens, then every domain's unique tokens over the run's tokens, inf
-    for an unlimited one. Domains are told apart by both of their columns.
+    for an unlimited one. Domains are ordered by both of their columns.
     law: a name in `LAWS`, or a Law of w alone, which is shown effective tokens (`regressors.laws.effective_tokens`);
     the law epoch-aware sees epochs itself. per_domain: an R* for each domain, not one for all. harm: tokens that teach
     nothing new do harm, as they do to small models. skills: of the law effective-data, 1 or 2; None: by the runs, as in
@@ -56,7 +56,7 @@ class PoolRegressor(LawRegressor):
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
         criterion = Criterion(huber=self.huber)
         options = {"n_starts": self.n_starts, "rng": rng, "shared": self.shared}
-        self._keep(*fit_skills(self._laws(), self._seen(W), Y, criterion, **options))
+        self._set_fit(*fit_skills(self._laws(), self._seen(W), Y, criterion, **options))
 
     def at(self, unique: Sequence[float | None] | Array) -> "AtPools":
         """A predictor of loss from shares alone, at fixed unique tokens over the run's tokens (n_domains,).

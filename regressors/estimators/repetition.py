@@ -17,9 +17,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from regressors.estimators.base import BaseRegressor
 from regressors.evaluation.cross_validation import Split, by_region, by_shuffled_mixture, configurations
-from regressors.fitting.levenberg_marquardt import descend
+from regressors.fitting.levenberg_marquardt import levenberg_marquardt
 from regressors.fitting.posterior import Criterion, Posterior
-from regressors.fitting.solve import Fit, in_units, pose, solve
+from regressors.fitting.solve import Fit, build_posterior, in_units, solve
 from regressors.fitting.uncertainty import Identified, Profile, bootstrap_z, identify, profile, resample
 from regressors.law import Array, Law
 from regressors.laws.overfitting import FORMS
@@ -50,7 +50,7 @@ class Refit:
 
 
 class RepetitionRegressor(BaseRegressor):
-    """Predicts the loss of runs that repeat their text, as an average of several fitted forms.
+    """The loss of runs that repeat their text, as a weighted average of several fitted forms.
 
     X: (n_runs, 3) parameters, training tokens and unique tokens, counts above 0; tokens below unique repeat nothing.
     y: (n_runs,) losses above 0, nats/token, nan where missing; a run of sample weight 0 is none. Residuals are of ln
@@ -97,7 +97,7 @@ class RepetitionRegressor(BaseRegressor):
         X, y, weight = self._runs
         criterion = Criterion(huber=self.huber, log=True)
         inputs = dict(zip(COUNTS, X.T, strict=True))
-        posterior, units = pose(law, inputs, y[:, None], criterion=criterion, weights=weight)
+        posterior, units = build_posterior(law, inputs, y[:, None], criterion=criterion, weights=weight)
         return posterior, solve(posterior, units, n_starts=self.n_starts, rng=rng)
 
     def _held_out_errors(self, rng: np.random.Generator) -> dict[str, dict[str, float]]:
@@ -146,7 +146,7 @@ class RepetitionRegressor(BaseRegressor):
 
     def refits(self, n: int = 200, *, random_state: int | np.random.RandomState | None = 0) -> list[Refit]:
         """So many losses to plan with, each refitted to configurations drawn again and to priors moved at random, its
-        form drawn by weight: how they differ is how unsure the runs leave us, of the values and of the form."""
+        form drawn by weight: how they differ is the uncertainty of the values and of the form."""
         if not hasattr(self, "_fits"):
             if n > len(self._stored):
                 raise ValueError(f"{len(self._stored)} refits were stored with these numbers, not {n}: fit again")
@@ -190,7 +190,7 @@ class RepetitionRegressor(BaseRegressor):
         having = [f for f in self._by_weight() if name in [p.name for p in FORMS[f].params]]
         if not having or form not in (None, *having):
             raise ValueError(f"no fitted form {form or ''} has a parameter {name!r}: {', '.join(having) or 'none'}")
-        posterior, _ = self._kept()[form or having[0]]
+        posterior, _ = self._with_runs()[form or having[0]]
         free = replace(
             posterior.law,
             params=tuple(
@@ -208,16 +208,16 @@ class RepetitionRegressor(BaseRegressor):
 
     def identify(self) -> dict[str, Identified]:
         """What the runs say about each parameter of each form; see `regressors.fitting.uncertainty.identify`."""
-        return {name: identify(posterior, found) for name, (posterior, found) in self._kept().items()}
+        return {name: identify(posterior, found) for name, (posterior, found) in self._with_runs().items()}
 
     def _by_weight(self) -> Sequence[str]:
         check_is_fitted(self)
         return sorted(self.forms_, key=lambda name: -self.forms_[name])
 
-    def _kept(self) -> dict[str, tuple[Posterior, Fit]]:
+    def _with_runs(self) -> dict[str, tuple[Posterior, Fit]]:
         check_is_fitted(self)
         if not hasattr(self, "_fits"):
-            raise ValueError(f"{type(self).__name__} was loaded from its numbers and has no runs to ask: fit it")
+            raise ValueError(f"{type(self).__name__} was loaded from its numbers and has no runs: fit it")
         return self._fits
 
     @property
@@ -257,8 +257,8 @@ class RepetitionRegressor(BaseRegressor):
             "errors": self.errors_,
             "noise": self.noise_,
             "hull": self.hull_.tolist(),
-            "found": {name: plain(found) for name, found in self._found.items()},
-            "refits": [plain(refit) for refit in self.refits(refits)] if refits else [],
+            "found": {name: refit_to_dict(found) for name, found in self._found.items()},
+            "refits": [refit_to_dict(refit) for refit in self.refits(refits)] if refits else [],
         }
 
     @classmethod
@@ -269,8 +269,8 @@ class RepetitionRegressor(BaseRegressor):
         self.n_features_in_ = len(COUNTS)
         self.forms_, self.errors_, self.noise_ = stored["weights"], stored["errors"], stored["noise"]
         self.hull_ = np.array(stored["hull"])
-        self._found = {name: from_plain(found) for name, found in stored["found"].items()}
-        self._stored = [from_plain(refit) for refit in stored["refits"]]
+        self._found = {name: refit_from_dict(found) for name, found in stored["found"].items()}
+        self._stored = [refit_from_dict(refit) for refit in stored["refits"]]
         return self
 
 
@@ -283,17 +283,17 @@ def drawn_z(posterior: Posterior, found: Fit, counts: Array, rng: np.random.Gene
     again = posterior.resampled(counts)
     moved = rng.standard_normal((len(counts), found.z.shape[1])) * again.space.precision
     again.space.centre = again.space.centre + again.space.sd * moved
-    return descend(again, found.z - moved, np.arange(len(counts)), tolerance=1e-3).z + moved
+    return levenberg_marquardt(again, found.z - moved, np.arange(len(counts)), tolerance=1e-3).z + moved
 
 
-def plain(refit: Refit) -> dict[str, Any]:
+def refit_to_dict(refit: Refit) -> dict[str, Any]:
     """JSON-able numbers and text."""
     values = {name: np.asarray(value).tolist() for name, value in refit.values.items()}
     return {"form": refit.form, "values": values, "units": dict(refit.units)}
 
 
-def from_plain(stored: dict[str, Any]) -> Refit:
-    """Rebuilds what `plain` gave."""
+def refit_from_dict(stored: dict[str, Any]) -> Refit:
+    """Rebuilds what `refit_to_dict` gave."""
     values = {name: np.array(value, dtype=float) for name, value in stored["values"].items()}
     return Refit(stored["form"], values, stored["units"])
 

@@ -11,7 +11,7 @@ from regressors.estimators.base import BaseRegressor
 from regressors.fitting.fixed_parameters import freeze
 from regressors.fitting.inference import InferenceMixin
 from regressors.fitting.posterior import Criterion
-from regressors.fitting.solve import in_units, pose, solve, units_of
+from regressors.fitting.solve import build_posterior, in_units, solve, units_of
 from regressors.law import Array, Law
 from regressors.laws.repetition import REPETITION_LAWS
 from regressors.laws.scaling import SCALING_LAWS
@@ -56,7 +56,7 @@ class ScalingRegressor(InferenceMixin, BaseRegressor):
         Y = self._checked_losses(y, len(X))
         self.flat_ = Y.ndim == 1
         criterion = Criterion(huber=1.0, log=self.log, noise=self.huber)
-        self._posterior, self.units_ = pose(
+        self._posterior, self.units_ = build_posterior(
             law, self._inputs(X), Y.reshape(len(Y), -1), criterion=criterion, weights=sample_weight
         )
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))

@@ -1,4 +1,4 @@
-"""What predictions of continued pretraining say about shares: where a loss rises with its own, what costs nothing."""
+"""Critical shares of continued pretraining: where a loss rises with its own share, and the least replay."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ import numpy as np
 from regressors.law import Array
 from regressors.laws.effective_tokens import R_STAR, effective_shares
 
-SHARES = 201  # places between the lowest and the highest trained share at which a crossing is looked for
-SLOPES = 21  # places between which a slope is looked at
-TOKENS = 5  # token counts, from the fewest to the most trained, at which it is
+N_SHARES = 201  # places between the lowest and the highest trained share at which a crossing is looked for
+N_SLOPES = 21  # places between which a slope is looked at
+N_TOKENS = 5  # token counts, from the fewest to the most trained, at which it is
 
 
 class Predictor(Protocol):
-    """What `continual` promises of its estimators."""
+    """An estimator of continued pretraining."""
 
     X_: Array
 
@@ -35,7 +35,7 @@ class ShareSlope:
     where: tuple[float, float, float]  # parameters, tokens and share at the steepest rise, or the flattest fall
 
     def sentence(self) -> str:
-        """What to tell whoever relies on it."""
+        """The caution for whoever relies on it."""
         params, tokens, share = self.where
         return (
             f"the fitted loss rises with its own text's share in {self.rising:.0%} of the trained range, most at "
@@ -49,8 +49,8 @@ def falls_with_share(X: Array, predict: Callable[[Array], Array]) -> ShareSlope:
     X (n_rows, 3 or more): the rows that were fitted; predict(points) gives losses (n_points,).
     """
     sizes, low, high = np.unique(X[:, 0]), X[:, 2].min(), X[:, 2].max()
-    tokens = np.unique(np.geomspace(X[:, 1].min(), X[:, 1].max(), TOKENS))
-    shares = np.linspace(low, high, SLOPES)
+    tokens = np.unique(np.geomspace(X[:, 1].min(), X[:, 1].max(), N_TOKENS))
+    shares = np.linspace(low, high, N_SLOPES)
     if not low < high:
         return ShareSlope(True, 0.0, (float(sizes[0]), float(tokens[0]), float(low)))
     mesh = np.meshgrid(sizes, tokens, shares, indexing="ij")
@@ -63,20 +63,20 @@ def falls_with_share(X: Array, predict: Callable[[Array], Array]) -> ShareSlope:
     return ShareSlope(bool((rise <= 0).all()), float((rise > 0).mean()), where)
 
 
-def with_repetition(X: Array, unique: float, *, own: bool = True, r_star: float = R_STAR) -> Array:
-    """X (n, 3) with repeated text counted as the new text that it is worth (`regressors.repetition`).
+def with_effective_tokens(X: Array, unique: float, *, own: bool = True, r_star: float = R_STAR) -> Array:
+    """X (n, 3) with effective tokens in place of repeated ones (`regressors.laws.effective_tokens`).
 
     unique: the tokens there are of the limited text; own: whether that is the loss's own text, whose share is X's, or
-    the other one. Tokens and shares are then effective ones: fit and ask with both alike, where runs repeat too.
+    the other one. Fit and predict with both alike, where runs repeat too.
     """
     X = np.array(X, dtype=float)
     tokens, share = X[:, 1], X[:, 2] if own else 1 - X[:, 2]
     after = tokens > 0
     pool = np.where(after, unique / np.where(after, tokens, 1.0), np.inf)
-    worth = np.where(after, effective_shares(np.where(after, share, 0.0), pool, r_star), 0.0)
-    whole = np.where(after, 1 - share + worth, 1.0)
+    effective = np.where(after, effective_shares(np.where(after, share, 0.0), pool, r_star), 0.0)
+    whole = np.where(after, 1 - share + effective, 1.0)
     X[:, 1] *= whole
-    X[:, 2] = np.where(after, (worth if own else 1 - share) / np.where(whole > 0, whole, 1.0), X[:, 2])
+    X[:, 2] = np.where(after, (effective if own else 1 - share) / np.where(whole > 0, whole, 1.0), X[:, 2])
     return X
 
 
@@ -112,8 +112,8 @@ def least_share(
     if not np.isfinite(start):
         raise ValueError("the loss before continuing isn't known: give the fit a row with 0 tokens and that loss")
     limit = start * (1 + tolerance)
-    shares = np.linspace(general.X_[:, 2].min(), general.X_[:, 2].max(), SHARES)
-    points = np.column_stack([np.full(SHARES, params), np.full(SHARES, tokens), shares])
+    shares = np.linspace(general.X_[:, 2].min(), general.X_[:, 2].max(), N_SHARES)
+    points = np.column_stack([np.full(N_SHARES, params), np.full(N_SHARES, tokens), shares])
     over = general.predict(points)[None] - limit
     share = crossings(shares, over)[0]
     low = high = float("nan")

@@ -154,7 +154,7 @@ class RepeatedHoldout:
 
 @dataclass(frozen=True)
 class Auxiliary:
-    """Runs that share mixtures with the judged ones and are predicted beside them, such as those of other pools.
+    """Runs that share mixtures with the judged ones and are predicted as well, such as those of other pools.
 
     X, Y as `cross_validate` takes them; groups (n,), the same labels as the judged runs have. fitted: whether an
     estimator may learn from them, but for those of mixtures that it is to predict.
@@ -258,7 +258,7 @@ def configurations(X: Array) -> Array:
 
 
 def near_groups(W: Array, *, tolerance: float = MAX_DISTANCE) -> Array:
-    """A label for every run, (n_runs,) from 0: mixtures that are as good as one share it.
+    """A label for every run, (n_runs,) from 0: mixtures that are next to equal share it.
 
     W (n_runs, n_domains), each row scaled to sum to 1 first; tolerance: a share of the tokens (total variation). Runs
     go in order to the first group whose first run is no further than that. So runs within `tolerance` of each other

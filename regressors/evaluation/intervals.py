@@ -1,4 +1,4 @@
-"""Prediction intervals without a model of the noise.
+"""Prediction intervals by cross-validation (CV+, conformal), without a model of the noise.
 
 `cv_plus` is CV+ (Barber et al. 2021, Predictive inference with the jackknife+, Annals of Statistics 49(1),
 arXiv:1905.02928, section 3): for runs that are exchangeable with the fitted ones, an interval of level 1 - a holds the
@@ -10,7 +10,7 @@ in units of what is usual among runs of about the same predicted loss (locally w
 2018, arXiv:1604.04173, section 5.2): 89% and 71% at the same mean width, and no more fits
 (`benchmarks/calibration.py`).
 
-A mixture found by search is no such run: it was chosen for its low prediction. `regressors.optimism` is for that.
+A mixture found by search is no such run, as it was chosen for its low prediction: see `regressors.evaluation.optimism`.
 """
 
 from math import ceil
@@ -19,9 +19,9 @@ import numpy as np
 
 from regressors.law import Array
 
-NEIGHBOURS = 0.25  # share of the runs, those of the nearest predicted loss, that say how large errors are there
-FEWEST = 10  # runs that say so
-BELIEF = 5  # runs' worth of belief that errors are as large as everywhere
+NEIGHBOURHOOD = 0.25  # share of the runs, those of the nearest predicted loss, that say how large errors are there
+MIN_NEIGHBOURS = 10  # runs that say so
+PRIOR_RUNS = 5  # weight, in runs, of the prior that errors are as large as everywhere
 
 
 def cv_plus(residual: Array, fold: Array, at_new: Array, level: float) -> tuple[Array, Array]:
@@ -79,17 +79,17 @@ def local_error(size: Array, predicted: Array, *, at: Array | None = None) -> Ar
     """
     runs, mean = len(size), size.mean()
     order = np.argsort(predicted, kind="stable")
-    count = min(max(FEWEST, round(NEIGHBOURS * runs)), runs - (at is None))
+    count = min(max(MIN_NEIGHBOURS, round(NEIGHBOURHOOD * runs)), runs - (at is None))
     wide = count + (at is None)  # a run lies in its own neighbourhood, and is taken out of it again
-    passed = np.append(0.0, np.cumsum(size[order]))
+    cumulative = np.append(0.0, np.cumsum(size[order]))
     if at is None:
         place = np.empty(runs)
         place[order] = np.arange(runs)
     else:
         place = np.searchsorted(predicted[order], at) - 0.5
     first = np.clip(np.ceil(place - wide / 2), 0, runs - wide).astype(int)
-    near = passed[first + wide] - passed[first] - (size if at is None else 0.0)
-    return np.maximum((near + BELIEF * mean) / (count + BELIEF), 1e-12 + 1e-6 * mean)
+    near = cumulative[first + wide] - cumulative[first] - (size if at is None else 0.0)
+    return np.maximum((near + PRIOR_RUNS * mean) / (count + PRIOR_RUNS), 1e-12 + 1e-6 * mean)
 
 
 def _checked(residual: Array, fold: Array, at_new: Array, level: float) -> tuple[Array, Array, Array]:

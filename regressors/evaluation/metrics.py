@@ -1,4 +1,4 @@
-"""How good predictions are. All take (n_runs,) predicted and measured losses, nats/token, lower is better."""
+"""Metrics of predictions: rank correlation, RMSE, regret, coverage. Losses are (n_runs,) nats/token."""
 
 import numpy as np
 
@@ -38,9 +38,9 @@ def rmse(predicted: Array, measured: Array) -> float:
 
 
 def regret(predicted: Array, measured: Array, *, tried: int = 1) -> float:
-    """Loss given up by training the `tried` runs that the predictor likes best and keeping the best of them.
+    """Loss given up by training the `tried` runs of lowest prediction and keeping the best of them.
 
-    Returns nats/token; 0.0 when the best run is among the favourites. Where runs share a prediction, any of them may
+    Returns nats/token; 0.0 when the best run is among them. Where runs share a prediction, any of them may
     be tried: the mean over all ways to do so counts, as a predictor that can't tell runs apart earns no luck.
     Raises ValueError when shapes differ, a value isn't finite, there is no run, or tried is below 1.
     """

@@ -1,4 +1,4 @@
-"""Which predictor to use, from held-out errors, and what that way of choosing is worth itself."""
+"""Model selection: the one-standard-error rule on held-out errors, and its own nested evaluation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ import numpy as np
 
 from regressors.law import Array
 
-SLACK = 1.1  # no predictor is taken whose held-out RMSE on the target is so many times the lowest
-TEXTS = 0.5  # weight of the texts' errors beside the target's own
+MAX_RMSE_RATIO = 1.1  # no predictor is taken whose held-out RMSE on the target is so many times the lowest
+VALIDATION_WEIGHT = 0.5  # of the errors on single validation sets, against the target's own
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,16 @@ def choose(
     *,
     noise: float | None = None,
 ) -> Choice:
-    """The simplest predictor that can't be told from the best by held-out errors (Breiman et al.'s one-standard-error
+    """The simplest predictor that held-out errors don't distinguish from the best (Breiman et al.'s one-standard-error
     rule, Classification and Regression Trees, 1984, section 3.4.3, on paired differences).
 
-    predicted: by name, (n_runs, n_columns) held-out, the target first and any texts after it. measured: alike,
+    predicted: by name, (n_runs, n_columns) held-out, the target first, then any validation sets. measured: alike,
     nats/token; nan where a loss is missing. groups: (n_runs,) runs of one mixture count once, by their mean.
     order: names from the simplest to the most complex; a name that it lacks counts as more complex. noise: the standard
     deviation between runs of one mixture in the target, nats/token; None: unknown.
 
-    Compared are squared errors on each mixture, the target's beside the mean over the texts: those of one fit share
-    their fate, and have more to say together. A difference counts if its mean is above one standard error of that mean.
+    Compared are squared errors on each mixture, the target's and the mean over the validation sets: those of one fit
+    are correlated, and say more together. A difference counts if its mean is above one standard error of that mean.
     Both predictors meet the same mixtures, so that standard error is a fraction of that of either error alone.
     Raises ValueError when no predictor has a finite error.
     """
@@ -53,7 +53,7 @@ def choose(
         if name == best:
             break
         gap = evidence[name] - evidence[best]
-        if rms[name] <= SLACK * lowest and gap.mean() <= gap.std(ddof=1) / len(gap) ** 0.5:
+        if rms[name] <= MAX_RMSE_RATIO * lowest and gap.mean() <= gap.std(ddof=1) / len(gap) ** 0.5:
             why = f"{name}: the simplest whose held-out error is within one standard error of the lowest, {best}'s."
             return Choice(name, best, why)
         if noise and rms[name] <= noise and _at_floor(errors[best][:, 0], noise):
@@ -120,7 +120,7 @@ def _ordered(names: Mapping[str, Array], order: Sequence[str]) -> list[str]:
 def _evidence(errors: Mapping[str, Array]) -> dict[str, Array]:
     """One number a mixture and predictor: squared errors in units of the lowest mean square of their column.
 
-    Only mixtures that all predictors can be judged on count; there the target's half, and the mean of the texts' half.
+    Only mixtures that all predictors can be judged on count; there half the target's, half the mean of validation sets.
     """
     every = np.stack(list(errors.values())) ** 2  # (n_predictors, n_mixtures, n_columns)
     every = every[:, np.isfinite(every[..., 0]).all(axis=0)]
@@ -129,10 +129,10 @@ def _evidence(errors: Mapping[str, Array]) -> dict[str, Array]:
     mean = stacked.sum(axis=1) / np.maximum(known.sum(axis=0), 1)
     unit = np.maximum(mean.min(axis=0), 1e-12 * np.maximum(mean.max(axis=0), 1e-300))
     stacked = stacked / unit
-    told = known[:, 1:].sum(axis=1)
-    texts = stacked[..., 1:].sum(axis=2) / np.maximum(told, 1)
-    share = np.where(told > 0, TEXTS, 0.0)
-    values = (1 - share) * stacked[..., 0] + share * texts
+    count = known[:, 1:].sum(axis=1)
+    sets = stacked[..., 1:].sum(axis=2) / np.maximum(count, 1)
+    share = np.where(count > 0, VALIDATION_WEIGHT, 0.0)
+    values = (1 - share) * stacked[..., 0] + share * sets
     return dict(zip(errors, values, strict=True))
 
 

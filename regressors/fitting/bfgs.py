@@ -1,4 +1,4 @@
-""""""
+"""Batched BFGS with a backtracking line search, from vectors that are near their minimum."""
 
 from math import inf
 
@@ -8,13 +8,11 @@ from regressors.fitting.levenberg_marquardt import State, in_chunks, sound_model
 from regressors.fitting.posterior import Posterior
 from regressors.law import Array
 
-SHORTEST = 2.0**-16  # of a step, where a line search gives up
+MIN_STEP = 2.0**-16  # of a move, where a line search gives up
+ARMIJO = 1e-4  # share of the promised fall that a step must keep
 
 
-ENOUGH = 1e-4  # share of the promised fall that a step must keep (Armijo's condition)
-
-
-def finish(
+def bfgs(
     posterior: Posterior,
     z: Array,
     target: Array,
@@ -24,13 +22,13 @@ def finish(
     held: Array | None = None,
     inverse: Array | None = None,
 ) -> State:
-    """Batched BFGS with backtracking, from vectors that are near their minimum.
+    """Minimises the objective from every vector of the batch by BFGS.
 
     tolerance: a vector rests when its step promises less than this, in units of the objective.
-    held: as in `descend`. inverse: (batch, p, p) first guess of the inverse curvature; None: Gauss-Newton's.
+    held: as in `levenberg_marquardt`. inverse: (batch, p, p) initial inverse Hessian; None: Gauss-Newton's.
     """
 
-    def walk(part: slice) -> tuple[Array, Array, Array]:
+    def optimise(part: slice) -> tuple[Array, Array, Array]:
         x, goal = z[part].copy(), target[part]
         free = np.ones(x.shape) if held is None else 1.0 - held[part]
         objective, gradient = posterior.slope(x, goal)
@@ -47,12 +45,13 @@ def finish(
                 break
             move = -np.matmul(bent[live], gradient[live, :, None])[..., 0] * free[live]
             fall = -(move * gradient[live]).sum(axis=1)
-            step, reached, slope = searched(posterior, x[live], goal[live], objective[live], gradient[live], move, fall)
+            here = (x[live], goal[live], objective[live], gradient[live])
+            step, reached, slope = line_search(posterior, *here, move, fall)
             slope *= free[live]
             moved = np.isfinite(reached)
             turn = slope - gradient[live]
             good = moved & ((turn * step).sum(axis=1) > 0)
-            bent[live[good]] = updated(bent[live[good]], step[good], turn[good])
+            bent[live[good]] = updated_inverse(bent[live[good]], step[good], turn[good])
             arrived = 0.5 * np.abs(fall) < tolerance
             retry = ~moved & ~arrived & learned[live]  # once more, with the curvature as it was guessed at first
             bent[live[retry]] = first[live[retry]]
@@ -64,10 +63,10 @@ def finish(
             live = live[~arrived & (moved | retry)]
         return x, objective, converged
 
-    return in_chunks(walk, posterior, target)
+    return in_chunks(optimise, posterior, target)
 
 
-def searched(
+def line_search(
     posterior: Posterior, z: Array, target: Array, objective: Array, gradient: Array, move: Array, fall: Array
 ) -> tuple[Array, Array, Array]:
     """The part of each move that keeps enough of the promised fall, where that ends and the slope there.
@@ -77,20 +76,20 @@ def searched(
     step = move.copy()
     reached, slope = posterior.slope(z + step, target)
     share = np.ones(len(z))
-    asked = np.flatnonzero(~(reached <= objective - ENOUGH * fall) | ~np.isfinite(slope).all(axis=1))
-    while len(asked):
-        share[asked] /= 2
-        step[asked] = share[asked, None] * move[asked]
-        reached[asked], slope[asked] = posterior.slope(z[asked] + step[asked], target[asked])
-        short = ~(reached[asked] <= objective[asked] - ENOUGH * share[asked] * fall[asked])
-        short |= ~np.isfinite(slope[asked]).all(axis=1)
-        lost = asked[short & (share[asked] < SHORTEST)]
+    active = np.flatnonzero(~(reached <= objective - ARMIJO * fall) | ~np.isfinite(slope).all(axis=1))
+    while len(active):
+        share[active] /= 2
+        step[active] = share[active, None] * move[active]
+        reached[active], slope[active] = posterior.slope(z[active] + step[active], target[active])
+        short = ~(reached[active] <= objective[active] - ARMIJO * share[active] * fall[active])
+        short |= ~np.isfinite(slope[active]).all(axis=1)
+        lost = active[short & (share[active] < MIN_STEP)]
         reached[lost], slope[lost] = inf, gradient[lost]
-        asked = asked[short & (share[asked] >= SHORTEST)]
+        active = active[short & (share[active] >= MIN_STEP)]
     return step, reached, slope
 
 
-def updated(inverse: Array, step: Array, bend: Array) -> Array:
+def updated_inverse(inverse: Array, step: Array, bend: Array) -> Array:
     """BFGS: the inverse curvature (batch, p, p) after a step that bent the gradient so."""
     scale = 1 / (step * bend).sum(axis=1)
     pressed = np.matmul(inverse, bend[..., None])[..., 0]

@@ -1,4 +1,4 @@
-"""A law with some of its values given: the others are fitted around them, as two-stage fits of papers were."""
+"""Laws with fixed parameters: the others are fitted, as in the two-stage fits of papers."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,7 +26,7 @@ def freeze(law: Law, frozen: Mapping[str, float], units: Mapping[str, float]) ->
         if param.name in frozen and not low < value < high:
             raise ValueError(f"frozen {param.name} = {value}: it must lie above {low} and below {high}")
     left = tuple(p for p in law.params if p.name not in frozen)
-    if law.begin is not None:  # not linear in its amplitudes, so a grid holds only where none of them is left
+    if law.starts_from is not None:  # not linear in its amplitudes, so a grid holds only where none of them is left
         left = tuple(replace(p, amplitude=False) for p in left)
     if not left:
         raise ValueError(f"all parameters of {law.name} are frozen: there is nothing to fit")
@@ -46,4 +46,4 @@ def freeze(law: Law, frozen: Mapping[str, float], units: Mapping[str, float]) ->
     def published(values: Values, units: Mapping[str, float]) -> dict[str, Array]:
         return law.published(full(values), units) if law.published else full(values)
 
-    return replace(law, formula=formula, jacobian=None, published=published, params=left, begin=None)
+    return replace(law, formula=formula, jacobian=None, published=published, params=left, starts_from=None)

@@ -12,19 +12,19 @@ from regressors.law import Array
 
 
 class InferenceMixin:
-    """For estimators that keep the posterior and the fit of their law as `_posterior` and `_found`."""
+    """Mixin of estimators that keep the posterior and the fit of their law as `_posterior` and `_found`."""
 
     _posterior: Posterior
     _found: Fit
 
     def identify(self) -> Identified:
         """Standard errors, what the runs say nothing about, bounds hit and conditioning, per target."""
-        posterior, found = self._kept()
+        posterior, found = self._posterior_and_fit()
         return identify(posterior, found)
 
     def profile(self, name: str, *, level: float = 0.8, index: Sequence[int] = ()) -> Profile:
-        """The interval of a parameter that the runs don't rule out; see `regressors.uncertainty.profile`."""
-        posterior, found = self._kept()
+        """The interval of a parameter that the runs don't rule out; see `regressors.fitting.uncertainty.profile`."""
+        posterior, found = self._posterior_and_fit()
         return profile(posterior, found, name, level=level, index=index)
 
     def bootstrap(
@@ -34,13 +34,13 @@ class InferenceMixin:
 
         groups: (n_runs,) labels; repeats of one mixture share one and are drawn together.
         """
-        posterior, found = self._kept()
+        posterior, found = self._posterior_and_fit()
         rng = np.random.default_rng(check_random_state(random_state).randint(2**31))
         return bootstrap(posterior, found, draws=draws, rng=rng, groups=groups)
 
-    def _kept(self) -> tuple[Posterior, Fit]:
+    def _posterior_and_fit(self) -> tuple[Posterior, Fit]:
         if not hasattr(self, "_posterior"):
             raise ValueError(
-                f"{type(self).__name__} has no runs to ask: it isn't fitted, or was loaded from its numbers: fit it"
+                f"{type(self).__name__} has no runs: it isn't fitted, or was loaded from its numbers: fit it"
             )
         return self._posterior, self._found

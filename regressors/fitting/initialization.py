@@ -1,9 +1,9 @@
-"""Where descents begin.
+"""Starting points: random draws, or variable projection over a grid of shape parameters.
 
-Draws from the priors, or, for a law whose loss is linear in all but a few shape parameters, variable projection (Golub
-& Pereyra 1973): shapes are laid out on a grid, and each point gets the amplitudes that fit best, which closed form
-gives. Amplitudes must not be negative, so every set of them that may be above 0 is tried. A law that isn't linear may
-name another one that is, and begin where that one's grid is best.
+Draws come from the priors. For a law whose loss is linear in all but a few shape parameters there is variable
+projection (Golub & Pereyra 1973): shapes are laid out on a grid, and each point gets the amplitudes that fit best, in
+closed form. Amplitudes must not be negative, so every set of them that may be above 0 is tried. A law that isn't linear
+may name another one that is, and start where that one's grid is best.
 """
 
 from collections.abc import Callable
@@ -16,31 +16,31 @@ from regressors.fitting.posterior import Posterior
 from regressors.fitting.transforms import Space
 from regressors.law import Array, Law, Values
 
-MOST_AMPLITUDES = 6  # 63 sets of them
+MAX_AMPLITUDES = 6  # 63 sets of them
 POINTS = {1: 60, 2: 12, 3: 7, 4: 5, 5: 4}  # a side of the grid, by the number of shapes
-FLOOR = 1e-4  # of the mean loss: an amplitude that fits best at 0 starts here, as its log has no 0
+MIN_AMPLITUDE = 1e-4  # of the mean loss: an amplitude that fits best at 0 starts here, as its log has no 0
 
 
-def can_lay_out(law: Law) -> bool:
-    """Whether the law, or the one where it begins, has nothing but gridded shapes and a few amplitudes."""
-    if law.begin is not None:
-        return can_lay_out(law.begin[0])
+def has_grid(law: Law) -> bool:
+    """Whether the law, or the one that it starts from, has nothing but gridded shapes and a few amplitudes."""
+    if law.starts_from is not None:
+        return has_grid(law.starts_from[0])
     shapes = [p for p in law.params if p.grid is not None]
     amplitudes = [p for p in law.params if p.amplitude]
     whole = all(not p.per_domain and p.copies is None for p in law.params)
     known = len(shapes) + len(amplitudes) == len(law.params)
-    return whole and known and len(shapes) in POINTS and len(amplitudes) <= MOST_AMPLITUDES
+    return whole and known and len(shapes) in POINTS and len(amplitudes) <= MAX_AMPLITUDES
 
 
-def drawn(posterior: Posterior, starts: int, rng: np.random.Generator) -> Array:
-    """starts vectors from half the priors' width, the same for all targets: (starts, n_params)."""
-    return 0.5 * rng.standard_normal((starts, posterior.space.size))
+def random_starts(posterior: Posterior, n_starts: int, rng: np.random.Generator) -> Array:
+    """Vectors from half the priors' width, the same for all targets: (n_starts, n_params)."""
+    return 0.5 * rng.standard_normal((n_starts, posterior.space.size))
 
 
-def laid_out(posterior: Posterior, keep: int) -> Array:
-    """The grid's best points, best first: (keep, n_targets, n_params)."""
-    if posterior.law.begin is not None:
-        return laid_out_by(*posterior.law.begin, posterior, keep)
+def grid_starts(posterior: Posterior, n_starts: int) -> Array:
+    """The grid's best points, best first: (n_starts, n_targets, n_params)."""
+    if posterior.law.starts_from is not None:
+        return grid_starts_by(*posterior.law.starts_from, posterior, n_starts)
     law, space, targets = posterior.law, posterior.space, np.arange(len(posterior.noise))
     shapes = grid_of(law)
     points = len(next(iter(shapes.values())))
@@ -50,25 +50,27 @@ def laid_out(posterior: Posterior, keep: int) -> Array:
         basis, fixed = basis_at(posterior, shapes, names), fixed_at(posterior, shapes, names)
         best = amplitudes_at(posterior, basis, fixed)  # (points, n_targets, n_amplitudes)
     y = np.exp(posterior.rows.y) if posterior.criterion.log else posterior.rows.y
-    floor = FLOOR * np.abs(y).mean(axis=1)[None, :, None]
+    floor = MIN_AMPLITUDE * np.abs(y).mean(axis=1)[None, :, None]
     best = np.maximum(best, floor)
     target = np.tile(targets, points)
     values = {name: np.repeat(shape, len(targets)) for name, shape in shapes.items()}
     values |= {name: best[:, :, k].reshape(-1) for k, name in enumerate(names)}
     z = space.z_of(values, target)
     objective = posterior.objective(z, target).reshape(points, len(targets))
-    order = objective.argsort(axis=0, kind="stable")[:keep]
+    order = objective.argsort(axis=0, kind="stable")[:n_starts]
     return z.reshape(points, len(targets), -1)[order, targets]
 
 
-def laid_out_by(law: Law, said: Callable[[Values], dict[str, Array]], posterior: Posterior, keep: int) -> Array:
-    """Starts where another law's grid is best, in terms of the posterior's own: (keep, n_targets, n_params)."""
+def grid_starts_by(
+    law: Law, convert: Callable[[Values], dict[str, Array]], posterior: Posterior, n_starts: int
+) -> Array:
+    """Starts where another law's grid is best, in terms of the posterior's own: (n_starts, n_targets, n_params)."""
     rows, space = posterior.rows, posterior.space
     plain = replace(rows, y=np.exp(rows.y)) if posterior.criterion.log else rows
     other = Posterior(law, plain, Space(law, space.scale), posterior.criterion, spread=posterior.spread)
-    z = laid_out(other, keep)
+    z = grid_starts(other, n_starts)
     target = np.tile(np.arange(len(posterior.noise)), len(z))
-    return space.z_of(said(other.space.values(z.reshape(len(target), -1), target)), target).reshape(*z.shape[:2], -1)
+    return space.z_of(convert(other.space.values(z.reshape(len(target), -1), target)), target).reshape(*z.shape[:2], -1)
 
 
 def grid_of(law: Law) -> dict[str, Array]:

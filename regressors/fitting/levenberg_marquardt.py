@@ -1,10 +1,9 @@
-"""Two ways down, both for a whole batch of parameter vectors at once.
+"""Batched Levenberg-Marquardt: iteratively reweighted least squares for the Huber loss.
 
-`descend` takes damped Gauss-Newton steps (Levenberg-Marquardt), Huber's loss through reweighting: robust, from
-anywhere, but slow to end where residuals bend the objective. There steps shrink by a steady factor, which two of them
-tell: where the extrapolated end (Anderson 1965, with a memory of one step) is lower, it is taken, which saves most of
-the steps. Even so it crawls where many residuals lie beyond Huber's knee: `finish` ends with BFGS steps, whose
-curvature learns what the reweighting gets wrong.
+Damped Gauss-Newton steps for a whole batch of parameter vectors at once: robust, from anywhere, but slow to end where
+residuals bend the objective. There steps shrink by a steady factor, which two of them show: where the extrapolated end
+(Anderson 1965, with a memory of one step) is lower, it is taken, which saves most of the steps. Even so it crawls where
+many residuals lie beyond Huber's knee: there `bfgs` takes over, whose curvature learns what the reweighting gets wrong.
 """
 
 from collections.abc import Callable
@@ -17,14 +16,14 @@ from regressors.fitting.posterior import Posterior
 from regressors.law import Array
 
 CHUNK_BYTES = 4 * 2**20  # a batch's Jacobian stays within this: it's read again right after it's written
-FARTHEST = 1e3  # steps that an extrapolation may look ahead
+MAX_EXTRAPOLATION = 1e3  # steps
 RIDGE = 1e-10  # share of a curvature's largest diagonal: keeps a direction without any slope solvable
-NO_SLOPE = 1e-200  # a curvature below it is none: its inverse would overflow
+MIN_CURVATURE = 1e-200  # below it there is none: its inverse would overflow
 
 
 @dataclass(frozen=True)
 class State:
-    """A batch of parameter vectors on their way down."""
+    """A batch of parameter vectors and where the optimiser has taken them."""
 
     z: Array  # (batch, n_params)
     target: Array  # (batch,) which target each one is for
@@ -32,18 +31,18 @@ class State:
     converged: Array  # (batch,) bool
 
 
-Walk = Callable[[slice], tuple[Array, Array, Array]]
+Optimiser = Callable[[slice], tuple[Array, Array, Array]]
 
 
-def in_chunks(walk: Walk, posterior: Posterior, target: Array) -> State:
-    """walk(part) -> (z, objective, converged) for parts of the batch that memory can hold."""
+def in_chunks(optimise: Optimiser, posterior: Posterior, target: Array) -> State:
+    """optimise(part) -> (z, objective, converged) for parts of the batch that memory can hold."""
     each = max(1, CHUNK_BYTES // (8 * posterior.rows.runs * posterior.space.size))
-    parts = [walk(slice(first, first + each)) for first in range(0, max(len(target), 1), each)]
+    parts = [optimise(slice(first, first + each)) for first in range(0, max(len(target), 1), each)]
     z, objective, converged = (np.concatenate(pieces) for pieces in zip(*parts, strict=True))
     return State(z, target, objective, converged)
 
 
-def descend(
+def levenberg_marquardt(
     posterior: Posterior,
     z: Array,
     target: Array,
@@ -52,13 +51,13 @@ def descend(
     tolerance: float = 1e-7,
     held: Array | None = None,
 ) -> State:
-    """Takes every vector of the batch to its own minimum.
+    """Minimises the objective from every vector of the batch, each to its own minimum.
 
     tolerance: a vector rests when its Gauss-Newton step promises less than this, in units of the objective.
     held: (batch, n_params) bool, parameters that stay where they are.
     """
 
-    def walk(part: slice) -> tuple[Array, Array, Array]:
+    def optimise(part: slice) -> tuple[Array, Array, Array]:
         x, goal, still = z[part].copy(), target[part], None if held is None else held[part]
         objective = posterior.objective(x, goal)
         converged = np.zeros(len(x), dtype=bool)
@@ -87,14 +86,14 @@ def descend(
             live = live[~arrived & (damping[live] < 1e9)]
         return x, objective, converged
 
-    return in_chunks(walk, posterior, target)
+    return in_chunks(optimise, posterior, target)
 
 
 def extrapolated(z: Array, move: Array, last_z: Array, last_move: Array) -> Array:
     """Where this step and the last one would lead if the next ones went on as they do, (batch, n_params)."""
     change = move - last_move
     share = (change * move).sum(axis=1) / np.maximum((change**2).sum(axis=1), np.finfo(float).tiny)
-    return z + move - np.clip(share, -FARTHEST, FARTHEST)[:, None] * (z - last_z + change)
+    return z + move - np.clip(share, -MAX_EXTRAPOLATION, MAX_EXTRAPOLATION)[:, None] * (z - last_z + change)
 
 
 def damped_step(
@@ -122,5 +121,5 @@ def sound_model(posterior: Posterior, z: Array, target: Array, held: Array | Non
         curvature = np.where(held[:, :, None] | held[:, None, :], 0, curvature)
         curvature[:, diagonal, diagonal] += held
     largest = curvature[:, diagonal, diagonal].max(axis=1, keepdims=True)
-    curvature[:, diagonal, diagonal] += RIDGE * np.where(largest > NO_SLOPE, largest, 1.0)
+    curvature[:, diagonal, diagonal] += RIDGE * np.where(largest > MIN_CURVATURE, largest, 1.0)
     return downhill, curvature, sound

@@ -1,4 +1,4 @@
-"""What a fit minimises, per target, over z, the unconstrained parameters in units of their priors:
+"""The negative log posterior that a fit minimises, per target, over z, unconstrained parameters in units of priors:
 
     sum_i weight_i huber((loss_i - formula(inputs_i)) / noise) + |z|^2 / 2
 
@@ -54,7 +54,7 @@ class Rows:
 class Posterior:
     """The objective of every target, its slope and its Gauss-Newton model, at one noise level a target.
 
-    scatter: (n_targets, n_runs), a run's own noise level over its target's; 1 unless the runs are told apart.
+    scatter: (n_targets, n_runs), a run's own noise level over its target's; 1 unless runs have levels of their own.
     """
 
     def __init__(self, law: Law, rows: Rows, space: Space, criterion: Criterion, *, spread: Array):

@@ -1,9 +1,10 @@
-"""Runs that went wrong for every text at once count less for all of them.
+"""Noise levels of runs: runs that went wrong for every target at once count less for all of them.
 
-A run's texts share its initialisation, its data and whatever disturbed it. Where residuals of a run are large on text
-after text, its noise level is high, and all its losses tell less: the mean square s_i of a run's residuals over texts,
-in noise levels, follows c F(d, nu), if run variances are inverse gamma with nu degrees of freedom and the texts are
-worth d independent ones. nu is fitted: on tables whose runs are alike it is large, and all runs count the same.
+A run's targets share its initialisation, its data and whatever disturbed it. Where residuals of a run are large on
+target after target, its noise level is high, and all its losses count less: the mean square s_i of a run's residuals
+over targets, in noise levels, follows c F(d, nu), if run variances are inverse gamma with nu degrees of freedom and the
+targets amount to d independent ones. nu is fitted: on tables whose runs are alike it is large, and all runs count the
+same.
 """
 
 import numpy as np
@@ -15,21 +16,21 @@ NU = np.array([1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 1e6])  # the last
 USUAL_NU = 16.0  # centre of a weak prior on ln nu ...
 NU_SD = 4.5  # ... and its width
 SCALES = np.geomspace(0.25, 4, 41)  # of c around the median of s
-MOST_LEVERAGE = 0.8  # a run that the fit follows has small residuals; beyond this they say too little to be blown up
+MAX_LEVERAGE = 0.8  # a run that the fit follows has small residuals; beyond this they say too little to be scaled up
 MEDIAN_SQUARE = 0.4549  # of a standard normal
-CLIP = 3.0  # noise levels: one wild run must not decide which texts go together
+CLIP = 3.0  # noise levels: one outlying run must not decide which targets are correlated
 
 
-def shared_scatter(posterior: Posterior, z: Array) -> Array:
+def run_noise(posterior: Posterior, z: Array) -> Array:
     """Each run's noise level over the usual one, (n_runs,), geometric mean 1, at optima z (n_targets, n_params)."""
     relative, known = relative_residuals(posterior, z)
-    texts = independent_texts(relative * known)
+    independent = independent_targets(relative * known)
     counted = known.sum(axis=0)
     square = (known * relative**2).sum(axis=0) / np.maximum(counted, 1)
     seen = counted > 0
-    nu = fitted_nu(square[seen], texts)
-    worth = texts * counted / len(known)
-    precision = (nu + worth) / (nu + worth * square)
+    nu = fitted_nu(square[seen], independent)
+    each = independent * counted / len(known)
+    precision = (nu + each) / (nu + each * square)
     level = 1 / np.sqrt(precision)
     return level / np.exp(np.log(level[seen]).mean())
 
@@ -45,13 +46,13 @@ def relative_residuals(posterior: Posterior, z: Array) -> tuple[Array, Array]:
     curvature = np.matmul(root.transpose(0, 2, 1), root)
     curvature[:, np.arange(z.shape[1]), np.arange(z.shape[1])] += posterior.space.precision
     leverage = (root * np.linalg.solve(curvature, root.transpose(0, 2, 1)).transpose(0, 2, 1)).sum(axis=2)
-    own = residual * posterior.scatter / np.sqrt(np.maximum(1 - leverage, 1 - MOST_LEVERAGE))
+    own = residual * posterior.scatter / np.sqrt(np.maximum(1 - leverage, 1 - MAX_LEVERAGE))
     middle = np.array([np.median(r[k > 0] ** 2) for r, k in zip(own, known, strict=True)])
     return own / np.sqrt(np.maximum(middle, TINY) / MEDIAN_SQUARE)[:, None], known
 
 
-def independent_texts(relative: Array) -> float:
-    """How many independent texts (n_targets, n_runs) residuals are worth, by their squared correlations."""
+def independent_targets(relative: Array) -> float:
+    """How many independent targets (n_targets, n_runs) residuals amount to, by their squared correlations."""
     clipped = np.clip(relative, -CLIP, CLIP)
     length = np.maximum(np.sqrt((clipped**2).sum(axis=1)), TINY)
     correlation = (clipped @ clipped.T) / np.outer(length, length)
@@ -60,11 +61,12 @@ def independent_texts(relative: Array) -> float:
     return len(relative) ** 2 / shared.sum()
 
 
-def fitted_nu(square: Array, texts: float) -> float:
+def fitted_nu(square: Array, independent: float) -> float:
     """The degrees of freedom under which runs' mean squares (n_runs,) are likeliest, their scale profiled out."""
     scale = SCALES * max(float(np.median(square)), TINY)
     likely = (
-        log_f(square[None, None, :] / scale[None, :, None], texts, NU[:, None, None]) - np.log(scale)[None, :, None]
+        log_f(square[None, None, :] / scale[None, :, None], independent, NU[:, None, None])
+        - np.log(scale)[None, :, None]
     )
     best = likely.sum(axis=2).max(axis=1)
     prior = -0.5 * (np.log(NU / USUAL_NU) / NU_SD) ** 2

@@ -1,9 +1,9 @@
-"""One engine for every law: robust, in float64, many starts x many targets solved at once, with priors or without.
+"""Fitting of any law: robust maximum a posteriori, best of several starts, all targets solved at once.
 
-What is minimised stands in `posterior`, the ways down in `descent`, where they begin in `starts`, and how sure the
-result is in `uncertainty`. Where the noise level isn't given, it decides how much the priors count, and is estimated
-from the same rows: the residual sum of squares over the rows that the parameters have not used up (MacKay 1992,
-Bayesian interpolation), beside a weak prior of its own.
+`posterior` holds the objective, `levenberg_marquardt` and `bfgs` minimise it, `initialization` gives the starts, and
+`uncertainty` says how sure the result is. Where the noise level isn't given, it decides how much the priors count, and
+is estimated from the same rows: the residual sum of squares over the rows that the parameters have not used up (MacKay
+1992, Bayesian interpolation), with a weak prior of its own.
 """
 
 from collections.abc import Mapping
@@ -12,21 +12,21 @@ from math import erf, sqrt
 
 import numpy as np
 
-from regressors.fitting.bfgs import finish
-from regressors.fitting.initialization import can_lay_out, drawn, laid_out
-from regressors.fitting.levenberg_marquardt import State, descend
+from regressors.fitting.bfgs import bfgs
+from regressors.fitting.initialization import grid_starts, has_grid, random_starts
+from regressors.fitting.levenberg_marquardt import State, levenberg_marquardt
 from regressors.fitting.posterior import Criterion, Posterior, Rows
-from regressors.fitting.run_noise import shared_scatter
+from regressors.fitting.run_noise import run_noise
 from regressors.fitting.transforms import Space
 from regressors.law import Array, Law, Scale
 
-NOISE_PRIOR = (0.05, 2.0)  # noise is about this share of the spread of losses, said with the weight of so many rows
+NOISE_PRIOR = (0.05, 2.0)  # noise is about this share of the spread of losses, with the weight of so many rows
 NOISE_ROUNDS = 20  # noise and parameters settle each other in a few rounds ...
 ROUND_STEPS = 12  # ... of so many steps: parameters needn't arrive before the noise is known
 NOISE_CHANGE = 0.01  # relative; less than that moves no prediction that matters
 AGREEMENT = 1e-2  # objectives this close, in units of log posterior, are one optimum
 ROUGH = 1e-4  # how far starts are followed, in units of the objective: enough to tell which one ends lowest
-STEPS_BEFORE_FINISH = 12  # reweighted steps lead near an optimum in a few and then crawl; BFGS takes over
+STEPS_BEFORE_BFGS = 12  # reweighted steps lead near an optimum in a few and then crawl
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ def fit_law(
     n_starts: how many starts a target gets, from the priors' centre and around it, or the best of a grid for laws that
     allow it. weights: (n_runs,), how much each run counts.
     """
-    posterior, units = pose(law, inputs, Y, criterion=criterion, weights=weights)
+    posterior, units = build_posterior(law, inputs, Y, criterion=criterion, weights=weights)
     return solve(posterior, units, n_starts=n_starts, rng=rng)
 
 
-def pose(
+def build_posterior(
     law: Law,
     inputs: Array | Mapping[str, Array],
     Y: Array,
@@ -104,24 +104,24 @@ def solve(
 ) -> Fit:
     """The lowest of what all starts reach, per target.
 
-    shared: tell runs apart by their scatter over all targets (`regressors.scatter`), where the noise is estimated.
+    shared: runs have noise levels of their own (`regressors.fitting.run_noise`), where the noise is estimated.
     first: (n_targets, n_params), where the first start begins, at a noise and scatter that the posterior has already.
     """
     targets, size = np.arange(len(posterior.noise)), posterior.space.size
-    if can_lay_out(posterior.law):
-        begin = laid_out(posterior, n_starts)
+    if has_grid(posterior.law):
+        starts = grid_starts(posterior, n_starts)
     else:
-        begin = np.repeat(drawn(posterior, n_starts, rng)[:, None], len(targets), axis=1)
-        begin[0] = 0 if first is None else first
+        starts = np.repeat(random_starts(posterior, n_starts, rng)[:, None], len(targets), axis=1)
+        starts[0] = 0 if first is None else first
     if posterior.criterion.noise is None:
-        begin[0] = settle_noise(posterior, begin[0])
+        starts[0] = settle_noise(posterior, starts[0])
         if shared and first is None:
-            posterior.scatter = np.tile(shared_scatter(posterior, begin[0]), (len(targets), 1))
-            begin[0] = settle_noise(posterior, begin[0])
-    tried = len(begin)
-    ends = reach(posterior, begin.reshape(-1, size), np.tile(targets, tried))
+            posterior.scatter = np.tile(run_noise(posterior, starts[0]), (len(targets), 1))
+            starts[0] = settle_noise(posterior, starts[0])
+    tried = len(starts)
+    ends = minimise(posterior, starts.reshape(-1, size), np.tile(targets, tried))
     objective = ends.objective.reshape(tried, -1)
-    best = reach(posterior, ends.z[objective.argmin(axis=0) * len(targets) + targets], targets, last=True)
+    best = minimise(posterior, ends.z[objective.argmin(axis=0) * len(targets) + targets], targets, last=True)
     return Fit(
         values=posterior.space.values(best.z, targets),
         units=units,
@@ -134,26 +134,27 @@ def solve(
     )
 
 
-def reach(posterior: Posterior, z: Array, target: Array, *, last: bool = False) -> State:
-    """To the minimum from each start, and after that with the lowest ends alone to the last digit.
+def minimise(posterior: Posterior, z: Array, target: Array, *, last: bool = False) -> State:
+    """The minimum from each start, roughly; `last`: to the last digit.
 
-    A fixed noise level may lie far below the residuals: then steps that reweight them crawl, and BFGS has to finish.
+    A fixed noise level may lie far below the residuals: then steps that reweight them crawl, and BFGS takes over.
     """
     if posterior.criterion.noise is None:
-        return descend(posterior, z, target, tolerance=1e-7 if last else ROUGH)
+        return levenberg_marquardt(posterior, z, target, tolerance=1e-7 if last else ROUGH)
     if last:
-        return finish(posterior, z, target)
-    return finish(posterior, descend(posterior, z, target, steps=STEPS_BEFORE_FINISH).z, target, tolerance=ROUGH)
+        return bfgs(posterior, z, target)
+    near = levenberg_marquardt(posterior, z, target, steps=STEPS_BEFORE_BFGS)
+    return bfgs(posterior, near.z, target, tolerance=ROUGH)
 
 
 def settle_noise(posterior: Posterior, z: Array) -> Array:
-    """Lets one vector a target and the target's noise level settle each other; changes posterior.noise."""
+    """Alternates between one vector a target and the target's noise level; changes posterior.noise."""
     z = z.copy()
-    moving = np.arange(len(z))  # each target stops by itself: what else is fitted beside it decides nothing
+    moving = np.arange(len(z))  # each target stops by itself: what else is fitted in the batch decides nothing
     for _ in range(NOISE_ROUNDS):
         if not len(moving):
             break
-        z[moving] = descend(posterior, z[moving], moving, steps=ROUND_STEPS, tolerance=1e-3).z
+        z[moving] = levenberg_marquardt(posterior, z[moving], moving, steps=ROUND_STEPS, tolerance=1e-3).z
         noise, _ = estimate_noise(posterior, z[moving], moving)
         change = np.abs(np.log(noise / posterior.noise[moving]))
         posterior.noise[moving] = noise

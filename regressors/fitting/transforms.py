@@ -1,4 +1,4 @@
-"""Between a law's natural parameters and the ones that the engine moves: unconstrained, in units of their priors."""
+"""Reparameterisation: a law's natural parameters, and unconstrained ones in units of their priors."""
 
 from collections.abc import Callable, Sequence
 

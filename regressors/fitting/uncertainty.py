@@ -1,8 +1,8 @@
-"""How sure a fit is: bootstrap draws, profile intervals, and which parameters the rows say nothing about.
+"""Uncertainty of a fit: standard errors, profile likelihood, bootstrap draws, and unidentified parameters.
 
 Curvature at the optimum misleads where a parameter is barely identified: its likelihood has a long flat side. A profile
 shows it: the parameter is moved and all others are fitted again, until the objective has risen by more than chance
-allows (Venzon & Moolgavkar 1988). An end that is never reached is infinite, and said to be.
+allows (Venzon & Moolgavkar 1988). An end that is never reached is infinite.
 """
 
 from collections.abc import Sequence
@@ -11,24 +11,24 @@ from math import inf
 
 import numpy as np
 
-from regressors.fitting.bfgs import finish
-from regressors.fitting.levenberg_marquardt import descend
+from regressors.fitting.bfgs import bfgs
+from regressors.fitting.levenberg_marquardt import levenberg_marquardt
 from regressors.fitting.posterior import Posterior
 from regressors.fitting.solve import Fit
 from regressors.law import Array
 
-FARTHEST = 12.0  # prior widths, or e-folds, from the optimum: a profile that's still flat there has no end
-STRIDES = 40  # of a profile's way from the optimum to there, longer and longer
-BACK, STEPS_BACK = 0.8, 24  # an optimum far out on a flat side is brought back step by step, so much nearer each ...
-FLAT = 0.02  # ... while the objective rises by less than this share of what ends an interval
-TAUGHT = 0.95  # a parameter whose posterior is this share of its prior's width or more was taught nothing
-VAGUE = 1.0  # e-folds (or nats) of standard error beyond which a parameter without a prior counts as unidentified
-NEAR_BOUND = 1e-4  # of what the parameter starts from, or of the way between its bounds
+MAX_DISTANCE = 12.0  # prior widths, or e-folds, from the optimum: a profile that's still flat there has no end
+POINTS = 40  # of a profile between the optimum and there, further and further apart
+SHRINK, MAX_SHRINKS = 0.8, 24  # an optimum far out on a flat side is brought back, by this factor a step ...
+MAX_RISE = 0.02  # ... while the objective rises by less than this share of what ends an interval
+MAX_POSTERIOR_SD = 0.95  # of the prior's width: the rows say nothing of a parameter whose posterior is wider
+MAX_SD = 1.0  # e-folds (or nats) of standard error beyond which a parameter without a prior counts as unidentified
+BOUND_TOLERANCE = 1e-4  # of what the parameter starts from, or of the way between its bounds
 
 
 @dataclass(frozen=True)
 class Identified:
-    """What the rows say about each parameter of a fit, (n_targets, n_params) in the order of `names`."""
+    """Identifiability of each parameter of a fit, (n_targets, n_params) in the order of `names`."""
 
     names: tuple[str, ...]  # parameter, with [j] where it has several numbers
     sd: Array  # standard error in units of the prior, or in e-folds (nats) where there's none
@@ -51,9 +51,9 @@ def identify(posterior: Posterior, fit: Fit) -> Identified:
     sd = np.sqrt(np.maximum(np.einsum("tpp->tp", covariance), 0) / diagonal)
     has_prior = posterior.space.precision > 0
     sd = np.where(has_prior, sd, sd / np.sqrt(dispersion(posterior, fit))[:, None])
-    vague = np.where(has_prior, sd > TAUGHT, sd > VAGUE)
+    vague = np.where(has_prior, sd > MAX_POSTERIOR_SD, sd > MAX_SD)
     bound = np.concatenate([_at_bound(posterior, fit, k) for k in range(len(posterior.law.params))], axis=1)
-    # What vanishes at its bound has no slope left: that's known, and said as such.
+    # What vanishes at its bound has no slope left: that is a bound, not a lack of identification.
     return Identified(_names(posterior), sd, (vague | (condition > 1e14)[:, None]) & ~bound, bound, condition)
 
 
@@ -72,9 +72,9 @@ def _at_bound(posterior: Posterior, fit: Fit, k: int) -> Array:
     if param.low is None:
         return np.zeros(value.shape, dtype=bool)
     if param.high is None:
-        return value - param.low < NEAR_BOUND * np.exp(posterior.space.centre[:, where])
+        return value - param.low < BOUND_TOLERANCE * np.exp(posterior.space.centre[:, where])
     share = (value - param.low) / (param.high - param.low)
-    return np.minimum(share, 1 - share) < NEAR_BOUND
+    return np.minimum(share, 1 - share) < BOUND_TOLERANCE
 
 
 def dispersion(posterior: Posterior, fit: Fit) -> Array:
@@ -122,10 +122,10 @@ def bootstrap_z(posterior: Posterior, fit: Fit, counts: Array) -> Array:
     start = np.repeat(fit.z, draws, axis=0)
     every = np.arange(targets * draws)
     if posterior.criterion.noise is None:
-        return descend(again, start, every, tolerance=1e-3).z.reshape(targets, draws, start.shape[1])
+        return levenberg_marquardt(again, start, every, tolerance=1e-3).z.reshape(targets, draws, start.shape[1])
     _, curvature, _ = posterior.model(fit.z, np.arange(targets))
     first = np.linalg.pinv(curvature, hermitian=True)
-    return finish(again, start, every, inverse=np.repeat(first, draws, axis=0)).z.reshape(
+    return bfgs(again, start, every, inverse=np.repeat(first, draws, axis=0)).z.reshape(
         fit.z.shape[0], draws, start.shape[1]
     )
 
@@ -151,13 +151,13 @@ def profile(posterior: Posterior, fit: Fit, name: str, *, level: float = 0.8, in
 
     k = position(posterior, name, index)
     critical = float(chi2.ppf(level, 1))
-    fit = nearer(posterior, fit, k, critical)
+    fit = towards_centre(posterior, fit, k, critical)
     width = np.minimum(np.maximum(identify(posterior, fit).sd[:, k], 1e-4), 1.0)
-    ways = [walk(posterior, fit, k, side, width, critical) for side in (-1, 1)]
-    z = np.concatenate([ways[0][0][:, ::-1], fit.z[:, [k]], ways[1][0]], axis=1)
-    rise = np.concatenate([ways[0][1][:, ::-1], np.zeros((len(z), 1)), ways[1][1]], axis=1)
+    sides = [profile_side(posterior, fit, k, side, width, critical) for side in (-1, 1)]
+    z = np.concatenate([sides[0][0][:, ::-1], fit.z[:, [k]], sides[1][0]], axis=1)
+    rise = np.concatenate([sides[0][1][:, ::-1], np.zeros((len(z), 1)), sides[1][1]], axis=1)
     value = natural_at(posterior, fit, k, z)
-    middle = STRIDES
+    middle = POINTS
     low, open_low = crossing(value[:, middle::-1], rise[:, middle::-1], critical)
     high, open_high = crossing(value[:, middle:], rise[:, middle:], critical)
     param = next(p for p in posterior.law.params if p.name == name)
@@ -173,23 +173,24 @@ def profile(posterior: Posterior, fit: Fit, name: str, *, level: float = 0.8, in
     )
 
 
-def nearer(posterior: Posterior, fit: Fit, k: int, critical: float) -> Fit:
+def towards_centre(posterior: Posterior, fit: Fit, k: int, critical: float) -> Fit:
     """The fit, with the k-th parameter as near its prior's centre as the objective hardly notices.
 
-    Along a flat side an optimum may lie anywhere: from far out on it a walk would never see the end of the other side.
+    Along a flat side an optimum may lie anywhere: from far out on it a profile would never meet the other side's end.
     """
     z = fit.z.copy()
-    far = np.flatnonzero(np.abs(z[:, k]) > FARTHEST / 2)
+    far = np.flatnonzero(np.abs(z[:, k]) > MAX_DISTANCE / 2)
     held = np.zeros(z.shape, dtype=bool)
     held[:, k] = True
     scale = 2 * dispersion(posterior, fit)
-    for _ in range(STEPS_BACK):
+    for _ in range(MAX_SHRINKS):
         if not len(far):
             break
         start = z[far]
-        start[:, k] *= BACK
-        end = finish(posterior, descend(posterior, start, far, steps=12, held=held[far]).z, far, held=held[far])
-        flat = scale[far] * (end.objective - fit.objective[far]) < FLAT * critical
+        start[:, k] *= SHRINK
+        near = levenberg_marquardt(posterior, start, far, steps=12, held=held[far])
+        end = bfgs(posterior, near.z, far, held=held[far])
+        flat = scale[far] * (end.objective - fit.objective[far]) < MAX_RISE * critical
         far = far[flat]
         z[far] = end.z[flat]
     return replace(fit, z=z)
@@ -218,31 +219,33 @@ def natural_at(posterior: Posterior, fit: Fit, k: int, z: Array) -> Array:
     return out
 
 
-def walk(posterior: Posterior, fit: Fit, k: int, side: int, width: Array, critical: float) -> tuple[Array, Array]:
-    """The k-th parameter moved away from its optimum, stride by stride: where (n_targets, STRIDES), and the rise.
+def profile_side(
+    posterior: Posterior, fit: Fit, k: int, side: int, width: Array, critical: float
+) -> tuple[Array, Array]:
+    """The k-th parameter moved away from its optimum, step by step: where (n_targets, POINTS), and the rise.
 
-    Strides grow from a fifth of the standard error to FARTHEST; a target stops walking once it's well past the end.
+    Steps grow from a fifth of the standard error to MAX_DISTANCE; a target stops once it's well past the end.
     """
     targets = np.arange(len(fit.z))
     held = np.zeros(fit.z.shape, dtype=bool)
     held[:, k] = True
     scale = 2 * dispersion(posterior, fit)
     reached = fit.z.copy()
-    where = np.empty((len(targets), STRIDES))
-    rise = np.full((len(targets), STRIDES), np.nan)
-    far = np.geomspace(0.2 * width, FARTHEST, STRIDES).T
-    walking = targets
-    for j in range(STRIDES):
+    where = np.empty((len(targets), POINTS))
+    rise = np.full((len(targets), POINTS), np.nan)
+    far = np.geomspace(0.2 * width, MAX_DISTANCE, POINTS).T
+    active = targets
+    for j in range(POINTS):
         where[:, j] = fit.z[:, k] + side * far[:, j]
-        if not len(walking):
+        if not len(active):
             continue
-        start = reached[walking]
-        start[:, k] = where[walking, j]
-        near = descend(posterior, start, walking, steps=12, held=held[walking])
-        end = finish(posterior, near.z, walking, held=held[walking], steps=60, tolerance=1e-5)
-        reached[walking] = end.z
-        rise[walking, j] = scale[walking] * (end.objective - fit.objective[walking])
-        walking = walking[rise[walking, j] < 4 * critical]
+        start = reached[active]
+        start[:, k] = where[active, j]
+        near = levenberg_marquardt(posterior, start, active, steps=12, held=held[active])
+        end = bfgs(posterior, near.z, active, held=held[active], steps=60, tolerance=1e-5)
+        reached[active] = end.z
+        rise[active, j] = scale[active] * (end.objective - fit.objective[active])
+        active = active[rise[active, j] < 4 * critical]
     return where, rise
 
 

@@ -1,4 +1,4 @@
-"""The laws, as data: `LAWS` by name. Coefficients are not always identifiable: compare predictions, never these."""
+"""Laws of the mixture as data, by name in `LAWS`. Coefficients may not be identifiable: compare predictions."""
 
 from regressors.laws.additive import ADDITIVE_OFFSET, ADDITIVE_OFFSET_FACTOR, ADDITIVE_POWER, ADDITIVE_POWER_FACTOR
 from regressors.laws.effective import EFFECTIVE_DATA, EFFECTIVE_DATA_2, make_effective_data

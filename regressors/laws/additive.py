@@ -1,4 +1,4 @@
-"""Additive laws: every domain adds to the effective data of a text, and the loss is the inverse of their sum."""
+"""Additive laws: every domain adds to the effective data, and the loss is the inverse of their sum."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ SURPLUS = 1.0  # ln C starts so far above what a uniform mixture of like domains
 
 
 def offset_factor(w, *, E, C, e, g, q) -> Array:
-    """Loss on one validation text, (..., n_runs), at training weights w (n_runs, n_domains).
+    """Loss on one validation set, (..., n_runs), at training weights w (n_runs, n_domains).
 
     E (...); C, e, g, q (..., n_domains): usefulness, offset, diminishing returns and interference of a domain.
     """

@@ -1,6 +1,6 @@
-"""Laws of continued pretraining: one text's loss against the model, the tokens since it was continued, and a share.
+"""Laws of continued pretraining: loss against model size, tokens since the checkpoint that is continued, and a share.
 
-r is the share of the training tokens that comes from the text's own side: the domain's share for the domain loss, the
+r is the share of the training tokens that comes from the loss's own side: the domain's share for the domain loss, the
 general share, 1 - r_d, for the general loss. Each loss has its own fit of the same law. `tokens` counts from the
 checkpoint that is continued, not from the beginning of pretraining.
 """
@@ -17,7 +17,7 @@ INPUTS = ("params", "tokens", "r")
 
 
 def _each(value: Array) -> Array:
-    """A value (...) beside runs: (..., 1)."""
+    """A value (...) with an axis for runs: (..., 1)."""
     return value[..., None]
 
 
@@ -36,18 +36,18 @@ def dcpt_jacobian(params, tokens, r, *, E, A, alpha, B, eta, beta, C, eps, gamma
     size = power(params, alpha)
     data = power(r + TRACE, -eta) * power(tokens, beta)
     share = r + _each(eps)
-    text = power(share, gamma)
-    from_size, from_data, from_text = _each(A) * size, _each(B) * data, _each(C) * text
-    return _each(E) + from_size + from_data + from_text, {
-        "E": np.ones_like(text),
+    mixture = power(share, gamma)
+    from_size, from_data, from_mixture = _each(A) * size, _each(B) * data, _each(C) * mixture
+    return _each(E) + from_size + from_data + from_mixture, {
+        "E": np.ones_like(mixture),
         "A": size,
         "alpha": -from_size * np.log(params),
         "B": data,
         "eta": from_data * np.log(r + TRACE),
         "beta": -from_data * np.log(tokens),
-        "C": text,
-        "eps": -_each(gamma) * from_text / share,
-        "gamma": -from_text * np.log(share),
+        "C": mixture,
+        "eps": -_each(gamma) * from_mixture / share,
+        "gamma": -from_mixture * np.log(share),
     }
 
 
@@ -63,8 +63,8 @@ def cross_domain(params, tokens, r, k1, k2, *, F, mu, w, **values) -> Array:
 def shift(params, tokens, r, start, *, S, alpha, kappa, tau, G, zeta, eta, T, beta) -> Array:
     """start + S N^-alpha (1-r)^kappa D/(D+tau) - G N^zeta r^eta (1 - (1 + D/T)^-beta), (..., n_runs), nats/token.
 
-    Two hidden curves: what the change of text takes away soon and for good, the more of other text the more, and what
-    further training on the own text gives, slowly. Their sum may rise and then fall, and is `start` (n_runs,), the
+    Two hidden curves: what the shift of data takes away soon and for good, the more of the other side the more, and
+    what further training on the own side gives, slowly. Their sum may rise and then fall, and is `start` (n_runs,), the
     loss before continuing, at 0 tokens.
     """
     rise = _each(S) * power(params, alpha) * power(1 - r + TRACE, -kappa) * tokens / (tokens + _each(tau))
@@ -259,7 +259,7 @@ CRITICAL_SHARE = Law(
     ),
     published=critical_published,
     source="Gu et al. 2024, CMR Scaling Law, arXiv:2407.17467",
-    departs="priors: a and b can't be told apart where s is near 0",
+    departs="priors: a and b are not identified where s is near 0",
 )
 
 CONTINUAL_LAWS = {law.name: law for law in (DCPT, CROSS_DOMAIN_DCPT, SHIFT, FORGETTING)}
@@ -279,7 +279,7 @@ class CriticalShare:
     def domain_share(self, tokens: Array | float) -> Array:
         """The largest domain share that leaves the general loss where it was, 0 to 1, in the shape of tokens (> 0).
 
-        It holds for the source's two texts and its recipe; elsewhere it tells of proportions at best.
+        It holds for the source's two corpora and its recipe; elsewhere it tells of proportions at best.
         """
         T = np.asarray(tokens, dtype=float) / self.tokens_per_unit
         values = {name: np.asarray(getattr(self, name)) for name in ("a", "s", "b")}

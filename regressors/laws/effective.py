@@ -1,4 +1,4 @@
-"""The effective-data law: what mixopt fits when nobody chooses."""
+"""The effective-data law, the default: additive terms with offsets, an outer square root and linear terms."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ RETURNS = 0.5  # a skill's loss falls as effective data to this power; flat betw
 
 
 def effective_data(w, *, E, C, e, g, q) -> Array:
-    """Loss on one validation text, (..., n_runs), at training weights w (n_runs, n_domains).
+    """Loss on one validation set, (..., n_runs), at training weights w (n_runs, n_domains).
 
     Every domain adds C_j (w_j + e_j)^g_j to the effective data of each of M skills; a skill's loss falls as the inverse
     root of its effective data, and the skills' mean is what better data can remove. q.w is what is left of a first
@@ -69,7 +69,7 @@ def make_effective_data(*, skills: int = 1) -> Law:
         params=(
             Param("E", unit="nats/token", low=0.0, prior=Prior(_floor, 0.5)),
             Param("C", unit="1", per_domain=True, low=0.0, copies=skills, prior=Prior(_unit_data, 2.5)),
-            # what a domain gains from the others' text, as if it had this share more of its own
+            # what a domain gains from the others, as if it had this share more of its own
             Param("e", unit="1", per_domain=True, low=0.0, copies=skills, prior=Prior(np.log(0.01), 1.5)),
             Param("g", unit="1", per_domain=True, low=0.0, copies=skills, prior=Prior(np.log(0.35), 0.3)),
             Param("q", unit="nats/token", per_domain=True, prior=Prior(0.0, 0.2)),

@@ -1,15 +1,15 @@
-"""Laws that see repetition: any law of a mixture, shown the effective tokens of every domain in place of its shares.
+"""Effective tokens of repeated data, and laws of the mixture that see them in place of shares.
 
-A domain with u unique tokens, counted in a run's tokens, and a share w of the run is passed over E = w / u times.
-Beyond the first pass it counts u (1 + R* (1 - exp(-(E - 1) / R*))) effective tokens (Muennighoff et al. 2023): the
-first repetition is worth nearly as much as new text, later ones less and less, and all together no more than u R*. A
-law that was written for w is then given what the tokens are worth, and R* is one more parameter of the fit.
+A domain with u unique tokens, counted in a run's tokens, and a share w of the run is trained on for E = w / u epochs.
+Beyond the first epoch it counts u (1 + R* (1 - exp(-(E - 1) / R*))) effective tokens (Muennighoff et al. 2023, eq. 5):
+the first repetition counts nearly as much as new data, later ones less and less, and all together no more than u R*. A
+law that was written for w is then given effective tokens, and R* is one more parameter of the fit.
 
-Effective tokens never fall as text is repeated more often, so such a law can't say that repetition does harm, and small
-models suffer from it on every text, their own included. The option `harm` adds harm x^power, x = sum_j (w_j - seen_j)
-the share of the run's tokens that taught nothing new, over all domains: what one domain's repetition costs is little
-while the rest of the run is fresh. Of the terms tried, this one predicted best (see docs/decisions.md): a term a domain
-in ln(1 + E), as the epoch-aware law has it, or in what each domain wastes, took up what was really an interaction.
+Effective tokens never fall as data is repeated more often, so such a law can't say that repetition does harm, and small
+models suffer from it on every validation set. The option `harm` adds harm x^power, x = sum_j (w_j - seen_j) the share
+of the run's tokens that taught nothing new, over all domains: what one domain's repetition costs is little while the
+rest of the run is fresh. Of the terms tried, this one predicted best (see docs/decisions.md): a term a domain in
+ln(1 + E), as the epoch-aware law has it, or in what each domain wastes, took up what was really an interaction.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ STEP = 1e-30  # of complex derivatives, which have no cancellation
 R_SD = 1.0  # of ln R*: published values and optima of repetition differ by factors of two to four
 HARM = 1.0  # nats/token that a run of nothing but wasted tokens would lose; barely known, and so is ...
 POWER = 2.0  # ... how late harm sets in: it grows with the square of what is wasted
-NONE = 1e-9  # a share of tokens that counts as none
+MIN_WASTE = 1e-9  # a share of tokens: less counts as this
 HARMS = ("harm", "power")
 
 
@@ -110,7 +110,7 @@ class Slopes:
 def wasted(w: Array, seen: Array) -> Array:
     """The share of a run's tokens that taught nothing new, (..., n_runs); never quite 0, as its powers have logs."""
     share = (w - seen).sum(axis=-1)
-    return np.where(np.real(share) > NONE, share, NONE)
+    return np.where(np.real(share) > MIN_WASTE, share, MIN_WASTE)
 
 
 def repetition_aware(law: Law, *, per_domain: bool = False, harm: bool = False) -> Law:
@@ -121,7 +121,7 @@ def repetition_aware(law: Law, *, per_domain: bool = False, harm: bool = False) 
     without, w are effective tokens over the run's tokens, and sum to less than 1.
     per_domain: each domain has an R* of its own. harm: wasted tokens do harm besides. A law convex in w that falls with
     every domain stays convex, and so is the harm.
-    Unlimited text, and an R* beyond all bounds, give the law itself.
+    Unlimited pools, and an R* beyond all bounds, give the law itself.
     Raises ValueError for a law that knows no mixture, or has these inputs or parameters already.
     """
     extra = [Param("R", unit="epochs", per_domain=per_domain, low=0.0, prior=Prior(np.log(R_STAR), R_SD))]
@@ -143,16 +143,16 @@ def repetition_aware(law: Law, *, per_domain: bool = False, harm: bool = False) 
         units={**law.units, UNIQUE: 1.0},
         source=f"{law.source}; effective tokens: Muennighoff et al. 2023, Scaling Data-Constrained Language Models, "
         "arXiv:2305.16264",
-        departs=f"{law.departs}; every domain has its own effective tokens, and R* is fitted beside a prior around the "
+        departs=f"{law.departs}; every domain has its own effective tokens, and R* is fitted with a prior around the "
         f"published {R_STAR:.2f}, a factor of e either way" + "; what is wasted does harm, with weak priors" * harm,
     )
 
 
-# What repeated text is worth: tokens of a domain as the fresh tokens that would teach as much.
+# Effective tokens: the fresh tokens that would teach as much as a domain's tokens with their repetitions.
 
 
 UNLIMITED = 1e30  # unique tokens over a run's tokens: stands for inf, which scikit-learn refuses
-R_STAR = 15.387756  # epochs beyond the first; the larger, the longer repetition stays worth something
+R_STAR = 15.387756  # epochs beyond the first; the larger, the longer repetition helps
 
 
 def unique_shares(unique: Sequence[float | None], domains: int) -> Array:
@@ -184,8 +184,8 @@ def effective_shares(W: Array, unique: Array, r_star: float | Array) -> Array:
     """Shares of effective tokens, (n_runs, n_domains): u (1 + R* (1 - exp(-(w/u - 1) / R*))) beyond the first pass.
 
     W: shares of training tokens (n_runs, n_domains); unique: u, shares as well, (n_domains,) or (n_runs, n_domains),
-    inf where text is unlimited; r_star: R*, a number or anything that broadcasts. All of them real or complex. Values
-    and first derivatives are continuous where repetition begins: there it is worth what new text is.
+    inf where unlimited; r_star: R*, a number or anything that broadcasts. All of them real or complex. Values
+    and first derivatives are continuous where repetition begins: there it counts as new data does.
     """
     u = np.where(np.isfinite(unique), unique, 1.0)
     repeated = np.real(W) > np.real(unique)

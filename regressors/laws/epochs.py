@@ -1,4 +1,4 @@
-"""A law that sees epochs, not shares: text helps less the more often it was read, and in the end it hurts."""
+"""The epoch-aware law: epochs in place of shares, a benefit that saturates and a harm that sets in."""
 
 from dataclasses import replace
 
@@ -9,10 +9,10 @@ from regressors.laws.mixing import FLOOR, TRACE
 
 
 def epoch_aware(w, *, phi, c, a, d, rho, p, tau) -> Array:
-    """Loss on one validation text, (..., n_runs), at epochs w (n_runs, n_domains), passes over each domain's text.
+    """Loss on one validation set, (..., n_runs), at epochs w (n_runs, n_domains) of each domain.
 
     What better data can remove is exp(c - a.b + d.h): the benefit b = 1 - exp(-(rho w)^p) saturates; the harm
-    h = softplus(ln(1 + w) - tau)^2 sets in where text has been repeated.
+    h = softplus(ln(1 + w) - tau)^2 sets in where a domain has been repeated.
     phi, c, rho, p, tau (...); a, d (..., n_domains).
     """
     benefit, harm, *_ = _curves(w, rho, p, tau)
@@ -48,7 +48,7 @@ def _curves(w: Array, rho: Array, p: Array, tau: Array, unique: Array | float = 
 def epoch_aware_pools(w, unique, *, phi, c, a, d, rho, p, tau) -> Array:
     """`epoch_aware` where pools differ from run to run: w and unique (n_runs, n_domains) in units of a usual pool.
 
-    E = w / unique are the epochs, and the benefit is unique^p (1 - exp(-(rho E)^p)): text that isn't repeated is worth
+    E = w / unique are the epochs, and the benefit is unique^p (1 - exp(-(rho E)^p)): data that isn't repeated counts
     the same whatever the pool it comes from, and a larger pool has more to give in the end.
     """
     benefit, harm, *_ = _curves(w, rho, p, tau, unique)

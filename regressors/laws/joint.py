@@ -1,7 +1,7 @@
-"""Laws of loss against mixture, parameters and training tokens together: the product's own.
+"""Joint laws of mixture, parameters and training tokens: mixopt's own.
 
-Two things decide how such a law extrapolates to larger models. The size's exponent can't be told from the loss that
-nothing removes while there are only two or three sizes: both get a prior, and so does the tokens' exponent. And a
+Two things decide how such a law extrapolates to larger models. The size's exponent isn't identified apart from the
+irreducible loss while there are only two or three sizes: both get a prior, and so does the tokens' exponent. And a
 young run's loss is decided by how long it has been trained, whatever its size: a law without that reads sizes that
 hardly differ yet as sizes that hardly matter, and exponents of 1 out of transient checkpoints.
 """
@@ -47,9 +47,9 @@ def _bent_slopes(params, tokens, from_size, from_data, T, k) -> tuple[Array, dic
 
 
 def joint_effective_data(w, params, tokens, *, E, C, e, g, A, a, B, b, alpha, beta, T, k) -> Array:
-    """Loss on one validation text, (..., n_runs), at training weights w (n_runs, n_domains), parameters and tokens.
+    """Loss on one validation set, (..., n_runs), at training weights w (n_runs, n_domains), parameters and tokens.
 
-    The effective-data law of the mixture beside `bent`, whose A and B depend on the mixture by factors exp(a.w) and
+    The effective-data law of the mixture plus `bent`, whose A and B depend on the mixture by factors exp(a.w) and
     exp(b.w). E, A, B, alpha, beta, T, k (...); C, e, g, a, b (..., n_domains).
     """
     shares = w + e[..., None, :]

@@ -1,4 +1,4 @@
-"""Published laws of loss against mixture, parameters and training tokens together.
+"""Published joint laws of mixture, parameters and training tokens.
 
 Where a law speaks of a target's own share of training tokens, that share is a learned combination of domains, so that
 a target needs no domain of its own.
@@ -14,7 +14,7 @@ INPUTS = ("w", "params", "tokens")
 
 
 def joint_additive(w, params, tokens, *, E, C, g, A, B, alpha, beta) -> Array:
-    """Loss on one validation text, (..., n_runs); mixture, size and tokens each remove a part of their own.
+    """Loss on one validation set, (..., n_runs); mixture, size and tokens each remove a part of their own.
 
     E, A, B, alpha, beta (...); C, g (..., n_domains).
     """

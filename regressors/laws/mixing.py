@@ -1,4 +1,4 @@
-"""Published laws of loss against mixture, at one model size and one number of training tokens."""
+"""Published mixing laws: loss against mixture, at one model size and one number of training tokens."""
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def combined(w: Array, by_domain: Array) -> Array:
 
 
 def exponential(w, *, c, t) -> Array:
-    """Loss on one validation text, (..., n_runs), at training weights w (n_runs, n_domains); c (...), t (..., d)."""
+    """Loss on one validation set, (..., n_runs), at training weights w (n_runs, n_domains); c (...), t (..., d)."""
     return c[..., None] + np.exp(combined(w, t))
 
 
@@ -53,7 +53,7 @@ EXPONENTIAL = Law(
         Param("t", unit="1", per_domain=True, prior=Prior(_log_removable, 3.0)),
     ),
     source="Ye et al. 2024, Data Mixing Laws, arXiv:2403.16952",
-    departs="no amplitude k: weights sum to 1, so ln k shifts every t_j and can't be told apart; "
+    departs="no amplitude k: weights sum to 1, so ln k shifts every t_j and is not identified; "
     "weak normal priors on ln c and t, so that fewer runs than domains still give one answer",
 )
 
@@ -116,7 +116,7 @@ BIMIX = Law(
 
 
 def autoscale(w, *, E, d, D, g) -> Array:
-    """Loss, (..., n_runs): every domain adds what its own tokens, D w_j, and the others' worth for it, d_j, leave.
+    """Loss, (..., n_runs): every domain adds what its own tokens, D w_j, and what the others' add for it, d_j, leave.
 
     w (n_runs, n_domains); E, D (...); d, g (..., n_domains).
     """
@@ -138,12 +138,12 @@ TOKEN_EXPONENT = 0.35  # where AutoScale's exponents start
 
 
 def _remnant(scale: Scale) -> Array:
-    """ln d at which like domains without text of their own leave the mean loss together."""
+    """ln d at which like domains with no tokens of their own leave the mean loss together."""
     return (np.log(scale.domains) - _log_removable(scale)) / TOKEN_EXPONENT
 
 
 def _own_tokens(scale: Scale) -> Array:
-    """ln D: a run's tokens are worth e times what a domain gains from the others'."""
+    """ln D: a run's tokens count e times what a domain gains from the others'."""
     return _remnant(scale) + 1.0
 
 

@@ -1,8 +1,8 @@
-"""The product's own laws of repeated text: it teaches less each time, and from some pass on it harms.
+"""Laws of overfitting to repeated data, mixopt's own: it teaches less each epoch, and from some epoch on it harms.
 
-On published runs the harm sets in between the twentieth and the thirtieth pass; from there on the loss rises with the
-log of the passes, steeply for models that are large for their text and hardly for small ones. A power of the passes, as
-the published penalties have, fits that less well and explodes where it is extrapolated.
+On published runs the harm sets in between the twentieth and the thirtieth epoch; from there on the loss rises with the
+log of epochs, steeply for models that are large for their data and hardly for small ones. A power of epochs, as the
+published penalties have, fits that less well and explodes where it is extrapolated.
 """
 
 from collections.abc import Mapping
@@ -72,7 +72,7 @@ def delayed_penalty_jacobian(params, tokens, unique, **values) -> tuple[Array, d
 
 
 def delayed_penalty(params: Array, tokens: Array, unique: Array, **values: Array) -> Array:
-    """Loss (..., n_runs) where repeated tokens are worth less, and from some pass on add to the loss.
+    """Loss (..., n_runs) where repeated tokens count less, and from some epoch on add to the loss.
 
     params, tokens, unique: (n_runs,); all values (...).
     """
@@ -157,7 +157,7 @@ WEAK_BOUNDED = replace(
         near("delta", 0.5, 0.5),
         near("kappa", 1.0, 0.5),
     ),
-    begin=None,
+    starts_from=None,
     departs=WEAKLY,
 )
 # Of one loss, from the safest beyond what was trained to the closest within it; `RepetitionRegressor` weighs them.

@@ -1,6 +1,6 @@
-"""Published constants of scaling laws: losses with no runs at all, and where each number comes from.
+"""Published constants of scaling laws, with the source of each: losses without any runs.
 
-They hold for the text, the models and the recipe that they were fitted to; elsewhere they tell of proportions at best.
+They hold for the data, the models and the recipe that they were fitted to; elsewhere they tell of proportions at best.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Published laws of loss when text is repeated: against parameters, training tokens and the unique tokens among them.
+"""Published laws of repeated data: loss against parameters, training tokens and the unique tokens among them.
 
 All counts are whole numbers of parameters and tokens, or shares of common units; tokens below unique mean that nothing
 is repeated. Formulas are analytic in the counts as well as in the values: complex ones give exact derivatives, and
@@ -25,10 +25,10 @@ def smaller(a: Array, b: Array) -> Array:
     return np.where(np.real(a) > np.real(b), b, a)
 
 
-def worth(total: Array, first: Array, r_star: Array) -> Array:
-    """What so much is worth, (..., n_runs), of which `first` is new: first (1 + R* (1 - exp(-R / R*))).
+def effective_amount(total: Array, first: Array, r_star: Array) -> Array:
+    """The effective amount of a total, (..., n_runs), of which `first` is new: first (1 + R* (1 - exp(-R / R*))).
 
-    R = total / first - 1 is how often the new part is had again; R* (...) is how often until a repeat is worth 1/e.
+    R = total / first - 1 is how often the new part is had again; R* (...) is how often until a repeat counts 1/e.
     """
     r_star = r_star[..., None]
     return first * (1 - r_star * np.expm1(-(total / first - 1) / r_star))
@@ -44,26 +44,26 @@ def best_size(unique, A, B, alpha, beta) -> Array:
 
 
 def data_constrained(params, tokens, unique, *, E, A, B, alpha, beta, r_star_d, r_star_n) -> Array:
-    """Loss (..., n_runs) where repeated tokens, and parameters beyond what the unique ones can fill, are worth less.
+    """Loss (..., n_runs) where repeated tokens, and parameters beyond what the unique ones can fill, count less.
 
     params, tokens, unique: (n_runs,); all values (...).
     """
     unique = smaller(tokens, unique)
     filled = smaller(params, best_size(unique, A, B, alpha, beta))
-    size = A[..., None] * power(worth(params, filled, r_star_n), alpha)
-    return E[..., None] + size + B[..., None] * power(worth(tokens, unique, r_star_d), beta)
+    size = A[..., None] * power(effective_amount(params, filled, r_star_n), alpha)
+    return E[..., None] + size + B[..., None] * power(effective_amount(tokens, unique, r_star_d), beta)
 
 
 def data_decay(params, tokens, unique, *, E, A, B, alpha, beta, r_star_d) -> Array:
-    """Loss (..., n_runs) where repeated tokens are worth less, and parameters are parameters; inputs as above."""
-    seen = worth(tokens, smaller(tokens, unique), r_star_d)
+    """Loss (..., n_runs) where repeated tokens count less, and parameters in full; inputs as above."""
+    seen = effective_amount(tokens, smaller(tokens, unique), r_star_d)
     return E[..., None] + A[..., None] * power(params, alpha) + B[..., None] * power(seen, beta)
 
 
 def data_decay_jacobian(params, tokens, unique, *, E, A, B, alpha, beta, r_star_d) -> tuple[Array, dict[str, Array]]:
     """`data_decay` with its derivatives, (..., n_runs) each."""
     first = smaller(tokens, unique)
-    seen = worth(tokens, first, r_star_d)
+    seen = effective_amount(tokens, first, r_star_d)
     size, data = power(params, alpha), power(seen, beta)
     from_size, from_data = A[..., None] * size, B[..., None] * data
     often = (tokens / first - 1) / r_star_d[..., None]
@@ -88,13 +88,13 @@ def penalty(params, tokens, unique, P, delta, kappa) -> Array:
 
 
 def overfit_penalty(params, tokens, unique, *, E, A, B, alpha, beta, P, delta, kappa) -> Array:
-    """Loss (..., n_runs) of Chinchilla's law, and what overfitting adds: more, the larger a model is for its text."""
+    """Loss (..., n_runs) of Chinchilla's law, and what overfitting adds: more, the larger a model is for its data."""
     loss = E[..., None] + A[..., None] * power(params, alpha) + B[..., None] * power(tokens, beta)
     return loss + penalty(params, tokens, unique, P, delta, kappa)
 
 
 def overfit_decay(params, tokens, unique, *, E, A, B, alpha, beta, r_star_d, P, delta, kappa) -> Array:
-    """Loss (..., n_runs) where repeated tokens are worth less, and overfitting adds to it."""
+    """Loss (..., n_runs) where repeated tokens count less, and overfitting adds to it."""
     decayed = data_decay(params, tokens, unique, E=E, A=A, B=B, alpha=alpha, beta=beta, r_star_d=r_star_d)
     return decayed + penalty(params, tokens, unique, P, delta, kappa)
 
@@ -107,7 +107,7 @@ def bounded_penalty(params, tokens, unique, *, E, G, A, B, alpha, beta, P, delta
 
 
 def shortfall(params, tokens, unique, *, A, B, C, alpha, beta, gamma, delta) -> Array:
-    """Too few parameters, too few tokens, and too little text for the parameters: (..., n_runs)."""
+    """Too few parameters, too few tokens, and too little data for the parameters: (..., n_runs)."""
     unique = smaller(tokens, unique)
     strain = np.exp(gamma[..., None] * np.log(params) - delta[..., None] * np.log(unique))
     return A[..., None] * power(params, alpha) + B[..., None] * power(tokens, beta) + C[..., None] * strain
@@ -165,12 +165,12 @@ DATA_DECAY = RepetitionLaw(
     published=chinchilla_published,
     params=(*CHINCHILLA_PARAMS, R_STAR_D),
     source="Muennighoff et al. 2023, Scaling Data-Constrained Language Models, arXiv:2305.16264, the data term alone",
-    departs="excess parameters are not worth less",
+    departs="excess parameters count in full",
 )
 
 
-def begin_constrained(values: Values) -> dict[str, Array]:
-    """Starts of the data-constrained law at those of the data decay: excess parameters worth more and less."""
+def constrained_starts(values: Values) -> dict[str, Array]:
+    """Starts of the data-constrained law at those of the data decay: excess parameters counting more and less."""
     return dict(values) | {"r_star_n": np.resize([5.0, 50.0, 0.5], np.shape(values["E"]))}
 
 
@@ -178,7 +178,7 @@ DATA_CONSTRAINED = RepetitionLaw(
     name="data-constrained",
     formula=data_constrained,
     published=chinchilla_published,
-    begin=(DATA_DECAY, begin_constrained),
+    starts_from=(DATA_DECAY, constrained_starts),
     params=(*CHINCHILLA_PARAMS, R_STAR_D, factor("r_star_n", 5.0, grid=REPEATS)),
     source="Muennighoff et al. 2023, Scaling Data-Constrained Language Models, arXiv:2305.16264",
     departs="published with alpha = beta (`tied`), and with all but both R* fitted to single-epoch runs and frozen",
@@ -198,11 +198,11 @@ OVERFIT_DECAY = RepetitionLaw(
     params=(*CHINCHILLA_PARAMS, R_STAR_D, amplitude("P", 0.01), *PENALTY_PARAMS),
     source="the penalty of Lovelace et al. 2026, arXiv:2605.01640, on the decay of Muennighoff et al. 2023, "
     "arXiv:2305.16264",
-    departs="a combination of both: text that is repeated first teaches less, then harms",
+    departs="a combination of both: data that is repeated first teaches less, then harms",
 )
 
 
-def begin_bounded(values: Values) -> dict[str, Array]:
+def bounded_starts(values: Values) -> dict[str, Array]:
     """Starts of a bounded law at those of the same law without a bound: near, middling and far."""
     G = values["E"] * np.resize([12.0, 40.0, 4.0], np.shape(values["E"]))
     return dict(values) | {"G": G} | {name: values[name] / G for name in ("A", "B", "C", "P") if name in values}
@@ -212,7 +212,7 @@ BOUNDED_PENALTY = RepetitionLaw(
     name="bounded-penalty",
     formula=bounded_penalty,
     published=with_penalty_published,
-    begin=(OVERFIT_PENALTY, begin_bounded),
+    starts_from=(OVERFIT_PENALTY, bounded_starts),
     params=(
         amplitude("E", 0.7, linear=False),
         amplitude("G", 3.0, linear=False),
@@ -239,13 +239,13 @@ STRAINED = RepetitionLaw(
         factor("delta", 0.5, grid=(0.05, 1.5)),
     ),
     source="Bryant & Liu 2026, arXiv:2605.09189",
-    departs="without a bound: only where the bounded law begins",
+    departs="without a bound: only for the starts of the bounded law",
 )
 BRYANT_LIU = RepetitionLaw(
     name="bryant-liu",
     formula=bryant_liu,
     published=bryant_liu_published,
-    begin=(STRAINED, begin_bounded),
+    starts_from=(STRAINED, bounded_starts),
     params=(
         amplitude("E", 0.7, linear=False),
         amplitude("G", 3.0, linear=False),
@@ -273,9 +273,9 @@ def tied(law: Law) -> Law:
         back = law.published(dict(values) | {"beta": values["alpha"]}, units) if law.published else dict(values)
         return {name: value for name, value in back.items() if name != "beta"}
 
-    def said(values: Values) -> dict[str, Array]:
-        begun = law.begin[1](dict(values) | {"beta": values["alpha"]}) if law.begin else dict(values)
-        return {name: value for name, value in begun.items() if name != "beta"}
+    def convert(values: Values) -> dict[str, Array]:
+        found = law.starts_from[1](dict(values) | {"beta": values["alpha"]}) if law.starts_from else dict(values)
+        return {name: value for name, value in found.items() if name != "beta"}
 
     return replace(
         law,
@@ -283,7 +283,7 @@ def tied(law: Law) -> Law:
         formula=formula,
         jacobian=None,
         published=published,
-        begin=(tied(law.begin[0]), said) if law.begin else None,
+        starts_from=(tied(law.starts_from[0]), convert) if law.starts_from else None,
         params=tuple(p for p in law.params if p.name != "beta"),
         departs="alpha = beta; " + law.departs,
     )

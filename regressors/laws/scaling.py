@@ -1,4 +1,4 @@
-"""Published laws of loss against parameters and training tokens, on one mixture."""
+"""Published scaling laws: loss against parameters and training tokens, on one mixture."""
 
 from collections.abc import Mapping
 from math import inf

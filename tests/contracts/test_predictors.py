@@ -203,7 +203,7 @@ def test_permuting_domains_permutes_the_fit_and_nothing_else(name):
 def test_a_missing_loss_costs_only_its_own_target_that_run(name, monkeypatch):
     # texts tell of each other's runs which went wrong; that apart, each is fitted by itself
     monkeypatch.setattr(
-        "regressors.fitting.solve.shared_scatter", lambda posterior, z: np.ones(posterior.rows.y.shape[1])
+        "regressors.fitting.solve.run_noise", lambda posterior, z: np.ones(posterior.rows.y.shape[1])
     )
     W, Y = toy_runs()
     holed = Y.copy()

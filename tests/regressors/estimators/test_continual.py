@@ -13,21 +13,21 @@ import regressors
 from regressors.estimators.continual import BASELINES, ContinualRegressor
 from regressors.estimators.continual_baselines import interpolation, persistence
 from regressors.estimators.continual_ensemble import ContinualEnsembleRegressor, splits_of, weigh
-from regressors.evaluation.critical_share import crossings, least_share, with_repetition
+from regressors.evaluation.critical_share import crossings, least_share, with_effective_tokens
 from regressors.laws.continual import shift
 from tests.factories.continual_runs import RISING, N, arrays, domain_runs, general_runs, grid
 
 
 def test_repeated_text_counts_as_the_new_text_that_it_is_worth():
     X = np.array([(N, 1e9, 0.5), (N, 1e9, 0.2), (N, 0.0, np.nan)])
-    seen = with_repetition(X, 2.5e8, r_star=15.0)
+    seen = with_effective_tokens(X, 2.5e8, r_star=15.0)
     worth = 2.5e8 * (1 + 15 * (1 - np.exp(-1 / 15)))  # 5e8 tokens of 2.5e8 unique ones: one pass more
     assert seen[0] == pytest.approx([N, 5e8 + worth, worth / (5e8 + worth)])
     assert (seen[1] == X[1]).all()  # 2e8 tokens are all new
     assert seen[2, 1] == 0 and np.isnan(seen[2, 2])
-    other = with_repetition(X, 2.5e8, own=False, r_star=15.0)
+    other = with_effective_tokens(X, 2.5e8, own=False, r_star=15.0)
     assert other[0, 1] == pytest.approx(seen[0, 1]) and other[0, 2] == pytest.approx(5e8 / other[0, 1])
-    assert with_repetition(X[:2], np.inf) == pytest.approx(X[:2])
+    assert with_effective_tokens(X[:2], np.inf) == pytest.approx(X[:2])
 
 
 def test_the_blend_says_of_what_it_is_made():

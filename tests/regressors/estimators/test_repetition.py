@@ -234,7 +234,7 @@ def test_numbers_stored_as_json_give_the_same_predictions_and_refits():
     assert again.values_ == model.values_ and again.forms_ == model.forms_
     with pytest.raises(ValueError, match="5 refits were stored"):
         again.draws(X, 6)
-    with pytest.raises(ValueError, match="no runs to ask"):
+    with pytest.raises(ValueError, match="has no runs"):
         again.profile("r_star_d")
     with pytest.raises(ValueError, match="not of a RepetitionRegressor"):
         RepetitionRegressor.from_dict({"estimator": "Scheffe"})

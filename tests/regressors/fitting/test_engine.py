@@ -11,11 +11,11 @@ from scipy.optimize import least_squares, minimize, nnls
 
 from regressors import LawRegressor
 from regressors.estimators.scaling import ScalingRegressor
-from regressors.fitting.bfgs import finish
-from regressors.fitting.initialization import amplitudes_at, basis_at, can_lay_out, grid_of, laid_out
-from regressors.fitting.levenberg_marquardt import descend
+from regressors.fitting.bfgs import bfgs
+from regressors.fitting.initialization import amplitudes_at, basis_at, grid_of, grid_starts, has_grid
+from regressors.fitting.levenberg_marquardt import levenberg_marquardt
 from regressors.fitting.posterior import Criterion
-from regressors.fitting.solve import fit_law, pose, solve
+from regressors.fitting.solve import build_posterior, fit_law, solve
 from regressors.fitting.uncertainty import bootstrap, bootstrap_z, identify, profile, resample
 from regressors.law import Law, Param, Prior
 from regressors.laws.scaling import CHINCHILLA
@@ -35,7 +35,7 @@ def scaling_runs(*, runs=60, noise=0.01, seed=0, targets=1):
 
 def fitted(runs=60, noise=0.01, seed=0, targets=1, n_starts=6, criterion=PUBLISHED):
     inputs, Y = scaling_runs(runs=runs, noise=noise, seed=seed, targets=targets)
-    posterior, units = pose(CHINCHILLA, inputs, Y, criterion=criterion)
+    posterior, units = build_posterior(CHINCHILLA, inputs, Y, criterion=criterion)
     return posterior, solve(posterior, units, n_starts=n_starts, rng=np.random.default_rng(0))
 
 
@@ -89,7 +89,8 @@ def test_a_small_knee_is_least_absolute_deviation():
 
 @given(st.integers(0, 10**6))
 def test_closed_form_amplitudes_are_scipys_non_negative_least_squares(seed):
-    posterior, _ = pose(CHINCHILLA, *scaling_runs(runs=12, noise=0.3, seed=seed), criterion=Criterion(huber=2, noise=1))
+    runs = scaling_runs(runs=12, noise=0.3, seed=seed)
+    posterior, _ = build_posterior(CHINCHILLA, *runs, criterion=Criterion(huber=2, noise=1))
     shapes = {name: values[::17] for name, values in grid_of(CHINCHILLA).items()}
     basis = basis_at(posterior, shapes, ["E", "A", "B"])
     best = amplitudes_at(posterior, basis)
@@ -102,7 +103,7 @@ def test_closed_form_amplitudes_are_scipys_non_negative_least_squares(seed):
 
 def test_starts_on_a_grid_begin_near_the_optimum():
     posterior, found = fitted(noise=0.0)
-    begin = laid_out(posterior, 3)
+    begin = grid_starts(posterior, 3)
     assert begin.shape == (3, 1, 5)
     first = posterior.objective(begin[0], np.array([0]))
     centre = posterior.objective(np.zeros((1, 5)), np.array([0]))
@@ -113,8 +114,8 @@ def test_starts_on_a_grid_begin_near_the_optimum():
 def test_only_laws_of_amplitudes_and_gridded_shapes_are_laid_out():
     from regressors import LAWS
 
-    assert can_lay_out(CHINCHILLA)
-    assert not any(can_lay_out(law) for law in LAWS.values() if any(p.per_domain for p in law.params))
+    assert has_grid(CHINCHILLA)
+    assert not any(has_grid(law) for law in LAWS.values() if any(p.per_domain for p in law.params))
 
 
 def test_weights_count_runs_as_often_as_they_say():
@@ -132,8 +133,8 @@ def test_held_parameters_stay():
     held = np.zeros((1, 5), dtype=bool)
     held[0, 3] = True
     start = found.z + 0.3
-    for walk in (descend, finish):
-        end = walk(posterior, start, np.array([0]), held=held)
+    for optimise in (levenberg_marquardt, bfgs):
+        end = optimise(posterior, start, np.array([0]), held=held)
         assert end.z[0, 3] == start[0, 3]
         assert found.objective[0] < end.objective[0] < posterior.objective(start, np.array([0]))[0]
 
@@ -183,7 +184,7 @@ def test_a_profile_ends_where_a_refit_with_the_parameter_held_has_risen_so_far()
 def test_profile_intervals_cover_the_truth_about_as_often_as_they_say():
     inputs, exact = scaling_runs(runs=40, noise=0.0)
     noise = np.exp(0.01 * np.random.default_rng(1).standard_normal((40, 40)))  # 40 targets: 40 tables at once
-    posterior, units = pose(CHINCHILLA, inputs, exact * noise, criterion=PUBLISHED)
+    posterior, units = build_posterior(CHINCHILLA, inputs, exact * noise, criterion=PUBLISHED)
     found = solve(posterior, units, n_starts=3, rng=np.random.default_rng(0))
     ends = profile(posterior, found, "beta", level=0.8)
     held = int(((ends.low <= TRUTH["beta"]) & (TRUTH["beta"] <= ends.high)).sum())
@@ -193,7 +194,7 @@ def test_profile_intervals_cover_the_truth_about_as_often_as_they_say():
 def test_a_parameter_that_the_runs_say_nothing_about_is_said_to_be_unidentified():
     inputs, Y = scaling_runs(runs=30)
     inputs["tokens"] = np.full(30, 2e9)  # one token count: B, beta and E can't be told apart
-    posterior, units = pose(CHINCHILLA, inputs, Y, criterion=PUBLISHED)
+    posterior, units = build_posterior(CHINCHILLA, inputs, Y, criterion=PUBLISHED)
     found = solve(posterior, units, n_starts=4, rng=np.random.default_rng(0))
     said = dict(zip(identify(posterior, found).names, identify(posterior, found).unidentified[0], strict=True))
     assert said["beta"]
@@ -205,7 +206,7 @@ def test_an_amplitude_that_fits_best_at_zero_is_said_to_be_at_its_bound():
     rng = np.random.default_rng(0)
     inputs, _ = scaling_runs(runs=60)
     Y = (5 * inputs["params"] ** -0.2 * np.exp(0.001 * rng.standard_normal(60)))[:, None]  # neither floor nor tokens
-    posterior, units = pose(CHINCHILLA, inputs, Y, criterion=PUBLISHED)
+    posterior, units = build_posterior(CHINCHILLA, inputs, Y, criterion=PUBLISHED)
     found = solve(posterior, units, n_starts=6, rng=np.random.default_rng(0))
     said = identify(posterior, found)
     at_bound = dict(zip(said.names, said.at_bound[0], strict=True))
@@ -226,7 +227,7 @@ def test_a_parameter_between_two_bounds_stays_between_them():
     )
     x = np.geomspace(0.1, 10, 20)
     for truth, told in ((0.25, False), (0.9, True)):
-        posterior, units = pose(
+        posterior, units = build_posterior(
             law, {"params": x}, (1 + x**-truth)[:, None], criterion=Criterion(huber=inf, noise=0.01)
         )
         found = solve(posterior, units, n_starts=3, rng=np.random.default_rng(0))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import f as f_distribution
 
 from regressors import LawRegressor
-from regressors.fitting.run_noise import fitted_nu, independent_texts, log_f, shared_scatter
+from regressors.fitting.run_noise import fitted_nu, independent_targets, log_f, run_noise
 
 
 def runs(*, bad=(), noise=0.01, n=60, texts=6, seed=0):
@@ -75,8 +75,8 @@ def test_a_single_text_will_do():
 def test_texts_that_repeat_each_other_are_one_text():
     rng = np.random.default_rng(0)
     one = rng.standard_normal((1, 200))
-    assert independent_texts(np.repeat(one, 5, axis=0)) == pytest.approx(1, rel=0.02)
-    assert independent_texts(rng.standard_normal((5, 200))) == pytest.approx(5, rel=0.1)
+    assert independent_targets(np.repeat(one, 5, axis=0)) == pytest.approx(1, rel=0.02)
+    assert independent_targets(rng.standard_normal((5, 200))) == pytest.approx(5, rel=0.1)
 
 
 @given(st.floats(0.01, 50), st.floats(0.5, 30), st.floats(1, 1000))
@@ -96,5 +96,5 @@ def test_degrees_of_freedom_are_recovered(nu):
 def test_a_run_that_the_fit_followed_is_judged_as_if_it_had_not():
     W, _, Y = runs(n=12, texts=5, seed=2)
     law = LawRegressor("exponential-mixing", shared=False, random_state=0).fit(W, Y)
-    level = shared_scatter(law._posterior, law._found.z)
+    level = run_noise(law._posterior, law._found.z)
     assert np.isfinite(level).all() and (level > 0).all()

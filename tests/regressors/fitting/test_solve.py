@@ -8,7 +8,7 @@ from scipy.optimize import least_squares
 
 from regressors import LAWS, LawRegressor
 from regressors.fitting.posterior import Criterion
-from regressors.fitting.solve import fit_law, measure, pose
+from regressors.fitting.solve import build_posterior, fit_law, measure
 from regressors.fitting.transforms import Space, complex_step
 from regressors.laws import make_effective_data
 
@@ -61,7 +61,7 @@ def test_a_law_without_hand_written_derivatives_fits_the_same(law):
 def test_the_optimum_is_the_one_that_scipy_finds(law, huber):
     W, _, Y = made_by(law, runs=30, targets=1, noise=0.02)
     found = fit_law(law, W, Y, n_starts=2, rng=np.random.default_rng(0), criterion=Criterion(huber=huber))
-    posterior, _ = pose(law, W, Y, criterion=Criterion(huber=huber))
+    posterior, _ = build_posterior(law, W, Y, criterion=Criterion(huber=huber))
     posterior.noise = found.noise
 
     def residuals(z):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from regressors.estimators.scaling import ScalingRegressor
 from regressors.fitting.fixed_parameters import freeze
-from regressors.fitting.solve import pose
+from regressors.fitting.solve import build_posterior
 from regressors.fitting.transforms import complex_step
 from regressors.laws.overfitting import FORMS
 from regressors.laws.presets import PRESETS
@@ -305,5 +305,5 @@ def test_frozen_values_must_be_the_laws_own_and_leave_something_to_fit():
 def test_unique_tokens_are_measured_as_tokens_are():
     params, tokens, unique = counts()
     inputs = {"params": params, "tokens": tokens, "unique": unique}
-    _, units = pose(DATA_DECAY, inputs, np.full((len(params), 1), 3.0) + params[:, None])
+    _, units = build_posterior(DATA_DECAY, inputs, np.full((len(params), 1), 3.0) + params[:, None])
     assert units["unique"] == units["tokens"] == pytest.approx(np.exp(np.log(tokens).mean()))
