@@ -23,7 +23,7 @@ def test_numbers_that_json_lacks_become_null():
 
 
 @pytest.mark.parametrize(
-    ("given_value", "said"),
+    ("given_value", "message"),
     [
         (percent(0.314), "31%"),
         (percent(0.042), "4.2%"),
@@ -46,8 +46,8 @@ def test_numbers_that_json_lacks_become_null():
         (mixture({"a": 0.0}), ""),
     ],
 )
-def test_numbers_are_said_with_sensible_digits(given_value, said):
-    assert given_value == said
+def test_numbers_are_shown_with_sensible_digits(given_value, message):
+    assert given_value == message
 
 
 @given(st.lists(st.floats(0.001, 1), min_size=1, max_size=40))

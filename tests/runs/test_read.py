@@ -100,7 +100,7 @@ def test_a_run_whose_loss_is_no_number_counts_as_diverged(runs, loss):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('{"run_id": "r9", "wei', "not a whole run"),
         ("[1, 2]", "not a run, but a list"),
@@ -110,10 +110,10 @@ def test_a_run_whose_loss_is_no_number_counts_as_diverged(runs, loss):
         ('{"run_id": "r9", "weights": {"a": 1}, "losses": {"a": 2.0}}', "by validation set and unit"),
     ],
 )
-def test_a_broken_run_file_is_named(runs, text, said):
+def test_a_broken_run_file_is_named(runs, text, message):
     folder = runs(record("r1", 0.5))
     (folder / "r9.json").write_text(text, encoding="utf-8")
-    with pytest.raises(MixoptError, match=rf"r9\.json: .*{said}.*remove the file"):
+    with pytest.raises(MixoptError, match=rf"r9\.json: .*{message}.*remove the file"):
         collect(folder)
 
 
@@ -261,8 +261,8 @@ def test_a_domain_that_no_run_has_is_noted(table):
 def test_domains_that_always_go_together_are_noted_once(table):
     header = "run,w_a,w_b,w_c,w_d,loss_a"
     rows = [f"r{i},{a / 4},{a / 4},{a / 2},{b},{2 + a}" for i, (a, b) in enumerate(MIXTURES)]
-    told = [note for note in read_runs(table(header, rows)).notes if "told apart" in note]
-    assert told == ["'a', 'b' have the same weights as each other: their effects can't be told apart."]
+    notes = [note for note in read_runs(table(header, rows)).notes if "told apart" in note]
+    assert notes == ["'a', 'b' have the same weights as each other: their effects can't be told apart."]
 
 
 def test_a_loss_that_never_varies_is_noted(table):
@@ -335,7 +335,7 @@ def test_a_row_keeps_its_line_number_after_blank_lines(table):
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ("run9,-0.1,1.1,2.0,2.0", r"line 7, column 'w_news': '-0\.1'.*between 0 and 1"),
         ("run9,0.5,1.2,2.0,2.0", r"line 7, column 'w_code': '1\.2'.*renormalise"),
@@ -351,13 +351,13 @@ def test_a_row_keeps_its_line_number_after_blank_lines(table):
         ("run9,0.5,0.5,2.0,2.0,7", "not a CSV table"),
     ],
 )
-def test_a_bad_row_is_refused_by_line_and_column(table, row, said):
-    with pytest.raises(MixoptError, match=rf"mine\.csv.*{said}"):
+def test_a_bad_row_is_refused_by_line_and_column(table, row, message):
+    with pytest.raises(MixoptError, match=rf"mine\.csv.*{message}"):
         read_runs(table(rows=[*ROWS, row]))
 
 
 @pytest.mark.parametrize(
-    ("header", "rows", "options", "said"),
+    ("header", "rows", "options", "message"),
     [
         ("run,a,b,loss_a,loss_b", ROWS, {}, "no column looks like a weight.*'run', 'a', 'b'"),
         ("run,w_a,w_b,a,b", ROWS, {}, "no column looks like a loss.*`losses:`"),
@@ -385,8 +385,8 @@ def test_a_bad_row_is_refused_by_line_and_column(table, row, said):
         (HEADER, [",".join([*row.split(",")[:4], ""]) for row in ROWS], {}, "'loss_code': no run has a loss"),
     ],
 )
-def test_a_table_that_is_no_run_table_says_why(table, header, rows, options, said):
-    with pytest.raises(MixoptError, match=said):
+def test_a_table_that_is_no_run_table_says_why(table, header, rows, options, message):
+    with pytest.raises(MixoptError, match=message):
         read_runs(table(header, rows), **options)
 
 

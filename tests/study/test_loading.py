@@ -73,7 +73,7 @@ def test_a_good_file_loads(write):
         ("held_out:\n  c", "held_out:\n  target", r":6: held_out.*'target' can't name a domain"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said_in_one_line_with_its_place(write, old, new, says):
+def test_what_is_wrong_is_reported_in_one_line_with_its_place(write, old, new, says):
     assert old in GOOD
     with pytest.raises(MixoptError) as error:
         load_study(write(GOOD.replace(old, new, 1)))

@@ -104,8 +104,8 @@ def test_a_recommendation_is_a_mixture_with_tokens_epochs_and_intervals(done):
         assert row["epochs"] <= 6 + 1e-6
     assert rows["русский"]["pool"] == 4e6
     for name in ("recommended", "natural", "uniform"):
-        told = found["predicted"][name]
-        assert told["low"] <= told["loss"] <= told["high"]
+        shown = found["predicted"][name]
+        assert shown["low"] <= shown["loss"] <= shown["high"]
     assert found["predicted"]["recommended"]["loss"] <= found["predicted"]["uniform"]["loss"]
     assert json.loads((session.folder.recommendation).read_text()) == found
 
@@ -118,8 +118,8 @@ def test_more_of_the_target_s_own_domain_is_recommended_than_is_natural(done):
 def test_every_artefact_of_the_path_is_there(done):
     root = done[0].folder.root
     for name in ("study.yaml", "shards/tokenizer.json", "shards/corpora.json", "shards/עברית/train.bin", "design.csv",
-                 "runs.parquet", "runs.csv", "fits/selection.json", "search.journal", "recommendation.json", "report.html",
-                 "export/interleave.py", "export/megatron.txt"):  # fmt: skip
+                 "runs.parquet", "runs.csv", "fits/selection.json", "search.journal", "recommendation.json",
+                 "report.html", "export/interleave.py", "export/megatron.txt"):  # fmt: skip
         assert (root / name).stat().st_size > 0, name
     assert len(list((root / "runs").glob("r*.json"))) == 13
 
@@ -152,10 +152,10 @@ def test_some_mixtures_are_trained_again_from_other_pools_and_with_fewer_tokens(
 
 
 def test_the_fit_tells_whether_seeing_repetition_earned_its_place(done):
-    told = json.loads(done[0].folder.selection.read_text())["repetition"]
-    assert told["runs"] == 2 and told["earned"] in (True, False)
-    assert told["with"] > 0 and told["without"] > 0
-    assert set(told["r_star"]["by_text"]) == {"עברית", "mixed"}
+    shown = json.loads(done[0].folder.selection.read_text())["repetition"]
+    assert shown["runs"] == 2 and shown["earned"] in (True, False)
+    assert shown["with"] > 0 and shown["without"] > 0
+    assert set(shown["r_star"]["by_text"]) == {"עברית", "mixed"}
 
 
 def test_runs_record_what_decided_them(done):
@@ -178,7 +178,7 @@ def test_running_again_trains_nothing_and_says_the_same(home, done):
     assert "as before" in again.progress.finished["fit"]
 
 
-def test_a_damaged_report_of_a_run_is_named_with_the_way_out(home, done):
+def test_a_damaged_report_of_a_run_is_named_with_its_remedy(home, done):
     session = done[0]
     plan, _ = planned(session)
     path = session.folder.runs / f"{plan.jobs[0].run_id}.json"
@@ -332,8 +332,8 @@ def test_broken_lines_are_refused_by_place_and_counted_when_skipped(home, tmp_pa
     (tmp_path / "study.yaml").write_text(STUDY.replace("prepare: {", "prepare: {on_bad: skip, "), encoding="utf-8")
     passed = command("prepare", "study.yaml", "--out", "out", cwd=tmp_path)
     assert passed.returncode == 0, passed.stderr
-    told = " ".join(passed.stdout.split())
-    assert "digits: left out 1 empty, 1 without text, 1 broken JSON, 1 broken UTF-8" in told
+    shown = " ".join(passed.stdout.split())
+    assert "digits: left out 1 empty, 1 without text, 1 broken JSON, 1 broken UTF-8" in shown
 
 
 def test_a_worker_that_dies_is_reported_and_finished_runs_stay(home, monkeypatch, tmp_path, done):
@@ -356,13 +356,13 @@ def test_a_worker_that_dies_is_reported_and_finished_runs_stay(home, monkeypatch
         )
 
 
-def test_documents_that_two_domains_share_are_told_and_shown(tmp_path):
+def test_documents_that_two_domains_share_are_noted_and_shown(tmp_path):
     make_corpora(tmp_path / "data")
     shared = (tmp_path / "data/english/one.txt").read_text().splitlines()[:60]
     with (tmp_path / "data/digits-2.jsonl").open("a", encoding="utf-8") as file:
         file.writelines("\n" + json.dumps({"text": line}) for line in shared)
     (tmp_path / "study.yaml").write_text(STUDY, encoding="utf-8")
-    told = " ".join(command("prepare", "study.yaml", "--out", "out", cwd=tmp_path).stdout.split())
-    assert "english and digits share 60 documents word for word (15% and 13% of them)" in told
+    shown = " ".join(command("prepare", "study.yaml", "--out", "out", cwd=tmp_path).stdout.split())
+    assert "english and digits share 60 documents word for word (15% and 13% of them)" in shown
     found = json.loads((tmp_path / "out/shards/corpora.json").read_text(encoding="utf-8"))["duplicates"]
     assert [(pair["first"], pair["second"], pair["texts"]) for pair in found] == [("english", "digits", 60)]
