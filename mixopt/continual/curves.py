@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixopt.continual.draws import Draws, bands
-from mixopt.continual.fit import is_constant
 from mixopt.continual.grid import AXES, Points, Predicted, predict
 from mixopt.continual.results import LOSSES, Checkpoint, Curve, ShareCurves, TokenCurves, TokenLine
 from mixopt.serialization import nan_to_null
@@ -36,11 +35,8 @@ def outside(fit: ContinualFit, points: Points) -> NDArray[np.bool_]:
     return out
 
 
-def at_lengths(fit: ContinualFit, run: Predicted) -> Points | None:
-    """A run's size and share at several lengths, all domain text fresh, as it was in training; None where all runs
-    have one length."""
-    if is_constant(fit.runs, "tokens"):
-        return None
+def at_lengths(fit: ContinualFit, run: Predicted) -> Points:
+    """A run's size and share at several lengths, all domain text fresh, as it was in training."""
     low, high = fit.runs.ends("tokens")
     tokens = np.exp(np.linspace(np.log(low), np.log(max(LONGER * high, float(run.points.tokens))), LENGTHS))
     return Points(np.full(LENGTHS, run.points.params), tokens, np.full(LENGTHS, run.points.share))
@@ -61,10 +57,8 @@ def share_curves(fit: ContinualFit, draws: Draws) -> ShareCurves:
     )
 
 
-def token_curves(fit: ContinualFit, draws: Draws | None) -> TokenCurves | None:
+def token_curves(fit: ContinualFit, draws: Draws) -> TokenCurves:
     """Losses over tokens at the answer's share, with intervals, and at trained shares."""
-    if draws is None:
-        return None
     own = draws.points
     trained = np.unique(fit.runs.share)
     shares = [float(own.share[0]), *trained[thinned(len(trained), MAX_LINES)].tolist()]

@@ -25,16 +25,11 @@ SURE = 0.9  # share of the draws in which a run keeps the tolerance that is call
 
 
 @dataclass(frozen=True, eq=False)
-class Draws:
+class Draws(Predicted):
     """Losses of one set of runs, (n_draws, runs) nats/token; the same draws in every set that was drawn with it.
 
-    points: the runs, flat or a grid (sizes, shares). rise: of the general loss, a share of its start.
+    points: the runs, flat or a grid (sizes, shares).
     """
-
-    points: Points
-    domain: Floats
-    general: Floats
-    rise: Floats
 
     def interval(self, place: int) -> Intervals:
         """Of one run's losses."""
@@ -81,15 +76,6 @@ def draw(fit: ContinualFit, sets: Mapping[str, Points], n: int) -> dict[str, Dra
     losses = (domain, general, general / fit.start(every.params) - 1)
     parts = zip(*(np.split(values, ends, axis=1) for values in losses), strict=True)
     return {name: Draws(points, *part) for (name, points), part in zip(sets.items(), parts, strict=True)}
-
-
-def by_domain_loss(domain: Floats, share: Floats) -> Floats:
-    return domain
-
-
-def by_share(domain: Floats, share: Floats) -> Floats:
-    """The larger the domain's share, the less."""
-    return np.broadcast_to(-share, domain.shape)
 
 
 def _finer(values: Floats) -> Floats:

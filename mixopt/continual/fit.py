@@ -119,17 +119,19 @@ def predictor(law: str, seed: int) -> Any:
     return ContinualRegressor(law, random_state=seed)
 
 
-def evidence(fit: ContinualFit, of: str) -> Evidence:
-    """How a loss is predicted: by what, with which held-out errors, and what its law warns of."""
-    model = fit.domain if of == "domain" else fit.general
-    weights = dict(getattr(model, "weights_", {}))
-    return Evidence(
-        column=fit.runs.names[LOSSES.index(of)],
-        law=getattr(model, "law", BLEND if weights else type(model).__name__),
-        weights=weights,
-        held_out={kind: dict(errors) for kind, errors in getattr(model, "heldout_", {}).items()},
-        cautions=model.law_cautions(),
-    )
+def evidence(fit: ContinualFit) -> dict[str, Evidence]:
+    """How each loss is predicted: by what, with which held-out errors, and what its law warns of."""
+    found = {}
+    for of, column, model in zip(LOSSES, fit.runs.names, (fit.domain, fit.general), strict=True):
+        weights = dict(getattr(model, "weights_", {}))
+        found[of] = Evidence(
+            column=column,
+            law=getattr(model, "law", BLEND if weights else type(model).__name__),
+            weights=weights,
+            held_out={kind: dict(errors) for kind, errors in getattr(model, "heldout_", {}).items()},
+            cautions=model.law_cautions(),
+        )
+    return found
 
 
 def is_constant(runs: ContinualRuns, key: str) -> bool:
@@ -197,7 +199,7 @@ def fit_study(session: Session, table: ContinuationTable) -> ContinualFit:
             mixopt=__version__,
             study=study.name,
             texts={"domain": table.domain_loss, "general": table.general_loss},
-            losses={of: evidence(fit, of) for of in LOSSES},
+            losses=evidence(fit),
             noise=noise_of(table),
             left_out=table.left_out,
             domain=fit.domain.to_dict(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -148,26 +149,10 @@ def grid(budget: Budget, *, shares: int | None = None, sizes: int = SIZES) -> Po
     return budget.at(params[:, None], np.linspace(low, high, count)[None, :])
 
 
-# Objectives under a tolerance of the general loss
-
-
-def domain_loss(runs: Predicted) -> Floats:
-    return runs.domain
-
-
-def general_share(runs: Predicted) -> Floats:
-    """Minimised by who asks for the largest domain share."""
-    return 1 - runs.points.share
-
-
-def general_rise(runs: Predicted) -> Floats:
-    return runs.rise
-
-
 def minimise(
     fit: ContinualFit,
     budget: Budget,
-    objective: Callable[[Predicted], Floats] = domain_loss,
+    objective: Callable[[Predicted], Floats] = attrgetter("domain"),
     *,
     tolerance: float = np.inf,
 ) -> Predicted | None:
@@ -232,8 +217,6 @@ def pareto_front(runs: Predicted) -> Predicted:
 class ParetoSearch:
     """What a multi-objective Optuna study found. ratio: of its hypervolume to the exact front's, 1 when they agree."""
 
-    sampler: str
-    trials: int
     ratio: float
     front: Predicted
 
@@ -266,7 +249,7 @@ def pareto_search(
     front = pareto_front(Predicted(joined([runs.points for runs in found]), *losses))
     reference = _beyond(exact.domain), _beyond(exact.rise)
     ratio = hypervolume(front.domain, front.rise, reference) / hypervolume(exact.domain, exact.rise, reference)
-    return ParetoSearch(sampler, trials, ratio, front)
+    return ParetoSearch(ratio, front)
 
 
 def _sampler(name: str, seed: int) -> Any:

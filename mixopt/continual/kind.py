@@ -77,10 +77,9 @@ class ContinualKind(StudyKind["ContinuationPlan", "ContinuationTable", "Continua
 
     def fit_document(self, fit: ContinualFit) -> Document:
         from mixopt.continual.fit import evidence
-        from mixopt.continual.results import LOSSES
         from mixopt.continual.summary import fit_document
 
-        return fit_document({of: evidence(fit, of) for of in LOSSES})
+        return fit_document(evidence(fit))
 
     def document(self, recommendation: Json) -> Document:
         from mixopt.continual.report import plan_document
