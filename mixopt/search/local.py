@@ -5,16 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixopt.search.simplex import Feasible
+from mixopt.search.simplex import Feasible, Floats
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+Objective = Callable[[Floats], Floats]  # mixtures (n, n_domains) -> losses (n,), nats/token
+Gradient = Callable[[Floats], Floats]  # mixtures (n, n_domains) -> slopes (n, n_domains)
 
 MAX_MOVE = 0.1  # share of tokens that a search without gradient moves first, halved down to ...
 MIN_MOVE = 1e-4
@@ -30,13 +27,7 @@ class Polished:
     loss: float
 
 
-def polish(
-    objective: Callable[[Floats], Floats],
-    gradient: Callable[[Floats], Floats] | None,
-    feasible: Feasible,
-    *,
-    start: Floats,
-) -> Polished:
+def polish(objective: Objective, gradient: Gradient | None, feasible: Feasible, *, start: Floats) -> Polished:
     """The best mixture that a local search from start (n_domains,) finds; start itself when there is none better.
 
     With a gradient: sequential quadratic programming (SLSQP, Kraft 1988). Without: moves of weight between two
@@ -52,9 +43,7 @@ def polish(
     return Polished(ended, loss) if loss < best.loss else best
 
 
-def _slsqp(
-    objective: Callable[[Floats], Floats], gradient: Callable[[Floats], Floats], feasible: Feasible, start: Floats
-) -> Floats:
+def _slsqp(objective: Objective, gradient: Gradient, feasible: Feasible, start: Floats) -> Floats:
     """Where SLSQP ends, (n_domains,), perhaps a rounding outside the limits."""
     from scipy.optimize import minimize
 
@@ -77,12 +66,10 @@ def _slsqp(
             constraints={"type": "eq", "fun": lambda x: x.sum() - total, "jac": np.ones_like},
             options={"ftol": 1e-10, "maxiter": 500},
         )
-    if not np.isfinite(found.x).all():
-        return start
-    return whole(found.x)[0]
+    return whole(found.x)[0] if np.isfinite(found.x).all() else start
 
 
-def _by_moves(objective: Callable[[Floats], Floats], feasible: Feasible, best: Polished) -> Polished:
+def _by_moves(objective: Objective, feasible: Feasible, best: Polished) -> Polished:
     """Moves weight between the pair of domains that gains most, halving the move where none gains."""
     move = MAX_MOVE
     for _ in range(MAX_ROUNDS):

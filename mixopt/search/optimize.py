@@ -9,7 +9,7 @@ searched for are all three. Caps on epochs are limits of weights; without, a pre
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +19,11 @@ import numpy as np
 
 from mixopt.errors import MixoptError
 from mixopt.runs.objective import Target
-from mixopt.search.local import Polished, polish
-from mixopt.search.simplex import Feasible, total_variation
+from mixopt.search.local import Gradient, Objective, polish
+from mixopt.search.simplex import Feasible, Floats, total_variation
 
 if TYPE_CHECKING:
     import optuna
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-    Objective = Callable[[Floats], Floats]  # (n, n_domains) -> (n,) nats/token
-    Gradient = Callable[[Floats], Floats]  # (n, n_domains) -> (n, n_domains)
-    Space = dict[str, optuna.distributions.BaseDistribution]  # by parameter
 
 SAMPLERS = ("cma-es", "gp", "tpe", "random")
 UNUSABLE = 1e6  # nats/token; stands for a prediction that is no number, worse than any that is
@@ -103,7 +97,9 @@ def search(
 
         check_storage(storage)
     rng = np.random.default_rng(seed)
-    starts = _distinct(feasible.project([*seeds, *feasible.sample(max(4, 16 - len(seeds)), rng=rng)]))[:trials]
+    starts = feasible.project([*seeds, *feasible.sample(max(4, 16 - len(seeds)), rng=rng)])
+    _, distinct = np.unique(np.round(starts, 9), axis=0, return_index=True)
+    starts = starts[np.sort(distinct)][:trials]
     losses = usable(objective(starts))
     if losses.min() >= UNUSABLE:
         raise MixoptError("the predictor gives no finite loss at any feasible mixture: choose another predictor")
@@ -115,7 +111,7 @@ def search(
             save_study(study, storage)
     polishes = [
         polish(lambda w: usable(objective(w)), gradient, feasible, start=mixtures[i])
-        for i in _distant(mixtures, losses, most=N_STARTS)
+        for i in _distant(mixtures, losses)
     ]
     best = min(polishes, key=lambda one: one.loss)
     return Found(
@@ -125,7 +121,7 @@ def search(
         seeded=len(starts),
         found=float(losses.min()),
         polished=best.loss,
-        agreeing_starts=_agreeing(polishes, best),
+        agreeing_starts=sum(bool(total_variation(one.weights, best.weights) < MIN_DISTANCE) for one in polishes),
         starts=len(polishes),
     )
 
@@ -142,24 +138,13 @@ def usable(losses: Floats) -> Floats:
     return np.where(np.isfinite(losses), losses, UNUSABLE)
 
 
-def _distinct(mixtures: Floats) -> Floats:
-    _, first = np.unique(np.round(mixtures, 9), axis=0, return_index=True)
-    return mixtures[np.sort(first)]
-
-
-def _distant(mixtures: Floats, losses: Floats, *, most: int) -> list[int]:
-    """Rows of the best mixtures that are MIN_DISTANCE from each other, best first."""
+def _distant(mixtures: Floats, losses: Floats) -> list[int]:
+    """Rows of the best mixtures that are MIN_DISTANCE from each other, at most N_STARTS, best first."""
     chosen: list[int] = []
     for i in np.argsort(losses, kind="stable"):
-        if all(total_variation(mixtures[i], mixtures[j]) >= MIN_DISTANCE for j in chosen):
+        if len(chosen) < N_STARTS and all(total_variation(mixtures[i], mixtures[j]) >= MIN_DISTANCE for j in chosen):
             chosen.append(int(i))
-            if len(chosen) == most:
-                break
     return chosen
-
-
-def _agreeing(polishes: Sequence[Polished], best: Polished) -> int:
-    return sum(bool(total_variation(one.weights, best.weights) < MIN_DISTANCE) for one in polishes)
 
 
 def _run_study(
@@ -180,47 +165,42 @@ def _run_study(
 
     free = np.flatnonzero(feasible.free)
     with _quiet():
-        space: Space = {
+        space: dict[str, optuna.distributions.BaseDistribution] = {
             f"share of {feasible.domains[i]}": optuna.distributions.FloatDistribution(feasible.low[i], feasible.high[i])
             for i in free
         }
-        seeded = [_as_trial(w, loss, feasible, space, free) for w, loss in zip(starts, losses, strict=True)]
+        seeded = [
+            optuna.trial.create_trial(
+                params=dict(zip(space, w[free].tolist(), strict=True)),
+                distributions=space,
+                value=float(loss),
+                user_attrs=dict(zip(feasible.domains, w.tolist(), strict=True)),
+            )
+            for w, loss in zip(starts, losses, strict=True)
+        ]
         study = optuna.create_study(study_name=study_name, sampler=_sampler(sampler, seeded, len(free), seed))
         # Added as finished trials and not enqueued: CMA-ES would take enqueued ones for its own proposals.
         study.add_trials(seeded)
         tried, reached = [starts], [losses]
         left = trials - len(starts) if len(free) > 1 else 0
         while left > 0:
-            asked = [study.ask(space) for _ in range(min(left, _at_once(sampler, len(free))))]
-            proposals = np.tile(feasible.low, (len(asked), 1))
-            proposals[:, free] = [list(trial.params.values()) for trial in asked]
+            proposed = [study.ask(space) for _ in range(min(left, _population(sampler, len(free))))]
+            proposals = np.tile(feasible.low, (len(proposed), 1))
+            proposals[:, free] = [list(trial.params.values()) for trial in proposed]
             tried.append(feasible.project(proposals))
             reached.append(usable(objective(tried[-1])))
-            for trial, w, loss in zip(asked, tried[-1], reached[-1], strict=True):
+            for trial, w, loss in zip(proposed, tried[-1], reached[-1], strict=True):
                 for name, share in zip(feasible.domains, w, strict=True):
                     trial.set_user_attr(name, float(share))
                 study.tell(trial, float(loss))
-            left -= len(asked)
+            left -= len(proposed)
     return study, np.concatenate(tried), np.concatenate(reached)
 
 
-def _at_once(sampler: str, free: int) -> int:
-    """How many proposals a sampler makes before it looks at their losses; judged together, they cost little more
-    than one. For CMA-ES that is its population (Hansen's default, arXiv:1604.00772)."""
+def _population(sampler: str, free: int) -> int:
+    """How many proposals a sampler makes before it sees their losses; judged together, they cost little more than one.
+    For CMA-ES: Hansen's default, arXiv:1604.00772."""
     return {"cma-es": 4 + int(3 * np.log(free)), "random": 100}.get(sampler, 1)
-
-
-def _as_trial(
-    w: Floats, loss: float, feasible: Feasible, space: Space, free: NDArray[np.intp]
-) -> optuna.trial.FrozenTrial:
-    import optuna
-
-    return optuna.trial.create_trial(
-        params=dict(zip(space, w[free].tolist(), strict=True)),
-        distributions=space,
-        value=float(loss),
-        user_attrs=dict(zip(feasible.domains, w.tolist(), strict=True)),
-    )
 
 
 def _sampler(name: str, seeded: list[optuna.trial.FrozenTrial], free: int, seed: int) -> optuna.samplers.BaseSampler:
@@ -234,7 +214,7 @@ def _sampler(name: str, seeded: list[optuna.trial.FrozenTrial], free: int, seed:
         return samplers.RandomSampler(seed=seed)
     # Warm start (Nomura et al. 2021, arXiv:2012.06932): mean and covariance from the best tenth of the seeded mixtures.
     warm = seeded if len(seeded) >= 10 else None
-    population = _at_once("cma-es", free)
+    population = _population("cma-es", free)
     return samplers.CmaEsSampler(seed=seed, source_trials=warm, popsize=population, warn_independent_sampling=False)
 
 

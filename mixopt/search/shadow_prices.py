@@ -150,12 +150,8 @@ def length_gain(runs: RunTable, objective: Target, noise_sd: float | None = None
     unique = np.stack([runs.numbers(f"pool/{name}") for name in runs.domains], axis=1) / tokens[:, None]
     rises, factors = [], []
     for i in np.flatnonzero((roles == SHORTER) & np.isfinite(losses)):
-        there = (
-            (runs.groups == runs.groups[i])
-            & (tokens > MIN_LENGTH_RATIO * tokens[i])
-            & np.isfinite(losses)
-            & (roles != SHORTER)
-        )
+        there = (runs.groups == runs.groups[i]) & (tokens > MIN_LENGTH_RATIO * tokens[i])
+        there &= np.isfinite(losses) & (roles != SHORTER)
         there &= np.isnan(params) & np.isnan(params[i]) | (params == params[i])
         alike = np.isclose(unique, unique[i], rtol=MAX_UNIQUE_DIFFERENCE, equal_nan=True) | (runs.weights[i] == 0)
         there &= alike.all(axis=1)

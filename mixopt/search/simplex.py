@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from mixopt.errors import MixoptError
 from mixopt.formatting import comma_list
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
     from mixopt.runs.table import RunTable
 
-    Floats = NDArray[np.float64]
-
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 TOLERANCE = 1e-9  # of a weight or of their sum: far below one token in a billion, far above rounding
 
@@ -36,7 +35,7 @@ class Feasible:
     why_high: tuple[str, ...]
 
     @property
-    def free(self) -> NDArray[np.bool_]:
+    def free(self) -> Bools:
         """Which weights can move, (n_domains,): the other weights' limits count too."""
         low = np.maximum(self.low, 1 - (self.high.sum() - self.high))
         high = np.minimum(self.high, 1 - (self.low.sum() - self.low))
@@ -142,13 +141,11 @@ def feasible(
     Raises MixoptError, naming the limit at fault, when a limit is nonsense or no mixture keeps them all.
     """
     names = tuple(domains)
-    for key, given in (
-        ("min_weight", min_weight),
-        ("max_weight", max_weight),
-        ("fixed", fixed),
-        ("max_epochs", max_epochs),
-    ):
-        _known(key, given, names)
+    limits = {"min_weight": min_weight, "max_weight": max_weight, "fixed": fixed, "max_epochs": max_epochs}
+    for key, given in limits.items():
+        unknown = [name for name in given if name not in names] if isinstance(given, Mapping) else []
+        if unknown:
+            raise MixoptError(f"{key} names {unknown[0]!r}, which is no domain: choose from {', '.join(names)}")
     low = np.array([_of(min_weight, name, 0.0) for name in names])
     high = np.array([_of(max_weight, name, 1.0) for name in names])
     why = ["max_weight"] * len(names)
@@ -156,20 +153,13 @@ def feasible(
         cap = _epoch_cap(name, pools, tokens, max_epochs)
         if cap is not None and cap < high[i]:
             high[i], why[i] = cap, "max_epochs"
-        _check_one(name, low[i], high[i], why[i])
-        if fixed and name in fixed:
-            _check_fixed(name, fixed[name], low[i], high[i], why[i])
-            low[i] = high[i] = fixed[name]
+        weight = None if fixed is None else fixed.get(name)
+        _check_limits(name, low[i], high[i], why[i], weight)
+        if weight is not None:
+            low[i] = high[i] = weight
             why[i] = "fixed"
     _check_sums(names, low, high, why)
     return Feasible(domains=names, low=low, high=high, why_high=tuple(why))
-
-
-def _known(key: str, given: float | Mapping[str, float] | None, names: tuple[str, ...]) -> None:
-    if isinstance(given, Mapping):
-        unknown = [name for name in given if name not in names]
-        if unknown:
-            raise MixoptError(f"{key} names {unknown[0]!r}, which is no domain: choose from {', '.join(names)}")
 
 
 def _of(given: float | Mapping[str, float] | None, name: str, default: float) -> float:
@@ -196,25 +186,19 @@ def _epoch_cap(
     return epochs * pool / tokens
 
 
-def _check_one(name: str, low: float, high: float, why: str) -> None:
-    if not 0 <= low <= 1:
-        raise MixoptError(f"min_weight of {name} is {low:g}: a weight is a share between 0 and 1")
-    if why == "max_weight" and not 0 <= high <= 1:
-        raise MixoptError(f"max_weight of {name} is {high:g}: a weight is a share between 0 and 1")
+def _check_limits(name: str, low: float, high: float, why: str, fixed: float | None) -> None:
+    shares = {"min_weight": low, "max_weight": high if why == "max_weight" else None, "fixed weight": fixed}
+    for key, share in shares.items():
+        if share is not None and not 0 <= share <= 1:
+            raise MixoptError(f"{key} of {name} is {share:g}: a weight is a share between 0 and 1")
     if low > high:
         remedy = "raise max_epochs or the pool" if why == "max_epochs" else "raise max_weight"
         raise MixoptError(
             f"{name}: min_weight {low:g} is above {high:.4g}, the most that {why} allows: lower min_weight or {remedy}"
         )
-
-
-def _check_fixed(name: str, weight: float, low: float, high: float, why: str) -> None:
-    if not 0 <= weight <= 1:
-        raise MixoptError(f"fixed weight of {name} is {weight:g}: a weight is a share between 0 and 1")
-    if weight > high:
-        raise MixoptError(f"{name} is fixed at {weight:g}, but {why} allows {high:.4g}: change one of them")
-    if weight < low:
-        raise MixoptError(f"{name} is fixed at {weight:g}, but min_weight is {low:g}: change one of them")
+    if fixed is not None and not low <= fixed <= high:
+        limit = f"{why} allows {high:.4g}" if fixed > high else f"min_weight is {low:g}"
+        raise MixoptError(f"{name} is fixed at {fixed:g}, but {limit}: change one of them")
 
 
 def _check_sums(names: tuple[str, ...], low: Floats, high: Floats, why: list[str]) -> None:
