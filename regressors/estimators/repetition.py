@@ -147,7 +147,7 @@ class RepetitionRegressor(BaseRegressor):
     def refits(self, n: int = 200, *, random_state: int | np.random.RandomState | None = 0) -> list[Refit]:
         """So many losses to plan with, each refitted to configurations drawn again and to priors moved at random, its
         form drawn by weight: how they differ is the uncertainty of the values and of the form."""
-        if not hasattr(self, "_fits"):
+        if not self._fits:
             if n > len(self._stored):
                 raise ValueError(f"{len(self._stored)} refits were stored with these numbers, not {n}: fit again")
             return self._stored[:n]
@@ -159,7 +159,7 @@ class RepetitionRegressor(BaseRegressor):
     def draws(self, X: Array, n: int = 200, *, random_state: int | np.random.RandomState | None = 0) -> Array:
         """Predictions of `refits` at X (n_points, 3): (n, n_points)."""
         X = self._checked(X, reset=False)
-        if not hasattr(self, "_fits"):
+        if not self._fits:
             return np.concatenate([refit.loss(*X.T) for refit in self.refits(n)]).reshape(n, len(X))
         rows = self._refitted(n, random_state)
         at = {id(part): part.loss(*X.T) for part in {id(part): part for _, part in rows}.values()}
@@ -216,7 +216,7 @@ class RepetitionRegressor(BaseRegressor):
 
     def _with_runs(self) -> dict[str, tuple[Posterior, Fit]]:
         check_is_fitted(self)
-        if not hasattr(self, "_fits"):
+        if not self._fits:
             raise ValueError(f"{type(self).__name__} was loaded from its numbers and has no runs: fit it")
         return self._fits
 
@@ -267,6 +267,7 @@ class RepetitionRegressor(BaseRegressor):
         self = cls._from_options(stored)
         self.forms = tuple(self.forms)  # JSON knows lists only
         self.n_features_in_ = len(COUNTS)
+        self._fits = {}  # the runs aren't stored
         self.forms_, self.errors_, self.noise_ = stored["weights"], stored["errors"], stored["noise"]
         self.hull_ = np.array(stored["hull"])
         self._found = {name: refit_from_dict(found) for name, found in stored["found"].items()}
