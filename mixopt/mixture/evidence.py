@@ -211,10 +211,8 @@ def by_validation_set_section(results: Results) -> Section:
     blocks: list[Block] = []
     if any(known(row.get("natural")) for row in rows.values()):
         worse = [text for text, row in rows.items() if _difference(row, "natural").startswith("+")]
-        told = f"Predicted to get worse than under the natural mixture: {listed(worse)}."
-        blocks.append(
-            Paragraph(told if worse else told.split(":")[0].replace("Predicted", "No loss is predicted") + ".")
-        )
+        whose = f"{listed(worse)} {'is' if len(worse) == 1 else 'are'}" if worse else "No loss is"
+        blocks.append(Paragraph(f"{whose} predicted to get worse than under the natural mixture."))
     if plot := figures.by_text(rows):
         caption = f"Predicted change of each loss against the natural mixture, at {results.place}; left is better."
         blocks.append(Figure("by-text", caption, [plot]))

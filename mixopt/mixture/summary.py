@@ -328,10 +328,10 @@ def _seeds_won(ours: Sequence[Any], theirs: Sequence[Any]) -> str:
 # Predictions of given mixtures
 
 
-def predictions_document(told: Json) -> Document:
+def predictions_document(predicted: Json) -> Document:
     """Predicted losses of mixtures, the lowest first, and how good they are where losses were measured."""
-    rows = sorted(told["mixtures"], key=lambda row: row["loss"])
-    level = f"{told['level']:.0%} interval"
+    rows = sorted(predicted["mixtures"], key=lambda row: row["loss"])
+    level = f"{predicted['level']:.0%} interval"
     columns = [Column("Mixture", numeric=False), Column("Predicted", strong=True), Column(level)]
     columns += [Column("Measured"), Column("Outside the runs"), Column("Nearest run", numeric=False)]
     cells = []
@@ -343,15 +343,15 @@ def predictions_document(told: Json) -> Document:
                 loss(row["loss"]),
                 bounds(Prediction(row["loss"], row["low"], row["high"])),
                 loss(row["measured"]),
-                UNKNOWN if outside is None else "no" if outside <= told["inside"] else f"{outside:.1%}",
+                UNKNOWN if outside is None else "no" if outside <= predicted["inside"] else f"{outside:.1%}",
                 f"{row['nearest_run']}, {row['distance']:.0%} away",
             )
         )
     note = f"The {MAX_PREDICTIONS} lowest of {len(rows)}; --out FILE.csv or --json give all."
-    title = f"{format_target(told['target'])}, nats/token, by {told['predictor']}"
+    title = f"{format_target(predicted['target'])}, nats/token, by {predicted['predictor']}"
     note = note if len(rows) > MAX_PREDICTIONS else ""
     table = Table(title, columns, cells, note=note).without_empty_columns()
-    score = told["score"]
+    score = predicted["score"]
     summary = []
     if score:
         whose = "new to the fit" if score["new"] else "of the fit's own mixtures"
@@ -361,7 +361,7 @@ def predictions_document(told: Json) -> Document:
         )
     best = rows[0]
     return Document(
-        title=f"Predictions by {told['predictor']}",
+        title=f"Predictions by {predicted['predictor']}",
         headline=f"Lowest prediction: {best['mixture']}, {loss(best['loss'])} nats/token.",
         summary=summary,
         sections=[Section("predictions", "Predictions", [table], brief=True)],

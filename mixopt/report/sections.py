@@ -27,8 +27,8 @@ PROBLEMS = {
 def corpora(prepared: Mapping[str, Any] | None) -> Section:
     """What text there is, and what was wrong with it. prepared: the content of shards/corpora.json, if there is one."""
     if not prepared:
-        told = "This study was given finished runs, so nothing is known about the text they were trained on."
-        return Section("corpora", "Corpora", [Paragraph(told)], "Corpora")
+        text = "This study was given finished runs, so nothing is known about the text they were trained on."
+        return Section("corpora", "Corpora", [Paragraph(text)], "Corpora")
     names = ("Documents", "Training tokens", "Validation tokens", "Bytes")
     columns = [Column("Domain", numeric=False), *map(Column, names)]
     columns += [Column("Problems", numeric=False, wide=True), Column("Source", numeric=False)]
@@ -70,9 +70,9 @@ def reproduce(
     tables that were read, a line each.
     """
     made_with = listed([f"{name} {version}" for name, version in versions.items() if version])
-    told = f"Made with {made_with or 'an unnamed version'}"
-    told += (f", seed {seed}" if seed is not None else "") + (f", proxies of {proxy}." if proxy else ".")
-    blocks: list[Block] = [Paragraph(told), Code(command)]
+    text = f"Made with {made_with or 'an unnamed version'}"
+    text += (f", seed {seed}" if seed is not None else "") + (f", proxies of {proxy}." if proxy else ".")
+    blocks: list[Block] = [Paragraph(text), Code(command)]
     if study is not None:
         blocks += [Paragraph("study.yaml:"), Code(study or "(the study file's text is not at hand)")]
     if files:
