@@ -28,7 +28,7 @@ from mixopt.plan.marginal import (
 )
 from mixopt.plan.optimum import MIN_COUNT, balanced, best_run, least_compute
 from mixopt.plan.presets import LEADING
-from mixopt.plan.questions import LIMITS, Count, count, forms_of, smallest_model
+from mixopt.plan.questions import LIMITS, Count, counts_of, forms_of, smallest_model
 from mixopt.plan.surface import TRAINING, Array, Interval, Intervals, PlannedRun, Run, Surface, losses, run_at
 from mixopt.report.document import Warning
 from mixopt.serialization import Record, nan_to_null
@@ -41,6 +41,7 @@ POINTS = 97  # of a curve
 TOLERABLE = 1e-3  # nats/token: where a tenth of a budget is so near, more is wasted
 MIN_MEMBERS = 8  # that a central share is taken of
 ROUNDING = 1e-9  # relative: numbers that differ by less are the same
+RUN_VALUES = ("params", "tokens", "epochs", "compute", "loss")  # that have intervals
 MAX_BEYOND = 1.05  # times the ends of what was fitted: a rounding, not an extrapolation
 
 
@@ -205,12 +206,10 @@ def plan_epochs(
     `read_plan_runs` made of one, to which the forms are fitted first; seed: of that fit.
     Raises MixoptError for counts that no plan can be about.
     """
-    given = {"unique": unique, "compute": compute, "params": params, "tokens": tokens}
-    counts = {name: count(name, value) for name, value in given.items() if value is not None}
-    budget = [name for name in ("compute", "params", "tokens") if name in counts]
-    if not budget:
+    counts = counts_of(unique=unique, compute=compute, params=params, tokens=tokens)
+    if len(counts) == 1:
         raise MixoptError("give a budget: --compute 1e22, --params 7B or --tokens 200B")
-    if len(budget) == 3:
+    if len(counts) == 4:
         raise MixoptError("compute, params and tokens together say one thing twice (compute = 6 N D): drop one of them")
     question = Question(**counts)
     surfaces, fit = forms_of(runs, preset, LEADING, seed=seed, progress=progress, needs_repeats=True)
@@ -226,16 +225,16 @@ def epochs_plan(question: Question, surfaces: Sequence[Surface], fit: LawFit | N
     runs = [question.answer(one) for one in members]
     forms = [form_answer(question, one, run, runs if one is lead else None) for one in surfaces]
     value, price, turns = marginal(lead, run), prices(lead, run, best=not question.of_a_run), turning(lead, run)
-    margins = [marginal(one, its) for one, its in zip(members, runs, strict=True)]
+    values = [marginal(one, its) for one, its in zip(members, runs, strict=True)]
     cautions, extrapolations = notes(question, lead, run), beyond(lead, run)
     return EpochsPlan(
         kind="epochs",
         given=question.to_json(),
         form=lead.name,
-        answer=Answer.of(run, interval=run_intervals(lead, run, runs)),
+        answer=Answer.of(run, interval=intervals(lead, run, runs, RUN_VALUES)),
         interval=Evidence(lead.level, lead.allowed),
         marginal=MarginalValue(
-            **vars(value), **vars(price), interval=intervals(lead, value, margins) | dict.fromkeys(vars(price))
+            **vars(value), **vars(price), interval=intervals(lead, value, values) | dict.fromkeys(vars(price))
         ),
         turning=TurningPoints(**vars(turns), interval=intervals(lead, turns, [turning(one, run) for one in members])),
         next=next_steps(lead, run),
@@ -264,19 +263,13 @@ def interval(values: Sequence[Any], level: float | None, point: float | None = N
     return [float(end) for end in np.quantile(known, [(1 - level) / 2, (1 + level) / 2])]
 
 
-def run_intervals(surface: Surface, run: Run, runs: Sequence[Run]) -> Intervals:
-    names = ("params", "tokens", "epochs", "compute", "loss")
-    return {name: interval([getattr(r, name) for r in runs], surface.level, getattr(run, name)) for name in names}
+def intervals(surface: Surface, of: object, members: Sequence[object], names: Sequence[str] = ()) -> Intervals:
+    """Intervals over what the form's members say, for these values of a record, or all of them."""
+    each = {name: [getattr(member, name) for member in members] for name in names or vars(of)}
+    return {name: interval(values, surface.level, getattr(of, name)) for name, values in each.items()}
 
 
-def intervals(surface: Surface, of: Marginal | Turning, members: Sequence[Marginal | Turning]) -> Intervals:
-    """An interval over what the form's members say, for each of a record's values."""
-    return {
-        key: interval([getattr(one, key) for one in members], surface.level, value) for key, value in vars(of).items()
-    }
-
-
-# The forms beside each other
+# The forms side by side
 
 
 def sees_repetition(surface: Surface, run: Run) -> bool:
@@ -292,38 +285,37 @@ def form_answer(question: Question, surface: Surface, led: Run, runs: Sequence[R
     if runs is None:
         runs = [question.answer(surface.at(loss)) for loss in surface.members]
     own = run_at(surface, led.params, led.tokens, led.unique)
-    best = best_run(surface, led.compute, led.unique)
     return FormAnswer.of(
         run,
-        interval=run_intervals(surface, run, runs),
+        interval=intervals(surface, run, runs, RUN_VALUES),
         form=surface.name,
         made=surface.made,
         source=surface.source,
         note=surface.note,
         sees_repetition=sees_repetition(surface, led),
-        regret=max(own.loss - best.loss, 0.0),
+        regret=max(own.loss - best_run(surface, led.compute, led.unique).loss, 0.0),
         repeat_value=nan_to_null(value_of_a_repeat(surface, led.params, led.tokens, led.unique)),
     )
 
 
+def extremes(forms: Sequence[object], *names: str) -> list[list[float]]:
+    """The lowest and the highest answer of the forms, for each of these values."""
+    each = [[getattr(form, name) for form in forms] for name in names]
+    return [[min(values), max(values)] for values in each]
+
+
 def disagreement(forms: Sequence[FormAnswer]) -> Disagreement:
-    seeing = [form for form in forms if form.sees_repetition] or list(forms)
-
-    def ends(key: str) -> list[float]:
-        values = [getattr(form, key) for form in seeing]
-        return [min(values), max(values)]
-
-    most = max(form.regret for form in seeing)
-    return Disagreement(ends("params"), ends("tokens"), ends("epochs"), forms=len(seeing), regret=most)
+    seeing = [form for form in forms if form.sees_repetition] or forms
+    regret = max(form.regret for form in seeing)
+    return Disagreement(*extremes(seeing, "params", "tokens", "epochs"), forms=len(seeing), regret=regret)
 
 
 # Curves
 
 
 def equal_compute(surfaces: Sequence[Surface], run: Run) -> EqualCompute:
-    low, high = run.epochs / 12, run.epochs * 12
-    high = min(high, run.compute / TRAINING / MIN_COUNT / run.unique)
-    epochs = np.geomspace(low, high, POINTS)
+    high = min(run.epochs * 12, run.compute / TRAINING / MIN_COUNT / run.unique)
+    epochs = np.geomspace(run.epochs / 12, high, POINTS)
     tokens = epochs * run.unique
     params = run.compute / TRAINING / tokens
     loss = {one.name: nan_to_null(losses(one, params, tokens, run.unique)) for one in surfaces}
@@ -350,16 +342,15 @@ def same_model(lead: Surface, members: Sequence[Surface], run: Run) -> SameModel
     every = np.array([losses(one, run.params, tokens, run.unique) for one in (lead, *members)])
     after = losses(lead, run.params, tokens + run.unique, run.unique)
     low, high = band(every, lead.level)
-    return SameModel(
-        params=run.params,
-        epochs=epochs.tolist(),
-        loss=nan_to_null(every[0]),
-        low=nan_to_null(low),
-        high=nan_to_null(high),
-        all_new=nan_to_null(losses(lead, run.params, tokens, tokens)),
-        change=nan_to_null(after - every[0]),
-        repeat_value=nan_to_null(value_of_a_repeat(lead, run.params, tokens, run.unique)),
-    )
+    values = {
+        "loss": every[0],
+        "low": low,
+        "high": high,
+        "all_new": losses(lead, run.params, tokens, tokens),
+        "change": after - every[0],
+        "repeat_value": value_of_a_repeat(lead, run.params, tokens, run.unique),
+    }
+    return SameModel(params=run.params, epochs=epochs.tolist(), **nan_to_null(values))
 
 
 def band(every: Array, level: float | None) -> tuple[Array, Array]:
@@ -376,30 +367,23 @@ def band(every: Array, level: float | None) -> tuple[Array, Array]:
 def beyond(surface: Surface, run: Run) -> list[Warning]:
     """Where the run lies outside what the form was fitted to."""
     found = []
-    for key, text in (("params", count_text), ("tokens", count_text), ("epochs", epochs_text)):
-        if key not in surface.within:
-            continue
-        what = "parameters" if key == "params" else key
-        low, high = surface.within[key]
+    for key, what, text in (
+        ("params", "parameters", count_text),
+        ("tokens", "tokens", count_text),
+        ("epochs", "epochs", epochs_text),
+    ):
+        low, high = surface.within.get(key, (0.0, np.inf))
         value = getattr(run, key)
-        if value > high * MAX_BEYOND and (key != "epochs" or high > 1):
-            sentence = (
-                f"{text(value)} {what} are {factor(value / high)} times the most that {surface.name} was fitted to "
-                f"({text(high)}): an extrapolation."
-            )
+        times = value / high
+        if times > MAX_BEYOND and (key != "epochs" or high > 1):
+            factor = f"{times:.0f}" if times >= 10 else f"{times:.2g}"
+            how = f"{factor} times the most that {surface.name} was fitted to ({text(high)})"
         elif value < low / MAX_BEYOND and key != "epochs":
-            sentence = (
-                f"{text(value)} {what} are fewer than the {text(low)} and more that {surface.name} was fitted to: an "
-                "extrapolation."
-            )
+            how = f"fewer than the {text(low)} and more that {surface.name} was fitted to"
         else:
             continue
-        found.append(Warning(f"extrapolated-{key}", sentence))
+        found.append(Warning(f"extrapolated-{key}", f"{text(value)} {what} are {how}: an extrapolation."))
     return found
-
-
-def factor(value: float) -> str:
-    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def notes(question: Question, surface: Surface, run: Run) -> list[Warning]:
@@ -418,18 +402,16 @@ def notes(question: Question, surface: Surface, run: Run) -> list[Warning]:
     elif run.epochs > 1 and question.compute is not None and not question.of_a_run:
         near = least_compute(surface, run.loss + TOLERABLE, run.unique)
         if near is not None and near.compute < question.compute / 10:
-            run_of = (
-                f"{near.compute:.2g} FLOPs, {count_text(near.params)} parameters and {epochs_text(near.epochs)} epochs"
-            )
-            found.append(Warning("wasted-budget", f"{much}: {run_of}, come within {TOLERABLE:g} nats/token."))
+            less = f"{near.compute:.2g} FLOPs, {count_text(near.params)} parameters and"
+            text = f"{much}: {less} {epochs_text(near.epochs)} epochs, come within {TOLERABLE:g} nats/token."
+            found.append(Warning("wasted-budget", text))
     return found
 
 
 def refuse_tiny(question: Question, run: Run, lead: Surface) -> None:
     """Raises MixoptError where the model, or the tokens it would see, are too few for any law."""
-    least = smallest_model(lead)
-    fewest = LIMITS["tokens"][0]
-    if not run.inside and not question.of_a_run and question.compute is None:
+    least, fewest, compute = smallest_model(lead), LIMITS["tokens"][0], question.compute
+    if not run.inside and not question.of_a_run and compute is None:
         what = "a model of so many parameters" if question.params is not None else "so many tokens"
         raise MixoptError(
             f"by {lead.name} no run of {what} is a good use of compute on {count_text(question.unique)} unique tokens: "
@@ -442,14 +424,13 @@ def refuse_tiny(question: Question, run: Run, lead: Surface) -> None:
             f"--params {count_text(question.params)}: the smallest model that a law can tell of has "
             f"{count_text(least)} parameters: give a larger one"
         )
-    what = "compute" if question.compute is not None else "tokens"
-    value = question.compute if question.compute is not None else question.tokens
+    what, value = ("tokens", question.tokens) if compute is None else ("compute", compute)
     if question.of_a_run:
         needed = TRAINING * max(run.params, least) * fewest
         problem = f"leaves {run.tokens:.3g} tokens for {count_text(run.params)} parameters"
     else:
         smallest = balanced(lead, question.unique, params=least)
-        if question.compute is not None and smallest.compute <= question.compute:
+        if compute is not None and smallest.compute <= compute:
             raise MixoptError(
                 f"--unique {count_text(question.unique)}: so little text is best learnt by {count_text(run.params)} "
                 f"parameters, fewer than the {count_text(least)} that a law can tell of: give more"

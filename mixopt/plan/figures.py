@@ -1,6 +1,6 @@
 """Plotly figures of the plans: loss against epochs and parameters, marginal value of repeats, profiles of R*."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log10
 from typing import Any
 
@@ -8,7 +8,7 @@ from mixopt.formatting import count_text, epochs_text, flops, known
 from mixopt.plan.epochs import EpochsPlan
 from mixopt.plan.fit import RStar
 from mixopt.plan.scale import LossCurve, ScalePlan
-from mixopt.report.figures import OTHERS, RECOMMENDED, axis, label, layout
+from mixopt.report.figures import OTHERS, RECOMMENDED, axis, label, layout, ticks
 
 Plot = dict[str, Any]  # or a part of one, as Plotly's JSON has it
 
@@ -21,8 +21,7 @@ EPOCH_TICKS = (0.125, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 40
 
 def loss_at_equal_compute(plan: EpochsPlan) -> list[Plot]:
     """Loss of every form against epochs at equal compute: above its own best, and as predicted."""
-    curves = plan.curves.equal_compute
-    epochs = curves.epochs
+    curves, epochs = plan.curves.equal_compute, plan.curves.equal_compute.epochs
     sizes = [f"{count_text(size)} parameters" for size in curves.params]
     figures = []
     for above in (True, False):
@@ -33,8 +32,7 @@ def loss_at_equal_compute(plan: EpochsPlan) -> list[Plot]:
             values = [None if value is None else value - base for value in losses]
             traces += marked(name, epochs, values, sizes, leads=name == plan.form, n=n)
         title = "nats/token above the form's best" if above else "nats/token"
-        best = plan.answer.epochs
-        figures.append(figure(traces, epochs, title, top=steep(traces) if above else None, at=best))
+        figures.append(figure(traces, epochs, title, top=steep(traces) if above else None, at=plan.answer.epochs))
     return figures
 
 
@@ -52,17 +50,9 @@ def marked(
         return []
     colour = RECOMMENDED if leads else COLOURS[(n - 1) % len(COLOURS)]
     at = min((value, place) for place, value in enumerate(y) if known(value))[1]
-    line = {
-        "type": "scatter",
-        "mode": "lines",
-        "name": label(name, None),
-        "legendgroup": name,
-        "x": list(x),
-        "y": list(y),
-        "text": list(text),
-        "line": {"color": colour, "width": 3.5 if leads else 1.6, "dash": "solid" if leads else "dot"},
-        "hovertemplate": "%{x:.3g}: %{y:.4f}<br>%{text}<extra>" + label(name, None) + "</extra>",
-    }
+    line = drawn(name, x, y, colour, width=3.5 if leads else 1.6, dash="solid" if leads else "dot")
+    hover = "%{x:.3g}: %{y:.4f}<br>%{text}<extra>" + label(name, None) + "</extra>"
+    line |= {"legendgroup": name, "text": list(text), "hovertemplate": hover}
     ring = {
         "type": "scatter",
         "mode": "markers",
@@ -80,19 +70,10 @@ def loss_of_same_model(plan: EpochsPlan) -> Plot:
     """Loss of the answer's model against epochs, with its range, beside tokens that are all new."""
     curves, run = plan.curves.same_model, plan.answer
     epochs = curves.epochs
-    band = {
-        "type": "scatter",
-        "mode": "lines",
-        "x": [*epochs, *epochs[::-1]],
-        "y": [*curves.high, *curves.low[::-1]],
-        "fill": "toself",
-        "fillcolor": BAND,
-        "line": {"width": 0},
-        "name": "range",
-        "hoverinfo": "skip",
-    }
-    new = drawn("all tokens new", epochs, curves.all_new, "#57606a", dash="dash")
-    line = drawn(plan.form, epochs, curves.loss, RECOMMENDED, width=3.5)
+    band = drawn("range", [*epochs, *epochs[::-1]], [*curves.high, *curves.low[::-1]], width=0)
+    band |= {"fill": "toself", "fillcolor": BAND, "hoverinfo": "skip"}
+    new = drawn("all tokens new", epochs, curves.all_new, "#57606a", width=2, dash="dash")
+    line = drawn(plan.form, epochs, curves.loss, width=3.5)
     here = {
         "type": "scatter",
         "mode": "markers",
@@ -112,8 +93,8 @@ def value_of_epochs(plan: EpochsPlan) -> list[Plot]:
     repeated = [(e, value) for e, value in zip(epochs, curves.repeat_value, strict=True) if e > 1]
     x, values = [e for e, _ in repeated], [value for _, value in repeated]
     taken = [None if change is None else -change for change in curves.change]
-    first = figure([drawn("a repeated token", x, values, RECOMMENDED, width=3)], x, "new tokens", at=run.epochs)
-    second = figure([drawn("the next epoch", epochs, taken, RECOMMENDED, width=3)], epochs, "nats/token", at=run.epochs)
+    first = figure([drawn("a repeated token", x, values)], x, "new tokens", at=run.epochs)
+    second = figure([drawn("the next epoch", epochs, taken)], epochs, "nats/token", at=run.epochs)
     for one in (first, second):
         one["layout"]["showlegend"] = False
     return [first, second]
@@ -149,11 +130,10 @@ def r_star_profile(star: RStar) -> Plot:
     """Rise of the objective at other values of R*, each with everything else fitted again."""
     points = [point for point in star.profile if point.rise <= MAX_RISE]
     x, y = [point.value for point in points], [point.rise for point in points]
-    drawing = figure([drawn("rise", x, y, RECOMMENDED, width=3)], x, "rise of the objective", what="R*, epochs")
+    drawing = figure([drawn("rise", x, y)], x, "rise of the objective", what="R*, epochs")
     drawing["layout"] |= {"showlegend": False, "height": 300}
     drawing["layout"]["xaxis"] |= ticks([m * 10.0**k for k in range(-2, 9) for m in (1, 3)], amount_or_less)
-    ends = [end for end in (star.low, star.high) if end is not None]
-    drawing["layout"]["shapes"] = [upright(end) for end in ends]
+    drawing["layout"]["shapes"] = [upright(end) for end in (star.low, star.high) if end is not None]
     return drawing
 
 
@@ -167,13 +147,10 @@ def upright(at: float) -> Plot:
     return {"type": "line", "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1, "line": line}
 
 
-def ticks(values: Sequence[float], text: Callable[[float], str]) -> Plot:
-    return {"tickvals": list(values), "ticktext": [text(value) for value in values]}
-
-
 def drawn(
-    name: str, x: Sequence[float], y: Sequence[Any], colour: str, *, width: float = 2, dash: str = "solid"
+    name: str, x: Sequence[float], y: Sequence[Any], colour: str = RECOMMENDED, *, width: float = 3, dash: str = "solid"
 ) -> Plot:
+    """A line."""
     return {
         "type": "scatter",
         "mode": "lines",

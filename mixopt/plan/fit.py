@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixopt.plan.presets import AVERAGE, surface_of
-from mixopt.plan.surface import Surface
+from mixopt.plan.presets import AVERAGE, form, surface_of
+from mixopt.plan.surface import Loss, Surface
 from mixopt.runs.scaling import Array, Runs
-from mixopt.serialization import Record
+from mixopt.serialization import Record, nan_to_null
+from regressors.laws.presets import PRESETS
 
 if TYPE_CHECKING:
     from mixopt.study.progress import Progress
@@ -86,25 +87,25 @@ def fitted(runs: Runs, progress: Progress, *, seed: int = 0) -> tuple[list[Surfa
 
 def of_average(runs: Runs, average: RepetitionRegressor, seed: int) -> list[Surface]:
     """The average of the forms with refits of all of them, then every form that has a weight with refits of its own."""
-    from regressors.laws.overfitting import FORMS
-    from regressors.laws.presets import Preset
-
     refits = average.refits(DRAWS, random_state=seed)
-    options: dict[str, Any] = {"within": runs.within(), "level": LEVEL, "made": "runs"}
-    allowed = f"{DRAWS} refits to runs drawn again"
-    source = f"{len(runs.loss)} runs of {runs.name}"
+    members = [plain(refit.loss) for refit in refits]
     note = "several forms averaged by their errors on runs left out"
-    members = tuple(plain(refit.loss) for refit in refits)
-    out = [Surface(AVERAGE, average.loss, source, note=note, members=members, allowed=allowed, **options)]
+    surfaces = [surface(runs, AVERAGE, average.loss, members, note, allowed=f"{DRAWS} refits to runs drawn again")]
     for name, weight in average.forms_.items():
         if weight > 0:
-            own = tuple(plain(refit.loss) for refit in refits if refit.form == name)
-            loss = Preset(name, FORMS[name], average.values_[name], source=source, note="").loss
-            out.append(Surface(name, loss, source, note=f"weight {weight:.0%} in the average", members=own, **options))
-    return out
+            own = [plain(refit.loss) for refit in refits if refit.form == name]
+            note = f"weight {weight:.0%} in the average"
+            surfaces.append(surface(runs, name, form(name, average.values_[name]), own, note))
+    return surfaces
 
 
-def plain(loss: Callable[..., Any]) -> Callable[..., Any]:
+def surface(runs: Runs, name: str, loss: Loss, members: Sequence[Loss], note: str, *, allowed: str = "") -> Surface:
+    """A form fitted to the runs; members: its refits."""
+    source = f"{len(runs.loss)} runs of {runs.name}"
+    return Surface(name, loss, source, note, tuple(members), allowed, LEVEL, runs.within(), made="runs")
+
+
+def plain(loss: Loss) -> Loss:
     """Without the first axis, which is 1 long."""
     return lambda params, tokens, unique: loss(params, tokens, unique)[0]
 
@@ -118,22 +119,14 @@ def of_chinchilla(runs: Runs, seed: int) -> Surface:
     groups = np.unique(X, axis=0, return_inverse=True)[1].reshape(-1)
     draws = fit.bootstrap(DRAWS, groups=groups, random_state=seed)
     refits = [{name: value[0, k] for name, value in draws.items()} for k in range(DRAWS)]
-    return Surface(
-        ONCE,
-        chinchilla_loss({name: value[0] for name, value in fit.scaled_.items()}, fit.units_),
-        f"{len(runs.loss)} runs of {runs.name}",
-        note="Hoffmann et al. 2022, arXiv:2203.15556, fitted as published",
-        members=tuple(chinchilla_loss(values, fit.units_) for values in refits),
-        allowed=f"{DRAWS} refits to runs drawn again",
-        level=LEVEL,
-        within=runs.within(),
-        made="runs",
-    )
+    loss = chinchilla_loss({name: value[0] for name, value in fit.scaled_.items()}, fit.units_)
+    members = [chinchilla_loss(values, fit.units_) for values in refits]
+    note = "Hoffmann et al. 2022, arXiv:2203.15556, fitted as published"
+    return surface(runs, ONCE, loss, members, note, allowed=f"{DRAWS} refits to runs drawn again")
 
 
-def chinchilla_loss(values: Mapping[str, Array], units: Mapping[str, float]) -> Callable[..., Any]:
+def chinchilla_loss(values: Mapping[str, Array], units: Mapping[str, float]) -> Loss:
     """Of absolute counts, by the law's values in units of the runs."""
-    from regressors.laws.presets import PRESETS
     from regressors.laws.scaling import chinchilla_published
 
     return replace(PRESETS[ONCE], values=chinchilla_published(values, units)).loss
@@ -154,31 +147,26 @@ def chinchilla_errors(runs: Runs, seed: int) -> dict[str, float]:
 
 def surface_of_published(runs: Runs) -> Surface:
     """The published law that is nearest to such runs, for comparison."""
-    from regressors.laws.presets import PRESETS
-
     one = surface_of(PRESETS["data-constrained" if runs.repeats else "chinchilla"])
-    return Surface(
-        f"{one.name}, published", one.loss, one.source, one.note, one.members, one.allowed, within=one.within
-    )
+    return replace(one, name=f"{one.name}, published", level=None)
 
 
-def log_error(loss: Callable[..., Any], runs: Runs) -> float:
+def log_error(loss: Loss, runs: Runs) -> float:
     off = np.log(loss(runs.params, runs.tokens, runs.unique) / runs.loss)
     return float(np.sqrt(np.mean(off**2)))
 
 
 def r_stars(average: RepetitionRegressor) -> list[RStar]:
     """The profile of R* by every form that has a weight, heaviest first."""
-    return [
-        r_star(form, average.forms_[form], found) for form, found in average.profiles("r_star_d", level=LEVEL).items()
-    ]
+    found = average.profiles("r_star_d", level=LEVEL)
+    return [r_star(name, average.forms_[name], profile) for name, profile in found.items()]
 
 
-def r_star(form: str, weight: float, found: Profile) -> RStar:
-    low, high = (float(end) if np.isfinite(end) else None for end in (found.low[0], found.high[0]))
+def r_star(name: str, weight: float, found: Profile) -> RStar:
+    low, high = nan_to_null((found.low[0], found.high[0]))
     points = [
         ProfilePoint(float(value), float(rise))
         for value, rise in zip(found.value[0], found.rise[0], strict=True)
         if np.isfinite(value) and np.isfinite(rise)
     ]
-    return RStar(form, weight, low, high, points, LEVEL, bool(found.open_low[0]), bool(found.open_high[0]))
+    return RStar(name, weight, low, high, points, LEVEL, bool(found.open_low[0]), bool(found.open_high[0]))

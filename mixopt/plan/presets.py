@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,27 +15,20 @@ from regressors.laws.overfitting import FORMS
 from regressors.laws.presets import PRESETS, Preset
 from regressors.laws.repetition import REPETITION_LAWS
 
-if TYPE_CHECKING:
-    from mixopt.runs.scaling import Runs
-
-
 LEADING = "data-constrained"
 AVERAGE = "average"
+FITTED_TO = "fitted to the runs of arXiv:2305.16264"
 Within = Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a preset beside its values.
-
-    within: the lowest and highest params, tokens, epochs of its runs. members: values that its runs can't tell from
-    the published ones. allowed: what those members are, in words.
-    """
+    """What is known of a preset beside its values, as in `Surface`; members: values instead of losses."""
 
     within: Within
     members: tuple[Mapping[str, float], ...] = ()
     allowed: str = ""
-    level: float | None = None  # None: members are as good as the published values, else an interval holds that share
+    level: float | None = None
     made: str = "published"
 
 
@@ -85,7 +78,7 @@ def refitted(name: str) -> Preset:
     """A form of the law with the constants that the published runs of repetition give it."""
     law = REPETITION_LAWS[name]
     note = f"form: {law.source}; constants: fitted by mixopt to the 182 runs of arXiv:2305.16264"
-    return Preset(name=name, law=law, values=REFITTED[name], source="fitted to the runs of arXiv:2305.16264", note=note)
+    return Preset(name=name, law=law, values=REFITTED[name], source=FITTED_TO, note=note)
 
 
 def presets() -> dict[str, Preset]:
@@ -98,17 +91,8 @@ def surface_of(preset: Preset) -> Surface:
     known = EVIDENCE.get(preset.name, REFIT if preset.name in REFITTED else Evidence({}))
     others = stored()["chinchilla"] if preset.name == "chinchilla" else known.members
     members = tuple(replace(preset, values=dict(preset.values) | dict(values)).loss for values in others)
-    return Surface(
-        preset.name,
-        preset.loss,
-        preset.source,
-        note=preset.note,
-        members=members,
-        allowed=known.allowed,
-        level=known.level,
-        within=known.within,
-        made=known.made,
-    )
+    rest = {name: value for name, value in vars(known).items() if name != "members"}
+    return Surface(preset.name, preset.loss, preset.source, preset.note, members, **rest)
 
 
 def published(leading: str = LEADING) -> list[Surface]:
@@ -118,56 +102,14 @@ def published(leading: str = LEADING) -> list[Surface]:
     if leading not in names:
         raise MixoptError(f"--preset {leading}: there is no such preset: choose from {', '.join(names)}")
     made = {name: surface_of(preset) for name, preset in there.items()}
-    made[AVERAGE] = average(AVERAGE, "fitted to the runs of arXiv:2305.16264")
+    made[AVERAGE] = average()
     return [made[name] for name in (leading, *(name for name in names if name != leading))]
 
 
-# Fits to published runs as numbers: what `published_fits.json` holds, and surfaces made of it without a fit.
-
+# Fits to published runs as numbers, which `benchmarks/plan_fits.py` makes, and surfaces made of them without a fit
 
 STORED = "published_fits.json"
 REFITS = 24  # kept: enough for the ends of an 80% interval, few enough to answer at once
-DIGITS = 7
-
-
-def numbers_of(runs: "Runs", seed: int = 0) -> dict[str, Any]:
-    """The forms fitted to runs, JSON-able: weights, values in absolute counts, and refits to runs drawn again.
-
-    `benchmarks/plan_fits.py` writes them to the file that is part of this package.
-    """
-    from regressors.estimators.repetition import RepetitionRegressor
-
-    fit = RepetitionRegressor(random_state=seed).fit(runs.X, runs.loss)
-    used = {name: weight for name, weight in fit.forms_.items() if weight > 0}
-    refits = []
-    for refit in fit.refits(REFITS, random_state=seed):
-        published = FORMS[refit.form].published
-        values = published(refit.values, refit.units) if published else refit.values
-        refits.append({"form": refit.form, "values": {key: rounded(value[0]) for key, value in values.items()}})
-    record = {
-        "runs": len(runs.loss),
-        "weights": {name: rounded(weight) for name, weight in used.items()},
-        "values": {name: {key: rounded(value) for key, value in fit.values_[name].items()} for name in used},
-        "refits": refits,
-        "within": runs.within(),
-    }
-    at = (1e9, 8e10, 1e10)
-    return record | {"check": {"at": at, "loss": float(averaged(record)(*at))}}
-
-
-def chinchilla_refits(runs: "Runs", seed: int = 0) -> list[dict[str, float]]:
-    """Chinchilla's law refitted as published to runs drawn again, values in absolute counts."""
-    from regressors.estimators.scaling import ScalingRegressor
-    from regressors.laws.scaling import CHINCHILLA, chinchilla_published
-
-    fit = ScalingRegressor(CHINCHILLA, random_state=seed).fit(runs.X[:, :2], runs.loss)
-    drawn = {name: value[0] for name, value in fit.bootstrap(REFITS, random_state=seed).items()}
-    values = chinchilla_published(drawn, fit.units_)
-    return [{name: rounded(value[k]) for name, value in values.items()} for k in range(REFITS)]
-
-
-def rounded(value: Any) -> float:
-    return float(f"{float(value):.{DIGITS}g}")
 
 
 def averaged(record: Mapping[str, Any]) -> Callable[..., Any]:
@@ -190,15 +132,15 @@ def stored() -> Mapping[str, Any]:
     return json.loads(files("mixopt.plan").joinpath(STORED).read_text(encoding="utf-8"))
 
 
-def average(name: str, source: str) -> Surface:
+def average() -> Surface:
     """The stored average as a surface; its members are the refits."""
     record = stored()["repetition"]
     parts = ", ".join(f"{part} {weight:.0%}" for part, weight in record["weights"].items())
     refits: Sequence[Mapping[str, Any]] = record["refits"]
     return Surface(
-        name,
+        AVERAGE,
         averaged(record),
-        source,
+        FITTED_TO,
         note=f"{parts}, by their errors on runs left out; fitted by mixopt to {record['runs']} runs",
         members=tuple(form(refit["form"], refit["values"]) for refit in refits),
         allowed=f"{len(refits)} refits to runs drawn again",

@@ -57,6 +57,11 @@ def count(name: str, value: Count) -> float:
     return number
 
 
+def counts_of(**given: Count | None) -> dict[str, float]:
+    """Those of the counts that are given, as numbers."""
+    return {name: count(name, value) for name, value in given.items() if value is not None}
+
+
 def forms_of(
     runs: Runs | Path | str | None,
     preset: str | None,

@@ -1,6 +1,6 @@
 """Documents of the plans: the answer, the forms of the law side by side, marginal values and next steps."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
 from mixopt.formatting import count_text, epochs_or_never, epochs_text, flops, interval, loss, percent, signed
@@ -18,44 +18,46 @@ BLIND = "*: knows nothing of repetition, takes repeated tokens for new ones."
 
 def epochs_document(plan: EpochsPlan, reproduce: Section) -> Document:
     """What `mixopt plan epochs` answered. reproduce: how to get it again."""
-    caution = epochs_caution(plan)
-    return Document(
-        title="Plan: how often to repeat",
-        headline=epochs_headline(plan),
-        summary=[caution] if caution else [],
-        scope=scope(plan),
-        warnings=limitations(plan),
-        sections=[*epochs_sections(plan), sources(plan.forms), reproduce],
-    )
+    sections = [*epochs_sections(plan), sources(plan.forms), reproduce]
+    return document(plan, "Plan: how often to repeat", epochs_headline(plan), epochs_caution(plan), sections)
 
 
 def scale_document(plan: ScalePlan, reproduce: Section) -> Document:
     """What `mixopt plan scale` answered. reproduce: how to get it again."""
-    caution = scale_caution(plan)
-    return Document(
-        title="Plan: how large, how long",
-        headline=scale_headline(plan),
-        summary=[caution] if caution else [],
-        scope=scope(plan),
-        warnings=limitations(plan),
-        sections=[*scale_sections(plan), sources(plan.forms), reproduce],
-    )
+    sections = [*scale_sections(plan), sources(plan.forms), reproduce]
+    return document(plan, "Plan: how large, how long", scale_headline(plan), scale_caution(plan), sections)
 
 
 # Parts that both plans have
 
 
-def scope(plan: EpochsPlan | ScalePlan) -> str:
-    return (
+def document(
+    plan: EpochsPlan | ScalePlan, title: str, headline: str, summary: Sequence[str], sections: Sequence[Section]
+) -> Document:
+    scope = (
         f"By the form {plan.form}. Training is counted as 6 N D FLOPs, losses are nats/token of the text and the "
         "tokenizer that the form was fitted to."
     )
+    return Document(title, headline, summary, scope, limitations(plan), sections)
 
 
 def limitations(plan: EpochsPlan | ScalePlan) -> list[Warning]:
     """What limits the answer; plans of older versions have no codes."""
     pairs = zip_longest((*plan.notes, *plan.beyond), plan.warning_codes, fillvalue="")
     return [Warning(code, text) for text, code in pairs]
+
+
+def interval_text(plan: EpochsPlan | ScalePlan, names: Mapping[str, str]) -> list[str]:
+    """The intervals of these values of the answer in a sentence, if any is known."""
+    over = plan.interval.over or plan.form
+    level = f"{plan.interval.level:.0%} of {over}" if plan.interval.level else over[0].upper() + over[1:]
+    ends = {name: plan.answer.interval[name] for name in names}
+    what = [
+        f"{interval(ends[name], epochs_text if name == 'epochs' else count_text)} {text}"
+        for name, text in names.items()
+        if ends[name] is not None
+    ]
+    return [f"Not a point: {', '.join(what)} ({level})."] if what else []
 
 
 def columns(first: str, *others: str) -> list[Column]:
@@ -69,14 +71,10 @@ def form_name(row: FormAnswer | ScaleForm, leading: str) -> str:
 
 def fit_section(fit: LawFit) -> Section:
     """How well each form predicts runs that it was not fitted to, and what these know of R*."""
-    rows = [
-        (
-            row.form,
-            "" if row.weight is None else percent(row.weight),
-            *(loss(row.errors[kind]) if kind in row.errors else "" for kind in SPLITS),
-        )
-        for row in fit.judged
-    ]
+    rows = []
+    for row in fit.judged:
+        errors = [loss(row.errors[kind]) if kind in row.errors else "" for kind in SPLITS]
+        rows.append((row.form, "" if row.weight is None else percent(row.weight), *errors))
     note = (
         f"Root mean squared errors of ln loss over {fit.runs} runs: left out at random, or those with the most "
         "epochs, the largest models, the most parameters a unique token. Published constants are not fitted."
@@ -121,12 +119,8 @@ def sources(forms: Sequence[FormAnswer | ScaleForm]) -> Section:
 def epochs_headline(plan: EpochsPlan) -> str:
     """What to do, in a sentence."""
     run, of_a_run = plan.answer, len(plan.given) == 3
-    params, tokens, text, epochs = (
-        count_text(run.params),
-        count_text(run.tokens),
-        count_text(run.unique),
-        epochs_text(run.epochs),
-    )
+    params, tokens, text = map(count_text, (run.params, run.tokens, run.unique))
+    epochs = epochs_text(run.epochs)
     predicted = f"predicted loss {loss(run.loss)} nats/token"
     if not run.repeats:
         once = f"No repetition: {tokens} of your {text} unique tokens are seen once ({epochs} epochs)"
@@ -139,41 +133,29 @@ def epochs_headline(plan: EpochsPlan) -> str:
     return f"Train {params} parameters for {epochs} epochs of your {text} tokens ({tokens} in all): {predicted}.{why}"
 
 
-def epochs_caution(plan: EpochsPlan) -> str:
+def epochs_caution(plan: EpochsPlan) -> list[str]:
     """How sure that is: the form's own interval, and what the others say; nothing of a run that was given."""
     if len(plan.given) == 3:
-        return ""
-    ends, over, between, parts = plan.answer.interval, plan.interval, plan.disagreement, []
-    if ends["epochs"] is not None:
-        which = over.over or plan.form
-        level = f"{over.level:.0%} of {which}" if over.level else which[0].upper() + which[1:]
-        what = f"{interval(ends['params'], count_text)} parameters, {interval(ends['epochs'], epochs_text)} epochs"
-        parts.append(f"Not a point: {what} ({level}).")
+        return []
+    between, parts = plan.disagreement, interval_text(plan, {"params": "parameters", "epochs": "epochs"})
     if between.forms > 1:
         parts.append(
             f"{between.forms} forms that see repetition say {interval(between.params, count_text)} parameters and "
             f"{interval(between.epochs, epochs_text)} epochs; if another one is right, this run is up to "
             f"{loss(between.regret)} nats/token above the best of equal compute."
         )
-    return " ".join(parts)
+    return parts
 
 
 def epochs_sections(plan: EpochsPlan) -> list[Section]:
     """The forms' answers, loss against epochs, the marginal value of one more epoch, and the next steps."""
-    equal = Figure(
-        "compute",
-        "Fewer epochs leave compute for more parameters. A ring marks where each form has its best.",
-        figures.loss_at_equal_compute(plan),
-        ("above each form's own best", "as predicted"),
-    )
-    same = Figure("model", "Loss of the answer's model, with the range that the evidence allows.",
-                  [figures.loss_of_same_model(plan)])  # fmt: skip
-    value = Figure(
-        "margin",
-        "What repeating is worth to it, epoch by epoch.",
-        figures.value_of_epochs(plan),
-        ("a repeated token, in new ones", "loss that the next epoch takes off"),
-    )
+    caption = "Fewer epochs leave compute for more parameters. A ring marks where each form has its best."
+    views = ("above each form's own best", "as predicted")
+    equal = Figure("compute", caption, figures.loss_at_equal_compute(plan), views)
+    caption = "Loss of the answer's model, with the range that the evidence allows."
+    same = Figure("model", caption, [figures.loss_of_same_model(plan)])
+    views = ("a repeated token, in new ones", "loss that the next epoch takes off")
+    value = Figure("margin", "What repeating is worth to it, epoch by epoch.", figures.value_of_epochs(plan), views)
     marginal = [marginal_table(plan), turning_table(plan)] if plan.answer.repeats else []
     return [
         Section("forms", "The forms of the law side by side", [forms_of_epochs(plan)], "Forms", brief=True),
@@ -309,19 +291,15 @@ def scale_headline(plan: ScalePlan) -> str:
     )
 
 
-def scale_caution(plan: ScalePlan) -> str:
+def scale_caution(plan: ScalePlan) -> list[str]:
     """How far apart the answers lie."""
-    between, ends, over, parts = plan.disagreement, plan.answer.interval, plan.interval, []
-    if ends["params"]:
-        level = f"{over.level:.0%} of {over.over}" if over.level else over.over
-        what = f"{interval(ends['params'], count_text)} parameters, {interval(ends['tokens'], count_text)} tokens"
-        parts.append(f"Not a point: {what} ({level}).")
+    between, parts = plan.disagreement, interval_text(plan, {"params": "parameters", "tokens": "tokens"})
     if between.forms > 1:
         parts.append(
             f"{between.forms} forms of the law say {interval(between.params, count_text)} parameters and "
             f"{interval(between.tokens, count_text)} tokens."
         )
-    return " ".join(parts)
+    return parts
 
 
 def scale_sections(plan: ScalePlan) -> list[Section]:

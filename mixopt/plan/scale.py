@@ -15,11 +15,11 @@ import numpy as np
 
 from mixopt.errors import MixoptError
 from mixopt.formatting import count_text
-from mixopt.plan.epochs import Evidence, beyond, interval, sees_repetition
+from mixopt.plan.epochs import RUN_VALUES, Evidence, beyond, extremes, intervals, sees_repetition
 from mixopt.plan.fit import LawFit
 from mixopt.plan.optimum import MAX_COMPUTE, MIN_COUNT, best_run, cheapest_to_use, least_compute, tokens_for
 from mixopt.plan.presets import LEADING
-from mixopt.plan.questions import Count, count, forms_of, loss_above_0, smallest_model
+from mixopt.plan.questions import Count, counts_of, forms_of, loss_above_0, smallest_model
 from mixopt.plan.surface import INFERENCE, TRAINING, UNLIMITED, Intervals, PlannedRun, Run, Surface, losses
 from mixopt.serialization import Record, nan_to_null
 
@@ -51,9 +51,9 @@ class Demand:
         """The run as good as the plain one that costs the fewest lifetime FLOPs."""
         return cheapest_to_use(surface, plain, self.inference) if self.inference else plain
 
-    def richer(self, surface: Surface, plain: Run) -> Run:
-        """The best run for the lifetime FLOPs of the plain one."""
-        return best_run(surface, self.lifetime(plain), self.unique, inference=self.inference)
+    def best(self, surface: Surface) -> Run | None:
+        plain = self.plain(surface)
+        return None if plain is None else self.answer(surface, plain)
 
     def lifetime(self, run: Run) -> float:
         return run.compute + INFERENCE * run.params * self.inference
@@ -179,8 +179,7 @@ def plan_scale(
     """
     if (compute is None) == (loss is None):
         raise MixoptError("give either a budget, --compute 1e22, or the loss to reach, --loss 2.2")
-    given = {"compute": compute, "inference_tokens": inference_tokens, "unique": unique}
-    counts = {name: count(name, value) for name, value in given.items() if value is not None}
+    counts = counts_of(compute=compute, inference_tokens=inference_tokens, unique=unique)
     demand = Demand(
         compute=counts.get("compute"),
         loss=None if loss is None else loss_above_0(loss),
@@ -196,12 +195,11 @@ def plan_scale(
             f"--loss {demand.loss:g}: {surfaces[0].name} never gets there: the lowest it can tell of is "
             f"{lowest:.3f} nats/token; ask for a higher loss" + (" or give more --unique" if unique is not None else "")
         )
-    run = demand.answer(surfaces[0], plain)
-    if run.params < smallest_model(surfaces[0]):
+    run, least = demand.answer(surfaces[0], plain), smallest_model(surfaces[0])
+    if run.params < least:
         raise MixoptError(
             f"the best model for that would have {count_text(run.params)} parameters, fewer than the "
-            f"{count_text(smallest_model(surfaces[0]))} that a law can tell of: raise --compute, or ask for a lower "
-            "--loss"
+            f"{count_text(least)} that a law can tell of: raise --compute, or ask for a lower --loss"
         )
     return scale_plan(demand, surfaces, plain, run, fit)
 
@@ -212,7 +210,8 @@ def scale_plan(demand: Demand, surfaces: Sequence[Surface], plain: Run, run: Run
     # losses of other sources are of other texts: the others are asked what they would do with as much compute
     others = replace(demand, compute=plain.compute, loss=None)
     forms = [form_answer(demand if one is lead else others, one) for one in surfaces]
-    richer = demand.richer(lead, plain)
+    seeing = [form for form in forms if form.sees_repetition] or forms
+    richer = best_run(lead, demand.lifetime(plain), demand.unique, inference=demand.inference)
     extrapolations = beyond(lead, run)
     return ScalePlan(
         kind="scale",
@@ -228,7 +227,7 @@ def scale_plan(demand: Demand, surfaces: Sequence[Surface], plain: Run, run: Run
             loss_at_same_lifetime=richer.loss - plain.loss,
         ),
         forms=forms,
-        disagreement=disagreement(forms),
+        disagreement=ScaleDisagreement(*extremes(seeing, "params", "tokens"), forms=len(seeing)),
         curve=curve(demand, surfaces, run),
         beyond=[warning.text for warning in extrapolations],
         warning_codes=[warning.code for warning in extrapolations],
@@ -237,32 +236,22 @@ def scale_plan(demand: Demand, surfaces: Sequence[Surface], plain: Run, run: Run
 
 
 def form_answer(demand: Demand, surface: Surface) -> ScaleForm:
-    plain = demand.plain(surface)
-    assert plain is not None  # the leading form's was found, the others have a budget
-    run = demand.answer(surface, plain)
+    run = demand.best(surface)
+    assert run is not None  # the leading form's was found, the others have a budget
     limited = demand.unique < UNLIMITED
-    runs = []
-    for loss in surface.members if limited or surface.level else ():
-        one = surface.at(loss)
-        if (its := demand.plain(one)) is not None:
-            runs.append(demand.answer(one, its))
-    names = ("params", "tokens", *(("epochs",) if limited else ()), "compute", "loss")
+    members = surface.members if limited or surface.level else ()
+    runs = [its for loss in members if (its := demand.best(surface.at(loss))) is not None]
+    names = [name for name in RUN_VALUES if limited or name != "epochs"]
     return ScaleForm.used(
         demand,
         run,
-        interval={n: interval([getattr(r, n) for r in runs], surface.level, getattr(run, n)) for n in names},
+        interval=intervals(surface, run, runs, names),
         form=surface.name,
         made=surface.made,
         source=surface.source,
         note=surface.note,
         sees_repetition=sees_repetition(surface, run) if limited else None,
     )
-
-
-def disagreement(forms: Sequence[ScaleForm]) -> ScaleDisagreement:
-    seeing = [form for form in forms if form.sees_repetition] or list(forms)
-    params, tokens = [form.params for form in seeing], [form.tokens for form in seeing]
-    return ScaleDisagreement([min(params), max(params)], [min(tokens), max(tokens)], forms=len(seeing))
 
 
 def curve(demand: Demand, surfaces: Sequence[Surface], run: Run) -> LossCurve | ComputeCurve:
@@ -274,4 +263,4 @@ def curve(demand: Demand, surfaces: Sequence[Surface], run: Run) -> LossCurve | 
     tokens = tokens_for(surfaces[0], run.loss, params, demand.unique)
     training = TRAINING * params * tokens
     lifetime = training + INFERENCE * params * demand.inference
-    return ComputeCurve("compute", params.tolist(), nan_to_null(tokens), nan_to_null(training), nan_to_null(lifetime))
+    return ComputeCurve("compute", params.tolist(), *nan_to_null((tokens, training, lifetime)))
