@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from math import floor, log10
 
 from mixopt.formatting import count_text, known
-from mixopt.plan.figures import ticks
 from mixopt.repetition.curves import Contour, Curve
 from mixopt.repetition.design import REPEAT
 from mixopt.repetition.fit import GroupFit
 from mixopt.repetition.runs import Frame
 from mixopt.repetition.scores import HeldOut
-from mixopt.report.figures import MEASURED, OTHERS, RECOMMENDED, axis, label, layout
+from mixopt.report.figures import MEASURED, OTHERS, RECOMMENDED, axis, label, layout, scatter, ticks
 from mixopt.serialization import Json
 
 COLOURS = (MEASURED, RECOMMENDED, *OTHERS)  # fewest unique tokens first: repeating them harms first
-EPOCHS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+INK = "#1f2328"
+EPOCH_TICKS = ticks([2**k for k in range(11)], lambda epochs: f"{epochs:g}")
 HEIGHT = 440
 STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # between lines of equal loss, nats/token
 MAX_R_STAR = 3000.0  # that is drawn: more is as good as no decay at all
@@ -40,14 +40,8 @@ def return_curves(group: GroupFit, runs: Frame, params: float, top: float) -> Js
         name = f"{count_text(curve.unique)} unique"
         trained = runs[(runs["params"] == params) & (runs["unique"] == curve.unique)]
         traces += [band(curve, colour, top), *lines(curve, colour, name, top), dots(trained, colour, name)]
-    return {
-        "data": traces,
-        "layout": layout(
-            height=HEIGHT,
-            xaxis=axis("epochs", type="log", range=[-0.03, log10(top) + 0.03], **ticks(EPOCHS, lambda e: f"{e:g}")),
-            yaxis=axis("nats/token"),
-        ),
-    }
+    across = axis("epochs", type="log", range=[-0.03, log10(top) + 0.03], **EPOCH_TICKS)
+    return {"data": traces, "layout": layout(height=HEIGHT, xaxis=across, yaxis=axis("nats/token"))}
 
 
 def points_between(curve: Curve, low: float, high: float) -> list[int]:
@@ -59,34 +53,28 @@ def points_between(curve: Curve, low: float, high: float) -> list[int]:
 def band(curve: Curve, colour: str, top: float) -> Json:
     """The interval around the fitted line."""
     there = points_between(curve, 1.0, top)
-    x = [curve.epochs[k] for k in there]
-    high, low = [curve.high[k] for k in there], [curve.low[k] for k in there]
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "x": [*x, *x[::-1]],
-        "y": [*high, *low[::-1]],
-        "fill": "toself",
-        "fillcolor": shade(colour, 0.14),
-        "line": {"width": 0},
-        "showlegend": False,
-        "hoverinfo": "skip",
-    }
+    back = there[::-1]
+    return scatter(
+        [curve.epochs[k] for k in there + back],
+        [*(curve.high[k] for k in there), *(curve.low[k] for k in back)],
+        fill="toself",
+        fillcolor=shade(colour, 0.14),
+        line={"width": 0},
+        showlegend=False,
+    )
 
 
 def lines(curve: Curve, colour: str, name: str, top: float) -> list[Json]:
     """The fitted line as far as runs were trained, and dotted beyond."""
     parts = (("solid", points_between(curve, 1.0, curve.longest)), ("dot", points_between(curve, curve.longest, top)))
     return [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "x": [curve.epochs[k] for k in there],
-            "y": [curve.loss[k] for k in there],
-            "line": {"color": colour, "width": 2.5, "dash": dash},
-            "showlegend": False,
-            "hovertemplate": f"{label(name)}, fitted: %{{y:.3f}} after %{{x:.3g}} epochs<extra></extra>",
-        }
+        scatter(
+            [curve.epochs[k] for k in there],
+            [curve.loss[k] for k in there],
+            hover=f"{label(name)}, fitted: %{{y:.3f}} after %{{x:.3g}} epochs<extra></extra>",
+            line={"color": colour, "width": 2.5, "dash": dash},
+            showlegend=False,
+        )
         for dash, there in parts
         if len(there) > 1
     ]
@@ -95,20 +83,16 @@ def lines(curve: Curve, colour: str, name: str, top: float) -> list[Json]:
 def dots(runs: Frame, colour: str, name: str) -> Json:
     """Measured losses; repeats are open."""
     repeated = (runs["role"] == REPEAT).tolist()
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": label(name, None),
-        "x": runs["epochs"].tolist(),
-        "y": runs["target"].tolist(),
-        "text": [f"{i}{', repeat' if again else ''}" for i, again in zip(runs["run_id"], repeated, strict=True)],
-        "marker": {
-            "color": ["#ffffff" if again else colour for again in repeated],
-            "size": 9,
-            "line": {"color": colour, "width": 1.5},
-        },
-        "hovertemplate": "%{text}: %{y:.3f} after %{x:.3g} epochs<extra></extra>",
-    }
+    fill = ["#ffffff" if again else colour for again in repeated]
+    return scatter(
+        runs["epochs"],
+        runs["target"],
+        mode="markers",
+        hover="%{text}: %{y:.3f} after %{x:.3g} epochs<extra></extra>",
+        name=label(name, None),
+        text=[f"{i}{', repeat' if again else ''}" for i, again in zip(runs["run_id"], repeated, strict=True)],
+        marker={"color": fill, "size": 9, "line": {"color": colour, "width": 1.5}},
+    )
 
 
 def isoloss(grid: Contour, runs: Frame) -> Json:
@@ -131,7 +115,7 @@ def isoloss(grid: Contour, runs: Frame) -> Json:
             "size": step,
             "showlabels": True,
             "labelformat": ".2f",
-            "labelfont": {"size": 11, "color": "#1f2328"},
+            "labelfont": {"size": 11, "color": INK},
         },
         "colorscale": [[0, "#6fa8d6"], [0.5, "#c3daee"], [1, "#f7fafd"]],
         "zmin": least,
@@ -140,44 +124,28 @@ def isoloss(grid: Contour, runs: Frame) -> Json:
         "line": {"width": 1},
         "hovertemplate": "%{y:.3s} parameters, %{x:.3g} epochs: %{z:.3f}<extra></extra>",
     }
-    here = runs[runs["unique"] == grid.unique]
-    trained = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": here["epochs"].tolist(),
-        "y": here["params"].tolist(),
-        "text": [f"measured {loss:.3f}" for loss in here["target"]],
-        "marker": {"color": "#ffffff", "size": 8, "line": {"color": MEASURED, "width": 2}},
-        "hovertemplate": "%{text}<extra></extra>",
-    }
-    sizes = grid.params
-    return {
-        "data": [lines, ridge(grid), trained],
-        "layout": layout(
-            height=HEIGHT,
-            showlegend=False,
-            xaxis=axis("epochs", type="log", showgrid=False, **ticks(EPOCHS, lambda e: f"{e:g}")),
-            yaxis=axis(
-                "parameters",
-                type="log",
-                showgrid=False,
-                range=[log10(sizes[0]), log10(sizes[-1])],
-                **ticks(sorted(set(runs["params"].tolist())), count_text),
-            ),
-        ),
-    }
-
-
-def ridge(grid: Contour) -> Json:
-    """The best number of epochs of every size, where it lies inside the grid."""
     inside = [(best, size) for best, size in zip(grid.best, grid.params, strict=True) if known(best)]
+    ridge = scatter(
+        [best for best, _ in inside],
+        [size for _, size in inside],
+        hover="best for %{y:.3s} parameters: %{x:.3g} epochs<extra></extra>",
+        line={"color": INK, "width": 2, "dash": "dash"},
+    )
+    here = runs[runs["unique"] == grid.unique]
+    trained = scatter(
+        here["epochs"],
+        here["params"],
+        mode="markers",
+        hover="%{text}<extra></extra>",
+        text=[f"measured {loss:.3f}" for loss in here["target"]],
+        marker={"color": "#ffffff", "size": 8, "line": {"color": MEASURED, "width": 2}},
+    )
+    sizes = ticks(sorted(set(runs["params"].tolist())), count_text)
+    across = axis("epochs", type="log", showgrid=False, **EPOCH_TICKS)
+    up = axis("parameters", type="log", showgrid=False, range=[log10(grid.params[0]), log10(grid.params[-1])], **sizes)
     return {
-        "type": "scatter",
-        "mode": "lines",
-        "x": [x for x, _ in inside],
-        "y": [y for _, y in inside],
-        "line": {"color": "#1f2328", "width": 2, "dash": "dash"},
-        "hovertemplate": "best for %{y:.3s} parameters: %{x:.3g} epochs<extra></extra>",
+        "data": [lines, ridge, trained],
+        "layout": layout(height=HEIGHT, showlegend=False, xaxis=across, yaxis=up),
     }
 
 
@@ -190,62 +158,41 @@ def r_star_profiles(groups: Sequence[GroupFit], critical: float) -> Json | None:
         star = group.r_star[0]
         pairs = zip(star.profile.value, star.profile.rise, strict=True)
         drawn = [(value, rise) for value, rise in pairs if 0 < value <= MAX_R_STAR and rise <= MAX_RISE]
-        name = f"weight decay {group.weight_decay:g}, {star.form}"
+        name = label(f"weight decay {group.weight_decay:g}, {star.form}", None)
         traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": label(name, None),
-                "x": [value for value, _ in drawn],
-                "y": [rise for _, rise in drawn],
-                "line": {"color": COLOURS[(n + 1) % len(COLOURS)], "width": 2.5},
-                "hovertemplate": "R* = %{x:.3g}: %{y:.2f}<extra>" + label(name, None) + "</extra>",
-            }
+            scatter(
+                [value for value, _ in drawn],
+                [rise for _, rise in drawn],
+                hover=f"R* = %{{x:.3g}}: %{{y:.2f}}<extra>{name}</extra>",
+                name=name,
+                line={"color": COLOURS[(n + 1) % len(COLOURS)], "width": 2.5},
+            )
         )
     values = [value for trace in traces for value in trace["x"]]
     if not values:
         return None
-    line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": critical, "y1": critical}
-    return {
-        "data": traces,
-        "layout": layout(
-            height=360,
-            shapes=[line | {"line": {"color": "#8a8f98", "width": 1, "dash": "dash"}}],
-            xaxis=axis("R*, repeats", type="log", range=[log10(min(values)), log10(max(values))],
-                       **ticks([m * 10.0**k for k in range(-2, 6) for m in (1, 3)], lambda v: f"{v:g}")),
-            yaxis=axis("rise of the objective", range=[-0.2, MAX_RISE]),
-        ),
-    }  # fmt: skip
+    amounts = ticks([m * 10.0**k for k in range(-2, 6) for m in (1, 3)], lambda v: f"{v:g}")
+    across = axis("R*, repeats", type="log", range=[log10(min(values)), log10(max(values))], **amounts)
+    up = axis("rise of the objective", range=[-0.2, MAX_RISE])
+    dashed = {"color": "#8a8f98", "width": 1, "dash": "dash"}
+    line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": critical, "y1": critical, "line": dashed}
+    return {"data": traces, "layout": layout(height=360, shapes=[line], xaxis=across, yaxis=up)}
 
 
 def held_out(kept: HeldOut, form: str) -> Json:
     """Measured loss of runs over the loss that a form predicted without them."""
     triples = zip(kept.predicted[form], kept.measured, kept.run_id, strict=True)
     points = [(p, m, i) for p, m, i in triples if known(p)]
-    ends = [value for p, m, _ in points for value in (p, m)] or [0.0, 1.0]
-    exact = {
-        "type": "scatter",
-        "mode": "lines",
-        "x": [min(ends), max(ends)],
-        "y": [min(ends), max(ends)],
-        "line": {"color": "#57606a", "width": 1, "dash": "dash"},
-        "hoverinfo": "skip",
-    }
-    dots = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": [p for p, _, _ in points],
-        "y": [m for _, m, _ in points],
-        "text": [i for _, _, i in points],
-        "marker": {"color": RECOMMENDED, "size": 9, "opacity": 0.85},
-        "hovertemplate": "%{text}<br>predicted %{x:.3f}<br>measured %{y:.3f}<extra></extra>",
-    }
-    return {
-        "data": [exact, dots],
-        "layout": layout(
-            height=420,
-            showlegend=False,
-            xaxis=axis("predicted, held out (nats/token)"),
-            yaxis=axis("measured (nats/token)"),
-        ),
-    }
+    values = [value for p, m, _ in points for value in (p, m)] or [0.0, 1.0]
+    ends = [min(values), max(values)]
+    exact = scatter(ends, ends, line={"color": "#57606a", "width": 1, "dash": "dash"})
+    dots = scatter(
+        [p for p, _, _ in points],
+        [m for _, m, _ in points],
+        mode="markers",
+        hover="%{text}<br>predicted %{x:.3f}<br>measured %{y:.3f}<extra></extra>",
+        text=[i for _, _, i in points],
+        marker={"color": RECOMMENDED, "size": 9, "opacity": 0.85},
+    )
+    across, up = axis("predicted, held out (nats/token)"), axis("measured (nats/token)")
+    return {"data": [exact, dots], "layout": layout(height=420, showlegend=False, xaxis=across, yaxis=up)}

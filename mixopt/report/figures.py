@@ -1,7 +1,10 @@
-"""Parts that all Plotly figures share: colours, axes, layout and names on axes."""
+"""Parts that all Plotly figures share: colours, traces, axes, layout and names on axes."""
 
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
+
+from mixopt.serialization import Json
 
 # Okabe and Ito's colours, told apart with any colour vision
 RECOMMENDED = "#0072b2"
@@ -20,7 +23,7 @@ def label(name: str, longest: int | None = LONGEST) -> str:
     return escape(name)
 
 
-def layout(*, height: int, **more: Any) -> dict[str, Any]:
+def layout(*, height: int, **more: Any) -> Json:
     base = {
         "height": height,
         "margin": {"l": 60, "r": 16, "t": 12, "b": 52},
@@ -34,7 +37,7 @@ def layout(*, height: int, **more: Any) -> dict[str, Any]:
     return base | more
 
 
-def axis(title: str, **more: Any) -> dict[str, Any]:
+def axis(title: str, **more: Any) -> Json:
     base = {
         "title": {"text": title, "font": {"size": 13}},
         "gridcolor": "#e6e9ed",
@@ -43,3 +46,14 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
         "automargin": True,
     }
     return base | more
+
+
+def ticks(values: Sequence[float], text: Callable[[float], str]) -> Json:
+    """An axis's ticks, for `axis`."""
+    return {"tickvals": list(values), "ticktext": [text(value) for value in values]}
+
+
+def scatter(x: Sequence[Any], y: Sequence[Any], *, mode: str = "lines", hover: str | None = None, **more: Any) -> Json:
+    """A trace of lines or markers. hover: Plotly's template of what the pointer shows; None: nothing."""
+    pointer = {"hoverinfo": "skip"} if hover is None else {"hovertemplate": hover}
+    return {"type": "scatter", "mode": mode, "x": list(x), "y": list(y)} | pointer | more
