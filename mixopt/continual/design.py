@@ -1,7 +1,5 @@
 """Design of a study of continued pretraining: a base model of each size, continued for every share and token count."""
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,13 +7,12 @@ from typing import TYPE_CHECKING
 
 from mixopt.continual.config import ContinualStudy
 from mixopt.errors import MixoptError
-from mixopt.serialization import Json, write_text
-from mixopt.study.jobs import RECIPE_VERSION, natural_mixture, run_id, scaled
+from mixopt.serialization import Json
+from mixopt.study.jobs import RECIPE_VERSION, design_row, natural_mixture, run_id, scaled
 from mixopt.study.layout import Folder
 from mixopt.study.loading import resolve
 
 if TYPE_CHECKING:
-    from mixopt.study.kind import Session
     from proxies.launch import Job
     from proxies.shards import Shard
     from proxies.train import Recipe
@@ -44,12 +41,34 @@ class ContinuationPlan:
     jobs: list["Job"]  # in the order of runs, each with its own recipe
     sizes: dict[float, "Origin"]  # what continuations of a size start from
     general: dict[str, float]  # share of each general domain in what is kept
-    warnings: list[str]
+    notes: list[str]
 
     @property
     def recipe(self) -> "Recipe":
         """Any of the jobs': they have one context and vocabulary."""
         return next(iter(self.sizes.values())).recipe
+
+    @property
+    def rows(self) -> list[Json]:
+        """Of design.csv."""
+        shares = [*([""] * len(self.bases)), *(run.share for run in self.runs)]
+        rows = []
+        for job, share in zip([*self.bases, *self.jobs], shares, strict=True):
+            assert job.recipe is not None
+            size = {"params": job.recipe.shape.params, "tokens": job.recipe.tokens_seen}
+            base = Path(job.init_from).stem if job.init_from else ""
+            rows.append(design_row(job, self.jobs[0].weights, **size, share=share, base=base))
+        return rows
+
+    @property
+    def summary(self) -> str:
+        repeats = sum(run.role == REPEAT for run in self.runs)
+        bases = f"{len(self.bases)} bases" if self.bases else "a base that is there"
+        sizes, shares, tokens = (len({getattr(run, key) for run in self.runs}) for key in ("size", "share", "tokens"))
+        return (
+            f"{bases}, {len(self.runs) - repeats} continuations and {repeats} repeats; {sizes} sizes, {shares} shares, "
+            f"{tokens} token counts"
+        )
 
 
 @dataclass(frozen=True)
@@ -76,7 +95,7 @@ def make_plan(
         sizes = {size: Origin(recipes[size], Path(str(job.save_to))) for size, job in zip(recipes, bases, strict=True)}
     runs = list(continuations(study, list(sizes)))
     jobs = [continuation_job(run, sizes[run.size], study, shards, general) for run in runs]
-    return ContinuationPlan(bases, store, runs, jobs, sizes, general, design_warnings(runs, study, shards))
+    return ContinuationPlan(bases, store, runs, jobs, sizes, general, design_notes(runs, study, shards))
 
 
 def general_of(study: ContinualStudy, shards: Mapping[str, "Shard"]) -> dict[str, float]:
@@ -210,7 +229,7 @@ def identity(
     }
 
 
-def design_warnings(runs: Sequence[Continuation], study: ContinualStudy, shards: Mapping[str, "Shard"]) -> list[str]:
+def design_notes(runs: Sequence[Continuation], study: ContinualStudy, shards: Mapping[str, "Shard"]) -> list[str]:
     found = []
     unique = shards[study.new].meta.train_tokens
     most = max(run.share * run.tokens for run in runs)
@@ -222,41 +241,3 @@ def design_warnings(runs: Sequence[Continuation], study: ContinualStudy, shards:
     if 0.0 not in study.design.shares:
         found.append("no continuation has a share of 0: what general text alone would do is extrapolated by the laws")
     return found
-
-
-def write_design(plan: ContinuationPlan, folder: Folder) -> None:
-    """design.csv: one planned run a row."""
-    names = list(plan.jobs[0].weights)
-    out = io.StringIO()
-    table = csv.writer(out, lineterminator="\n")
-    table.writerow(["run_id", "role", "seed", "params", "tokens", "share", "base", *(f"w/{n}" for n in names)])
-    for job, share in [
-        *((job, "") for job in plan.bases),
-        *((j, r.share) for r, j in zip(plan.runs, plan.jobs, strict=True)),
-    ]:
-        assert job.recipe is not None
-        base = Path(job.init_from).stem if job.init_from else ""
-        row = [job.run_id, job.role, job.seed, job.recipe.shape.params, job.recipe.tokens_seen, share, base]
-        table.writerow(row + [job.weights.get(n, 0.0) for n in names])
-    write_text(folder.design, out.getvalue())
-
-
-def plan_continuations(session: "Session", shards: Mapping[str, "Shard"]) -> ContinuationPlan:
-    """Plans bases and continuations and writes design.csv. Raises MixoptError as `make_plan`."""
-    study, progress = session.study, session.progress
-    progress.stage("design")
-    try:
-        plan = make_plan(study, shards, session.path, session.folder)
-    except ValueError as error:
-        raise MixoptError(f"{session.path}: {error}") from None
-    write_design(plan, session.folder)
-    for warning in plan.warnings:
-        progress.note(warning)
-    sizes = len({run.size for run in plan.runs})
-    repeats = sum(run.role == REPEAT for run in plan.runs)
-    bases = f"{len(plan.bases)} bases" if plan.bases else "a base that is there"
-    progress.finish(
-        f"{bases}, {len(plan.runs) - repeats} continuations and {repeats} repeats; {sizes} sizes, "
-        f"{len(study.design.shares)} shares, {len(study.design.tokens)} token counts"
-    )
-    return plan

@@ -28,10 +28,10 @@ class ContinualKind(StudyKind["ContinuationPlan", "ContinuationTable", "Continua
     def problems(self, study: ContinualStudy) -> Problems:
         return continual_problems(study)
 
-    def plan(self, session: Session, shards: Mapping[str, Shard]) -> ContinuationPlan:
-        from mixopt.continual.design import plan_continuations
+    def design(self, session: Session, shards: Mapping[str, Shard]) -> ContinuationPlan:
+        from mixopt.continual.design import make_plan
 
-        return plan_continuations(session, shards)
+        return make_plan(session.study, shards, session.path, session.folder)
 
     def train(self, session: Session, plan: ContinuationPlan, shards: Mapping[str, Shard]) -> None:
         """Base models first, each once and for all studies that share the store; then their continuations."""

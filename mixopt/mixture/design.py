@@ -1,17 +1,15 @@
 """Which mixtures the proxies are trained on, and what every planned run is called."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mixopt.errors import MixoptError
 from mixopt.mixture.config import Study
-from mixopt.serialization import write_text
+from mixopt.serialization import Json
 from mixopt.study.jobs import (
     EXTRA,
     MIN_POOL_SEQUENCES,
@@ -19,12 +17,12 @@ from mixopt.study.jobs import (
     REPETITION,
     SHORTER,
     PlannedRun,
+    design_row,
     make_job,
     natural_mixture,
+    pool_columns,
     scaled,
 )
-from mixopt.study.layout import Folder
-from mixopt.study.progress import Progress
 
 if TYPE_CHECKING:
     from proxies.launch import Job
@@ -156,6 +154,22 @@ class Plan:
     full_pools: dict[str, float]  # domain -> unique tokens of the full run
     notes: list[str]
 
+    @property
+    def rows(self) -> list[Json]:
+        """Of design.csv."""
+        return [
+            design_row(job, self.natural, tokens=(job.recipe or self.recipe).tokens_seen) | pool_columns(job)
+            for job in self.jobs
+        ]
+
+    @property
+    def summary(self) -> str:
+        different = len({tuple(np.round(list(run.weights.values()), 8)) for run in self.runs})
+        return (
+            f"{len(self.runs)} runs, {different} mixtures; proxies of {self.recipe.shape.params:,} parameters, "
+            f"{self.recipe.tokens_seen:,} tokens"
+        )
+
 
 def make_plan(study: Study, shards: Mapping[str, "Shard"], study_path: Path) -> Plan:
     """The design of a study on its shards. Raises MixoptError when a pool is unknown or too small to train on."""
@@ -265,33 +279,3 @@ def proxy_pools(
             )
         available[name] = min(wanted, there)
     return available, notes
-
-
-def write_design(plan: Plan, folder: Folder) -> None:
-    """design.csv: one planned run a row."""
-    names = list(plan.natural)
-    out = io.StringIO()
-    table = csv.writer(out, lineterminator="\n")
-    table.writerow(["run_id", "role", "seed", "tokens", *(f"w/{n}" for n in names), *(f"pool/{n}" for n in names)])
-    for run, job in zip(plan.runs, plan.jobs, strict=True):
-        row: list[Any] = [job.run_id, run.role, run.seed, (job.recipe or plan.recipe).tokens_seen]
-        table.writerow(row + [run.weights[n] for n in names] + [job.pools[n] for n in names])
-    write_text(folder.design, out.getvalue())
-
-
-def design(study: Study, shards: Mapping[str, "Shard"], study_path: Path, folder: Folder, progress: Progress) -> Plan:
-    """Plans the runs and writes design.csv."""
-    progress.stage("design")
-    try:
-        plan = make_plan(study, shards, study_path)
-    except ValueError as error:
-        raise MixoptError(f"{study_path}: {error}") from None
-    write_design(plan, folder)
-    for note in plan.notes:
-        progress.note(note)
-    different = len({tuple(np.round(list(run.weights.values()), 8)) for run in plan.runs})
-    progress.finish(
-        f"{len(plan.runs)} runs, {different} mixtures; proxies of {plan.recipe.shape.params:,} parameters, "
-        f"{plan.recipe.tokens_seen:,} tokens"
-    )
-    return plan

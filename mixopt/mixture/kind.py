@@ -28,11 +28,10 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
     def problems(self, study: Study) -> Problems:
         return problems(study)
 
-    def plan(self, session: Session, shards: Any) -> Plan:
-        """The planned runs, and design.csv."""
-        from mixopt.mixture.design import design
+    def design(self, session: Session, shards: Any) -> Plan:
+        from mixopt.mixture.design import make_plan
 
-        return design(session.study, shards, session.path, session.folder, session.progress)
+        return make_plan(session.study, shards, session.path)
 
     def collect(self, session: Session, plan: Plan) -> RunTable:
         """The plan's finished runs as a table, and runs.parquet and runs.csv with it."""

@@ -1,7 +1,5 @@
 """Experimental design of a repetition study: a grid of sizes, unique tokens, epochs and weight decays."""
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import floor
@@ -11,17 +9,24 @@ from typing import TYPE_CHECKING
 from mixopt.errors import MixoptError
 from mixopt.formatting import counted
 from mixopt.repetition.config import RepetitionStudy
-from mixopt.serialization import write_text
-from mixopt.study.jobs import MIN_POOL_SEQUENCES, PlannedRun, make_job, natural_mixture, scaled
-from mixopt.study.layout import Folder
-from mixopt.study.progress import Progress
+from mixopt.serialization import Json
+from mixopt.study.jobs import (
+    MIN_POOL_SEQUENCES,
+    REPEAT,
+    PlannedRun,
+    design_row,
+    make_job,
+    natural_mixture,
+    pool_columns,
+    scaled,
+)
 
 if TYPE_CHECKING:
     from proxies.launch import Job
     from proxies.shards import Shard
     from proxies.train import Recipe
 
-LADDER, REPEAT = "cell", "repeat"  # roles, as files hold them
+LADDER = "cell"  # the role of all others but repeats, as files hold it
 
 
 @dataclass(frozen=True)
@@ -46,9 +51,39 @@ class LadderPlan:
 
     runs: list[LadderRun]
     jobs: list["Job"]  # in the order of runs, each with its own recipe
-    recipe: "Recipe"  # any of theirs: they have one context and vocabulary
     weights: dict[str, float]  # share of training tokens by domain
     notes: list[str]
+
+    @property
+    def recipe(self) -> "Recipe":
+        """Any of the jobs': they have one context and vocabulary."""
+        return recipe_of(self.jobs[0])
+
+    @property
+    def rows(self) -> list[Json]:
+        """Of design.csv."""
+        rows = []
+        for run, job in zip(self.runs, self.jobs, strict=True):
+            size = {"params": recipe_of(job).shape.params, "tokens": run.tokens, "unique": run.unique}
+            more = {"epochs": f"{run.epochs:.6g}", "weight_decay": f"{run.weight_decay:g}"}
+            rows.append(design_row(job, self.weights, **size, **more) | pool_columns(job))
+        return rows
+
+    @property
+    def summary(self) -> str:
+        repeats = sum(run.role == REPEAT for run in self.runs)
+        return (
+            f"{len(self.runs) - repeats} runs and {repeats} repeats; {len({run.size for run in self.runs})} sizes, "
+            f"{len({run.unique for run in self.runs})} numbers of unique tokens, up to "
+            f"{max(run.epochs for run in self.runs):g} epochs; {sum(run.tokens for run in self.runs) / 1e6:.1f}M "
+            "tokens to train on"
+        )
+
+
+def recipe_of(job: "Job") -> "Recipe":
+    """A ladder's jobs bring their own."""
+    assert job.recipe is not None
+    return job.recipe
 
 
 def ladder_runs(study: RepetitionStudy, *, vocab: int) -> list[LadderRun]:
@@ -93,22 +128,28 @@ def repeat_runs(runs: Sequence[LadderRun], study: RepetitionStudy) -> Iterator[L
 
 def make_ladder(study: RepetitionStudy, shards: Mapping[str, "Shard"], study_path: Path) -> LadderPlan:
     """The ladder on a study's shards. Raises MixoptError when a run needs more text than there is."""
-    vocab = next(iter(shards.values())).meta.vocab_size
+    design, proxy = study.design, study.proxy
     weights = shares_of(study, shards)
-    runs = ladder_runs(study, vocab=vocab)
+    runs = ladder_runs(study, vocab=next(iter(shards.values())).meta.vocab_size)
     if not runs:
         raise MixoptError(f"{study_path}: design.max_tokens: leaves no run: raise it, or lower the ladder")
     if len(set(runs)) < len(runs):
-        step = study.proxy.batch * study.proxy.context
+        step = proxy.batch * proxy.context
         raise MixoptError(
             f"{study_path}: design: some runs are the same in whole steps of {step:,} tokens: set them further apart"
         )
-    check_text(runs, weights, study, shards, study_path)
-    widest = pools_of(max(run.unique for run in runs), weights, study.proxy.context)
-    jobs = [ladder_job(run, study, shards, weights, vocab=vocab, widest=widest) for run in runs]
-    recipe = jobs[0].recipe
-    assert recipe is not None
-    return LadderPlan(runs, jobs, recipe, weights, design_notes(runs, jobs, study))
+    most = max(run.unique for run in runs)
+    widest = pools_of(most, weights, proxy.context)
+    for name, pool in widest.items():
+        there = shards[name].meta.train_tokens
+        if pool > there:
+            raise MixoptError(
+                f"{study_path}: design.{design.levels[0]}: runs of {most:,} unique tokens need {pool:,} of "
+                f"{name!r}, which has {there:,} to train on: give more text, raise prepare.max_bytes if it kept some "
+                f"out, or leave out the most unique runs (up to {floor(there * most / pool):,} would do)"
+            )
+    jobs = [ladder_job(run, study, shards, weights, widest) for run in runs]
+    return LadderPlan(runs, jobs, weights, design_notes(runs, jobs, study))
 
 
 def shares_of(study: RepetitionStudy, shards: Mapping[str, "Shard"]) -> dict[str, float]:
@@ -124,52 +165,25 @@ def pools_of(unique: int, weights: Mapping[str, float], context: int) -> dict[st
     return {name: max(1, round(unique * w / context)) * context + 1 for name, w in weights.items()}
 
 
-def check_text(
-    runs: Sequence[LadderRun],
-    weights: Mapping[str, float],
-    study: RepetitionStudy,
-    shards: Mapping[str, "Shard"],
-    study_path: Path,
-) -> None:
-    """Raises MixoptError when the runs with the most unique tokens need more text than a domain has."""
-    most = max(run.unique for run in runs)
-    for name, pool in pools_of(most, weights, study.proxy.context).items():
-        there = shards[name].meta.train_tokens
-        if pool > there:
-            raise MixoptError(
-                f"{study_path}: design.{study.design.levels[0]}: runs of {most:,} unique tokens need {pool:,} of "
-                f"{name!r}, which has {there:,} to train on: give more text, raise prepare.max_bytes if it kept some "
-                f"out, or leave out the most unique runs (up to {floor(there * most / pool):,} would do)"
-            )
-
-
 def ladder_job(
     run: LadderRun,
     study: RepetitionStudy,
     shards: Mapping[str, "Shard"],
-    weights: Mapping[str, float],
-    *,
-    vocab: int,
+    weights: dict[str, float],
     widest: Mapping[str, int],
 ) -> "Job":
     """A run under its id. Repeats read other text, where there is enough: which text is chance as well."""
+    vocab = next(iter(shards.values())).meta.vocab_size
     recipe = scaled(study.proxy, vocab=vocab, params_scale=run.size, tokens=run.tokens, weight_decay=run.weight_decay)
     pools = pools_of(run.unique, weights, study.proxy.context)
-    starts = {}
-    if run.role == REPEAT:
-        ahead = run.seed - study.seed
-        starts = {
-            name: repeat_start(ahead, pools[name], widest[name], shards[name].meta.train_tokens) for name in pools
-        }
-    planned = PlannedRun(run.role, dict(weights), dict(pools), run.seed)
-    job = make_job(planned, study, shards, recipe, starts=starts or None)
-    return replace(job, recipe=recipe, starts=starts or None)
-
-
-def repeat_start(ahead: int, pool: int, widest: int, there: int) -> int:
-    """The token at which a repeat's text begins: after that of all runs and earlier repeats; 0 where there is none."""
-    after = widest + (ahead - 1) * pool
-    return after if after + pool <= there else 0
+    starts = None
+    if run.role == REPEAT:  # after the text of all runs and earlier repeats; from 0 where there is no more
+        earlier = run.seed - study.seed - 1
+        after = {name: widest[name] + earlier * pool for name, pool in pools.items()}
+        fits = {name: after[name] + pool <= shards[name].meta.train_tokens for name, pool in pools.items()}
+        starts = {name: start if fits[name] else 0 for name, start in after.items()}
+    job = make_job(PlannedRun(run.role, weights, dict(pools), run.seed), study, shards, recipe, starts=starts)
+    return replace(job, recipe=recipe, starts=starts)
 
 
 def design_notes(runs: Sequence[LadderRun], jobs: Sequence["Job"], study: RepetitionStudy) -> list[str]:
@@ -190,40 +204,3 @@ def design_notes(runs: Sequence[LadderRun], jobs: Sequence["Job"], study: Repeti
             "noise is underestimated; give more text"
         )
     return notes
-
-
-def write_ladder(plan: LadderPlan, folder: Folder) -> None:
-    """design.csv: one planned run a row."""
-    names = list(plan.weights)
-    out = io.StringIO()
-    table = csv.writer(out, lineterminator="\n")
-    columns = ["run_id", "role", "seed", "params", "tokens", "unique", "epochs", "weight_decay"]
-    table.writerow([*columns, *(f"w/{n}" for n in names), *(f"pool/{n}" for n in names)])
-    for run, job in zip(plan.runs, plan.jobs, strict=True):
-        assert job.recipe is not None
-        row = [job.run_id, run.role, run.seed, job.recipe.shape.params, run.tokens, run.unique]
-        row += [f"{run.epochs:.6g}", f"{run.weight_decay:g}"]
-        table.writerow(row + [plan.weights[n] for n in names] + [job.pools[n] for n in names])
-    write_text(folder.design, out.getvalue())
-
-
-def design_ladder(
-    study: RepetitionStudy, shards: Mapping[str, "Shard"], study_path: Path, folder: Folder, progress: Progress
-) -> LadderPlan:
-    """Plans the runs and writes design.csv."""
-    progress.stage("design")
-    try:
-        plan = make_ladder(study, shards, study_path)
-    except ValueError as error:
-        raise MixoptError(f"{study_path}: {error}") from None
-    write_ladder(plan, folder)
-    for note in plan.notes:
-        progress.note(note)
-    repeats = sum(run.role == REPEAT for run in plan.runs)
-    total = sum(run.tokens for run in plan.runs)
-    progress.finish(
-        f"{len(plan.runs) - repeats} runs and {repeats} repeats; {len({run.size for run in plan.runs})} sizes, "
-        f"{len({run.unique for run in plan.runs})} numbers of unique tokens, up to "
-        f"{max(run.epochs for run in plan.runs):g} epochs; {total / 1e6:.1f}M tokens to train on"
-    )
-    return plan

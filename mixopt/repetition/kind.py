@@ -25,10 +25,10 @@ class RepetitionKind(StudyKind["LadderPlan", "LadderRuns", "RepetitionFit"]):
     def problems(self, study: RepetitionStudy) -> Problems:
         return repetition_problems(study)
 
-    def plan(self, session: Session, shards: Any) -> LadderPlan:
-        from mixopt.repetition.design import design_ladder
+    def design(self, session: Session, shards: Any) -> LadderPlan:
+        from mixopt.repetition.design import make_ladder
 
-        return design_ladder(session.study, shards, session.path, session.folder, session.progress)
+        return make_ladder(session.study, shards, session.path)
 
     def collect(self, session: Session, plan: LadderPlan) -> LadderRuns:
         from mixopt.repetition.runs import collect_ladder

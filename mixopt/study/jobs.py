@@ -1,12 +1,15 @@
 """Planned runs as training jobs, each under a hash of all that decides its result."""
 
-from collections.abc import Mapping, Sequence
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixopt.serialization import digest
+from mixopt.serialization import Json, digest, write_text
 from mixopt.study.config import AnyStudy, ProxyShape
 
 if TYPE_CHECKING:
@@ -102,3 +105,23 @@ def make_job(
     }
     job = Job(run_id(decides), run.role, dict(run.weights), pools, run.seed)
     return job if own == recipe else replace(job, recipe=own)
+
+
+def design_row(job: "Job", domains: Iterable[str], **columns: object) -> Json:
+    """A job in design.csv. columns: what its kind of study says of it, before its share of each domain."""
+    shares = {f"w/{name}": job.weights.get(name, 0.0) for name in domains}
+    return {"run_id": job.run_id, "role": job.role, "seed": job.seed, **columns, **shares}
+
+
+def pool_columns(job: "Job") -> Json:
+    """What design.csv says of a job's unique tokens."""
+    return {f"pool/{name}": pool for name, pool in job.pools.items()}
+
+
+def write_design(rows: Sequence[Json], path: Path) -> None:
+    """design.csv: one planned run a row, the same columns in each."""
+    out = io.StringIO()
+    table = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_text(path, out.getvalue())

@@ -15,18 +15,28 @@ from mixopt.study.progress import Progress
 
 if TYPE_CHECKING:
     from mixopt.report.document import Document
+    from mixopt.serialization import Json
     from mixopt.study.layout import Folder
     from proxies.launch import Job
     from proxies.train import Recipe
 
 
 class AnyPlan(Protocol):
-    """The planned runs: jobs in the order of design.csv, and the recipe by which they are trained."""
+    """The planned runs: jobs in the order of design.csv, and the recipe by which they are trained.
+
+    rows: of design.csv. notes: what the user should know of them. summary: the plan in a sentence.
+    """
 
     @property
     def jobs(self) -> list[Job]: ...
     @property
     def recipe(self) -> Recipe: ...
+    @property
+    def rows(self) -> list[Json]: ...
+    @property
+    def notes(self) -> list[str]: ...
+    @property
+    def summary(self) -> str: ...
 
 
 Plan = TypeVar("Plan", bound=AnyPlan)
@@ -61,8 +71,23 @@ class StudyKind(ABC, Generic[Plan, Runs, Fit]):
         """What the parts of a study file say against each other; empty when all is well."""
 
     @abstractmethod
+    def design(self, session: Session, shards: Any) -> Plan:
+        """The planned runs. Raises MixoptError or ValueError for what can't be trained."""
+
     def plan(self, session: Session, shards: Any) -> Plan:
         """The planned runs, and design.csv."""
+        from mixopt.study.jobs import write_design
+
+        session.progress.stage("design")
+        try:
+            plan = self.design(session, shards)
+        except ValueError as error:
+            raise MixoptError(f"{session.path}: {error}") from None
+        write_design(plan.rows, session.folder.design)
+        for note in plan.notes:
+            session.progress.note(note)
+        session.progress.finish(plan.summary)
+        return plan
 
     def train(self, session: Session, plan: Plan, shards: Any) -> None:
         """The planned runs that aren't trained yet."""
