@@ -22,7 +22,7 @@ SHARE_MARGIN = 1.0  # times the width of the trained shares, by which shares to 
 
 @dataclass(frozen=True)
 class CptQuestion:
-    """What is asked: the lowest domain loss whose general loss rises by `tolerance` of its start at most.
+    """The query: the lowest domain loss whose general loss rises by `tolerance` of its start at most.
 
     params, tokens, compute (6 N D FLOPs): the run, or two of them. domain_tokens: different domain text there is; with
     a given length its repetition is counted by r_star, without one a run is `passes` epochs of it long.
@@ -51,8 +51,11 @@ def budget_of(runs: ContinualRuns, question: CptQuestion) -> tuple[Budget, list[
         raise MixoptError(
             "--passes says how long a run over --domain-tokens is: give those, and neither --tokens nor --compute"
         )
-    if not (tokens or compute or question.domain_tokens):
-        tokens = _longest(runs, sizes)
+    if not (
+        tokens or compute or question.domain_tokens
+    ):  # the longest run of the trained size next to the one asked for
+        gaps = np.abs(np.log(runs.params / sizes[-1]))
+        tokens = float(runs.tokens[gaps <= gaps.min() + 1e-9].max())
     _check_tokens(runs, question, tokens, compute)
     budget = Budget(
         sizes=sizes,
@@ -64,7 +67,8 @@ def budget_of(runs: ContinualRuns, question: CptQuestion) -> tuple[Budget, list[
         max_tokens=MAX_TIMES_LONGEST * runs.ends("tokens")[1],
         shares=near_shares(runs),
     )
-    if budget.share_ends()[0] > budget.share_ends()[1]:
+    low, high = budget.share_ends()
+    if low > high:
         raise MixoptError(
             f"{count_text(budget.epochs * (question.domain_tokens or 0))} tokens of domain text make runs of more "
             f"than {MAX_TIMES_LONGEST:.0f} times the longest that was trained ({count_text(runs.ends('tokens')[1])}): "
@@ -110,21 +114,15 @@ def near_shares(runs: ContinualRuns) -> tuple[float, float]:
     return max(0.0, low - SHARE_MARGIN * (high - low)), min(1.0, high + SHARE_MARGIN * (high - low))
 
 
-def _longest(runs: ContinualRuns, sizes: tuple[float, ...]) -> float:
-    """Of the trained size next to the asked one."""
-    gaps = np.abs(np.log(runs.params / sizes[-1]))
-    return float(runs.tokens[gaps <= gaps.min() + 1e-9].max())
-
-
 def _check_tokens(runs: ContinualRuns, question: CptQuestion, tokens: float | None, compute: float | None) -> None:
     longest = runs.ends("tokens")[1]
     moved = compute is not None or (tokens is not None and abs(tokens / longest - 1) > 0.01)
-    repeats = question.domain_tokens is not None and not (tokens and question.domain_tokens >= tokens)
-    if "tokens" not in runs.known and (repeats or moved or question.domain_tokens is not None):
+    if "tokens" not in runs.known and (moved or question.domain_tokens is not None):
         raise MixoptError(
             f"{runs.name}: the runs don't say their tokens: name the column with --tokens-column, or give the count of "
             "all of them with --tokens"
         )
+    repeats = question.domain_tokens is not None and not (tokens and question.domain_tokens >= tokens)
     if is_constant(runs, "tokens") and (moved or repeats):
         raise MixoptError(
             f"all runs have {count_text(longest)} tokens, so what other lengths do, or repetition, can't be known from "
@@ -133,37 +131,28 @@ def _check_tokens(runs: ContinualRuns, question: CptQuestion, tokens: float | No
 
 
 def _assumptions(runs: ContinualRuns, question: CptQuestion, budget: Budget) -> list[Warning]:
-    found: list[Warning] = []
     longest = runs.ends("tokens")[1]
-    if len(set(runs.run)) < len(runs.run) and not (budget.tokens and abs(budget.tokens / longest - 1) <= 0.01):
-        found.append(
-            Warning(
-                "intermediate-checkpoints",
-                "Several rows of a run are checkpoints: where the learning rate decays along a run, their losses are "
-                "above those of shorter runs' ends, and so are predictions for other lengths than the runs' own.",
-            )
-        )
+    several = len(set(runs.run)) < len(runs.run)
+    other_length = not (budget.tokens and abs(budget.tokens / longest - 1) <= 0.01)
+    text = (
+        "Several rows of a run are checkpoints: where the learning rate decays along a run, their losses are above "
+        "those of shorter runs' ends, and so are predictions for other lengths than the runs' own."
+    )
+    found = [(several and other_length, "intermediate-checkpoints", text)]
     for key, word in (("params", "parameters"), ("tokens", "tokens")):
-        if key not in runs.known:
-            text = f"The runs don't say their {word}: all are taken to have the same number, and so is the plan."
-            found.append(Warning(f"unknown-{key}", text))
-    if budget.domain_tokens is not None:
-        if budget.by_share:
-            epochs = f"{budget.epochs:g} {'epoch' if budget.epochs == 1 else 'epochs'}"
-            found.append(
-                Warning(
-                    "length-by-share",
-                    f"The lower a run's domain share, the longer it is: {epochs} of "
-                    f"{count_text(budget.domain_tokens)} domain tokens, {count_text(budget.max_tokens)} tokens in "
-                    f"all at most ({MAX_TIMES_LONGEST:.0f} times the longest run).",
-                )
-            )
-        source = "published for English web text, hardly decided there" if question.r_star is None else "as given"
-        found.append(
-            Warning(
-                "repetition",
-                "Repeated domain tokens count as fewer fresh ones for the domain loss: "
-                f"R* = {budget.r_star:.4g}, {source}; the general loss is taken to see no difference.",
-            )
-        )
-    return found
+        text = f"The runs don't say their {word}: all are taken to have the same number, and so is the plan."
+        found.append((key not in runs.known, f"unknown-{key}", text))
+    limited = budget.domain_tokens is not None
+    text = (
+        f"The lower a run's domain share, the longer it is: {budget.epochs:g} "
+        f"{'epoch' if budget.epochs == 1 else 'epochs'} of {count_text(budget.domain_tokens)} domain tokens, "
+        f"{count_text(budget.max_tokens)} tokens in all at most ({MAX_TIMES_LONGEST:.0f} times the longest run)."
+    )
+    found.append((limited and budget.by_share, "length-by-share", text))
+    source = "published for English web text, hardly decided there" if question.r_star is None else "as given"
+    text = (
+        f"Repeated domain tokens count as fewer fresh ones for the domain loss: R* = {budget.r_star:.4g}, {source}; "
+        "the general loss is taken to see no difference."
+    )
+    found.append((limited, "repetition", text))
+    return [Warning(code, text) for applies, code, text in found if applies]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,18 +92,21 @@ def read_continual(
                 f"{path}: no column of {what}: name it with --{key.replace('_', '-')} COLUMN; it has "
                 + comma_list(table.columns)
             )
-    sizes = _counts(table, found["params_column"], params)
-    seen = _counts(table, found["tokens_column"], tokens, zero=True)
-    share, domain, general = (table.numbers(str(found[key])) for key in NEEDED)
-    before = seen == 0
-    _check_shares(table, str(found["share"]), share, before)
-    _check_losses(table, [str(found[key]) for key in ("domain_loss", "general_loss")], [domain, general])
-    after = np.flatnonzero(~before)
-    if not len(after):
+    sizes, seen = np.full(len(table), params or 1.0), np.full(len(table), tokens or 1.0)
+    if found["params_column"]:
+        sizes = table.positive(found["params_column"])
+    if found["tokens_column"]:
+        seen = table.positive(found["tokens_column"], zero=True)
+    known = {key for key, given in (("params", params), ("tokens", tokens)) if found[f"{key}_column"] or given}
+    names = [str(found[key]) for key in NEEDED]
+    share, domain, general = (table.numbers(name) for name in names)
+    after = seen > 0
+    _check(table, names, share, domain, general, after=after)
+    if not after.any():
         raise MixoptError(f"{path}: all rows have 0 tokens: rows of trained checkpoints are needed")
-    starts = _starts(table, found, (sizes, domain, general), before, general_start)
-    runs = _runs(table, found["run_column"], sizes, share)
-    known = {key for key in ("params", "tokens") if found[f"{key}_column"] or {"params": params, "tokens": tokens}[key]}
+    runs = np.array(_runs(table, found["run_column"], sizes, share))
+    missing = int((np.isnan(domain) | np.isnan(general))[after].sum())
+    text = f"{counted(missing, 'row')} of {after.sum()} lack one of the two losses."
     return ContinualRuns(
         name=path.stem,
         params=sizes[after],
@@ -111,31 +114,23 @@ def read_continual(
         share=share[after],
         domain=domain[after],
         general=general[after],
-        run=[runs[row] for row in after],
-        starts=starts,
+        run=runs[after].tolist(),
+        starts=_starts(
+            table, found, sizes, [np.where(after, np.nan, loss) for loss in (domain, general)], general_start
+        ),
         known=frozenset(known),
-        names=(str(found["domain_loss"]), str(found["general_loss"])),
-        warnings=_missing(domain[after], general[after]),
+        names=(names[1], names[2]),
+        warnings=(Warning("missing-losses", text),) if missing else (),
     )
 
 
-def _counts(table: Table, column: str | None, given: float | None, *, zero: bool = False) -> Floats:
-    """A column of counts, which may be written 70M; without one the same number in all rows."""
-    if column is None:
-        return np.full(len(table), 1.0 if given is None else given)
-    return table.positive(column, zero=zero)
-
-
-def _check_shares(table: Table, column: str, share: Floats, before: NDArray[np.bool_]) -> None:
-    wrong = ~before & ~((share >= 0) & (share <= 1))
+def _check(table: Table, columns: Sequence[str], share: Floats, *losses: Floats, after: NDArray[np.bool_]) -> None:
+    """Raises MixoptError for shares outside 0 to 1 after the start, and for losses that aren't positive or too few."""
+    wrong = after & ~((share >= 0) & (share <= 1))
     if wrong.any():
-        row = int(wrong.argmax())
         hint = " (percents? divide by 100)" if np.nanmax(share) > 1 else ""
-        raise MixoptError(f"{table.at(row, column)} is not a share from 0 to 1{hint}")
-
-
-def _check_losses(table: Table, columns: Sequence[str], losses: Sequence[Floats]) -> None:
-    for column, values in zip(columns, losses, strict=True):
+        raise MixoptError(f"{table.at(int(wrong.argmax()), columns[0])} is not a share from 0 to 1{hint}")
+    for column, values in zip(columns[1:], losses, strict=True):
         wrong = np.isinf(values) | (values <= 0)
         if wrong.any():
             raise MixoptError(f"{table.at(int(wrong.argmax()), column)} is not a loss above 0, nats/token")
@@ -146,22 +141,23 @@ def _check_losses(table: Table, columns: Sequence[str], losses: Sequence[Floats]
 def _starts(
     table: Table,
     found: Mapping[str, str | None],
-    measured: tuple[Floats, Floats, Floats],
-    before: NDArray[np.bool_],
+    sizes: Floats,
+    at_start: Sequence[Floats],
     general_start: float | None,
 ) -> dict[float, tuple[float, float]]:
-    """By size the losses before continuing: rows of 0 tokens, else columns, else for the general one the option."""
-    sizes, domain, general = measured
-    at_start = [np.where(before, values, np.nan) for values in (domain, general)]
-    columns = [table.numbers(str(found[key])) if found[key] else np.full(len(table), np.nan) for key in STARTS]
+    """By size the losses before continuing: rows of 0 tokens, else columns, else for the general one the option.
+
+    at_start: domain and general losses (n,) of rows of 0 tokens, nan in the others.
+    """
+    places = [
+        [own, table.numbers(str(found[key]))] if found[key] else [own]
+        for own, key in zip(at_start, ("domain_start", "general_start"), strict=True)
+    ]
     starts = {}
     for size in np.unique(sizes):
-        rows = sizes == size
-        losses = [_first(own[rows], column[rows]) for own, column in zip(at_start, columns, strict=True)]
-        if general_start is not None:
-            losses[1] = general_start
-        starts[float(size)] = (losses[0], losses[1])
-    if all(np.isnan(losses[1]) for losses in starts.values()):
+        domain, general = (_first(place[sizes == size] for place in of) for of in places)
+        starts[float(size)] = (domain, general if general_start is None else general_start)
+    if all(np.isnan(general) for _, general in starts.values()):
         raise MixoptError(
             f"{table.path}: the general loss before continuing isn't known: add a row of 0 tokens with it, name its "
             "column with --start-column, or give it with --general-start, such as 2.86"
@@ -169,10 +165,7 @@ def _starts(
     return starts
 
 
-STARTS = ("domain_start", "general_start")
-
-
-def _first(*places: Floats) -> float:
+def _first(places: Iterable[Floats]) -> float:
     """The mean of the first place that has numbers; nan where none has."""
     return next((float(np.nanmean(values)) for values in places if np.isfinite(values).any()), float("nan"))
 
@@ -185,9 +178,3 @@ def _runs(table: Table, column: str | None, sizes: Floats, share: Floats) -> lis
     ids = [str(cell) for cell in table.cells(column)]
     one_plan = len(set(zip(ids, plans, strict=True))) == len(set(ids))
     return ids if one_plan else [f"{name} {plan}" for name, plan in zip(ids, plans, strict=True)]
-
-
-def _missing(domain: Floats, general: Floats) -> tuple[Warning, ...]:
-    missing = int((np.isnan(domain) | np.isnan(general)).sum())
-    text = f"{counted(missing, 'row')} of {len(domain)} lack one of the two losses."
-    return (Warning("missing-losses", text),) if missing else ()
