@@ -199,7 +199,7 @@ def leaderboard_document(record: Json) -> Document:
         _means(record, losses),
         *([_on_target(record)] if record.get("target") else []),
         _by_loss(record),
-        Section("noise", "Noise", [Paragraph(_noise_text(record))]),
+        Section("noise", "Noise", [Paragraph(_noise_text(record))], "Noise"),
         *([Section("notes", "Notes on the table", [Listing(record["notes"])])] if record["notes"] else []),
         reproduce_section(record),
     ]
@@ -221,7 +221,7 @@ def _means(record: Json, losses: str) -> Section:
     rows = record["board"]
     caption = (
         "Mean error over the losses, in standard deviations of a loss between mixtures; shorter is better. At the "
-        "dashed line a predictor does no better than always saying the mean."
+        "dashed line a predictor does no better than always predicting the mean."
     )
     bars = [Bar(row["predictor"], row["rmse_sd"], loss(row["rmse_sd"]), mark=1.0) for row in rows if row["rmse_sd"]]
     names = ("Spearman", "RMSE", "Regret@1", "@5", "Coverage", "Best on", "s/fit")
@@ -238,13 +238,13 @@ def _means(record: Json, losses: str) -> Section:
     title = f"{losses}, {record['runs']} runs of {record['mixtures']} mixtures, {record['folds']} folds"
     note = f"Means over the losses; RMSE and regret in standard deviations of a loss between mixtures. {SCORE_NOTE}"
     table = Table(title, [Column("Predictor", numeric=False), *map(Column, names)], cells, marked=0, note=note)
-    return Section("board", "Leaderboard", [Bars(bars, caption), table], brief=True)
+    return Section("board", "Leaderboard", [Bars(bars, caption), table], "Leaderboard", brief=True)
 
 
 def _on_target(record: Json) -> Section:
     scores = [Score.from_json(row) for row in record["scores"] if row["target"] == TARGET]
     title = f"On the target alone, {format_target(record['target'])}, nats/token"
-    return Section("target", "The target", [score_table(scores, title=title, note="")], brief=True)
+    return Section("target", "The target", [score_table(scores, title=title, note="")], "The target", brief=True)
 
 
 def _by_loss(record: Json) -> Section:
@@ -265,7 +265,7 @@ def _by_loss(record: Json) -> Section:
     blocks: list[Block] = [Table(caption, columns, rows[:MAX_OPEN])]
     if rows[MAX_OPEN:]:
         blocks.append(Folded(f"{len(rows) - MAX_OPEN} more losses", [Table(caption, columns, rows[MAX_OPEN:])]))
-    return Section("losses", "Loss by loss", blocks)
+    return Section("losses", "Loss by loss", blocks, "Loss by loss")
 
 
 def _noise_text(record: Json) -> str:
