@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixopt.formatting import known
 from mixopt.mixture.results import Selection, VerifiedSize
-from mixopt.report.figures import MEASURED, NATURAL, OTHERS, RECOMMENDED, axis, label, layout
+from mixopt.report.figures import MEASURED, NATURAL, OTHERS, RECOMMENDED, axis, label, layout, scatter
 from mixopt.runs.objective import TARGET
 
 if TYPE_CHECKING:
@@ -51,45 +51,34 @@ def held_out(selection: Selection, target: str) -> Plot | None:
 
 def _points(predictor: str, pairs: list[tuple[float, float, str]], n: int) -> Plot:
     colour = RECOMMENDED if n == 0 else OTHERS[(n - 1) % len(OTHERS)]
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": escape(predictor),
-        "x": [p for p, _, _ in pairs],
-        "y": [m for _, m, _ in pairs],
-        "text": [t for _, _, t in pairs],
-        "marker": {"color": colour, "size": 9, "opacity": 0.85, "symbol": "circle" if n == 0 else SYMBOLS[(n - 1) % 5]},
-        "visible": True if n == 0 else "legendonly",
-        "hovertemplate": "%{text}<br>predicted %{x:.3f}<br>measured %{y:.3f}<extra></extra>",
-    }
+    predicted, measured, names = zip(*pairs, strict=True)
+    return scatter(
+        predicted,
+        measured,
+        mode="markers",
+        hover="%{text}<br>predicted %{x:.3f}<br>measured %{y:.3f}<extra></extra>",
+        name=escape(predictor),
+        text=list(names),
+        marker={"color": colour, "size": 9, "opacity": 0.85, "symbol": "circle" if n == 0 else SYMBOLS[(n - 1) % 5]},
+        visible=True if n == 0 else "legendonly",
+    )
 
 
 def _diagonal(low: float, high: float, sd: float | None) -> list[Plot]:
     """The line of perfect prediction and, when noise is known, one standard deviation of it to both sides."""
-    line = {
-        "type": "scatter",
-        "mode": "lines",
-        "x": [low, high],
-        "y": [low, high],
-        "line": {"color": "#57606a", "width": 1, "dash": "dash"},
-        "name": "exact",
-        "showlegend": False,
-        "hoverinfo": "skip",
-    }
+    dashes = {"color": "#57606a", "width": 1, "dash": "dash"}
+    line = scatter([low, high], [low, high], line=dashes, name="exact", showlegend=False)
     if not known(sd):
         return [line]
-    band = {
-        "type": "scatter",
-        "mode": "lines",
-        "x": [low, high, high, low],
-        "y": [low - sd, high - sd, high + sd, low + sd],
-        "fill": "toself",
-        "fillcolor": "rgba(138,143,152,0.25)",
-        "line": {"width": 0},
-        "name": "noise of one run",
-        "showlegend": True,
-        "hoverinfo": "skip",
-    }
+    band = scatter(
+        [low, high, high, low],
+        [low - sd, high - sd, high + sd, low + sd],
+        fill="toself",
+        fillcolor="rgba(138,143,152,0.25)",
+        line={"width": 0},
+        name="noise of one run",
+        showlegend=True,
+    )
     return [band, line]
 
 
@@ -100,16 +89,15 @@ def by_text(rows: Mapping[str, Mapping[str, float | None]]) -> Plot | None:
         return None
     texts = texts[::-1]  # Plotly counts from the bottom
     traces = [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": mixture,
-            "x": [_gap(rows[text], mixture) for text in texts],
-            "y": list(range(len(texts))),
-            "text": [label(text, None) for text in texts],
-            "marker": {"color": colour, "size": 11, "symbol": symbol},
-            "hovertemplate": "%{text}: %{x:+.3f}<extra>" + mixture + "</extra>",
-        }
+        scatter(
+            [_gap(rows[text], mixture) for text in texts],
+            range(len(texts)),
+            mode="markers",
+            hover="%{text}: %{x:+.3f}<extra>" + mixture + "</extra>",
+            name=mixture,
+            text=[label(text, None) for text in texts],
+            marker={"color": colour, "size": 11, "symbol": symbol},
+        )
         for mixture, colour, symbol in (("recommended", RECOMMENDED, "circle"), ("uniform", MEASURED, "diamond-open"))
     ]
     shape = layout(
@@ -137,7 +125,7 @@ def heat_strip(runs: Sequence[Run], domains: Sequence[str]) -> Plot | None:
         "type": "heatmap",
         "x": at,
         "y": named,
-        "z": [[_rounded(run.shares.get(domain)) for run in drawn] for domain in rows],
+        "z": [[round(w, 4) if known(w := run.shares.get(domain)) else None for run in drawn] for domain in rows],
         "hovertemplate": "%{x}<br>%{y} %{z:.1%}<extra></extra>",
         "colorscale": [[0, "#eef3f8"], [0.5, "#5b9bd0"], [1, "#08306b"]],
         "zmin": 0,
@@ -146,15 +134,9 @@ def heat_strip(runs: Sequence[Run], domains: Sequence[str]) -> Plot | None:
         "xgap": 1 if len(drawn) <= 80 else 0,
         "ygap": 1,
     }
-    dots = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": at,
-        "y": [run.target for run in drawn],
-        "yaxis": "y2",
-        "marker": {"color": [MEASURED, *[NATURAL] * (len(drawn) - 1)], "size": 7},
-        "hovertemplate": "%{x}<br>%{y:.3f} nats/token<extra></extra>",
-    }
+    marker = {"color": [MEASURED, *[NATURAL] * (len(drawn) - 1)], "size": 7}
+    hover = "%{x}<br>%{y:.3f} nats/token<extra></extra>"
+    dots = scatter(at, [run.target for run in drawn], mode="markers", hover=hover, yaxis="y2", marker=marker)
     tall = (20 if len(rows) <= 30 else 14) * len(rows)
     split, gap = tall / (tall + 150), 16 / (tall + 150)
     shape = layout(
@@ -176,34 +158,21 @@ def darkest(runs: Sequence[Run]) -> float:
     return shares[min(int(0.98 * len(shares)), len(shares) - 1)] if shares else 1.0
 
 
-def _rounded(value: Any) -> float | None:
-    return round(value, 4) if known(value) else None
-
-
 def effect(
     shares: Sequence[float], losses: Sequence[float], *, here: float | None, natural: float | None, top: float
 ) -> Plot:
     """Predicted objective over one domain's share, up to the loss `top`; here: the recommended share."""
-    curve = {
-        "type": "scatter",
-        "mode": "lines",
-        "x": list(shares),
-        "y": list(losses),
-        "line": {"color": RECOMMENDED, "width": 2.5},
-        "showlegend": False,
-        "hovertemplate": "%{x:.1%}: %{y:.3f} nats/token<extra></extra>",
-    }
+    hover = "%{x:.1%}: %{y:.3f} nats/token<extra></extra>"
+    curve = scatter(shares, losses, hover=hover, line={"color": RECOMMENDED, "width": 2.5}, showlegend=False)
     floor = min(losses)
     marks = [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "name": name,
-            "x": [share, share],
-            "y": [floor, top],
-            "line": {"color": colour, "width": 1.5, "dash": dash},
-            "hovertemplate": f"{name} %{{x:.1%}}<extra></extra>",
-        }
+        scatter(
+            [share, share],
+            [floor, top],
+            hover=f"{name} %{{x:.1%}}<extra></extra>",
+            name=name,
+            line={"color": colour, "width": 1.5, "dash": dash},
+        )
         for name, share, colour, dash in (
             ("recommended", here, MEASURED, "solid"),
             ("natural", natural, NATURAL, "dash"),
@@ -224,14 +193,13 @@ def trained(size: VerifiedSize) -> Plot | None:
     groups = {name: [value for value in values if known(value)] for name, values in size.arms.items()}
     groups = dict(sorted(((k, v) for k, v in groups.items() if v), key=lambda pair: pair[0] == "recommended"))
     traces = [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "x": values,
-            "y": [label(name)] * len(values),
-            "marker": {"color": RECOMMENDED if name == "recommended" else NATURAL, "size": 10},
-            "hovertemplate": "%{x:.3f} nats/token<extra></extra>",
-        }
+        scatter(
+            values,
+            [label(name)] * len(values),
+            mode="markers",
+            hover="%{x:.3f} nats/token<extra></extra>",
+            marker={"color": RECOMMENDED if name == "recommended" else NATURAL, "size": 10},
+        )
         for name, values in groups.items()
     ]
     shape = layout(
