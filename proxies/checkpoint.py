@@ -5,7 +5,6 @@ is there is never trained twice, and a file that another study wrote is the same
 """
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from proxies.files import replacing
 from proxies.gpt import Shape, StackedGPT
 
 ABOUT = "about"  # the entry that says what the numbers are
@@ -49,16 +49,10 @@ def put(model: StackedGPT, checkpoints: Sequence[Checkpoint]) -> None:
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Writes path whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     about = {"format": FORMAT, "shape": asdict(checkpoint.shape), "about": checkpoint.about}
     text = np.frombuffer(json.dumps(about, sort_keys=True).encode(), dtype=np.uint8)
-    half = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        with half.open("wb") as file:
-            np.savez(file, allow_pickle=False, **{ABOUT: text}, **checkpoint.weights)
-        half.replace(path)
-    finally:
-        half.unlink(missing_ok=True)
+    with replacing(path) as half, half.open("wb") as file:
+        np.savez(file, allow_pickle=False, **{ABOUT: text}, **checkpoint.weights)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -71,9 +65,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: not a checkpoint of a proxy ({error}): delete it and it is trained again") from None
     if about["format"] != FORMAT:
-        raise ValueError(
-            f"{path}: a checkpoint of format {about['format']}, this mixopt reads {FORMAT}: train it again"
-        )
+        raise ValueError(f"{path}: a checkpoint of format {about['format']}, not {FORMAT}: train it again")
     expected = {name: tuple(value.shape[1:]) for name, value in StackedGPT(shape, [0]).state_dict().items()}
     found = {name: value.shape for name, value in arrays.items()}
     if found != expected or not all(np.isfinite(value).all() for value in arrays.values()):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -94,7 +95,7 @@ def launch(
         return
     setup.out.mkdir(parents=True, exist_ok=True)
     gpu = pick_device(setup.device).type == "cuda"
-    groups, count, threads = arrange(jobs, gpu=gpu, workers=workers, stack=stack, recipe=setup.recipe)
+    groups, count, threads = arrange(jobs, setup.recipe, gpu=gpu, workers=workers, stack=stack)
     setup = replace(setup, threads=threads, compiled=gpu and worth_compiling(groups, setup.recipe))
     pool = [Process(setup) for _ in range(min(count, len(groups)))]
     try:
@@ -105,7 +106,7 @@ def launch(
 
 
 def arrange(
-    jobs: Sequence[Job], *, gpu: bool, workers: int | None, stack: int, recipe: Recipe | None = None
+    jobs: Sequence[Job], recipe: Recipe, *, gpu: bool, workers: int | None, stack: int
 ) -> tuple[list[list[Job]], int, int]:
     """Groups of jobs that train in lockstep, how many processes work on them, and threads of each.
 
@@ -113,8 +114,8 @@ def arrange(
     come first: what ends a launch is then short, and no worker waits long for the last one.
     """
     size = stack if gpu else 1
-    alike: dict[tuple[Recipe | None, int, bool], list[Job]] = {}
-    for job in sorted(jobs, key=lambda job: flops(job.recipe or recipe), reverse=True):
+    alike: dict[tuple[Recipe, int, bool], list[Job]] = {}
+    for job in sorted(jobs, key=lambda job: (job.recipe or recipe).flops, reverse=True):
         alike.setdefault((job.recipe or recipe, job.n_evals, job.init_from is None), []).append(job)
     groups = [mine[i : i + size] for mine in alike.values() for i in range(0, len(mine), size)]
     return (groups, 1, os.cpu_count() or 1) if gpu else (groups, workers or cores(), 1)
@@ -122,16 +123,8 @@ def arrange(
 
 def worth_compiling(groups: Sequence[Sequence[Job]], recipe: Recipe) -> bool:
     """Whether torch.compile saves more time than it takes: stacks of one recipe share what it makes."""
-    tokens: dict[Recipe, int] = {}
-    for group in groups:
-        own = group[0].recipe or recipe
-        tokens[own] = tokens.get(own, 0) + own.tokens_seen
-    return max(tokens.values()) >= MIN_COMPILED_TOKENS
-
-
-def flops(recipe: Recipe | None) -> float:
-    """Of training one run; 0 where the recipe isn't known."""
-    return recipe.shape.flops_per_token * recipe.tokens_seen if recipe else 0.0
+    stacks = Counter(group[0].recipe or recipe for group in groups)
+    return max(own.tokens_seen * count for own, count in stacks.items()) >= MIN_COMPILED_TOKENS
 
 
 def cores() -> int:

@@ -11,7 +11,6 @@ import codecs
 import contextlib
 import glob
 import io
-import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -47,14 +46,15 @@ def parquet_rows(path: Path, column: str) -> Generator[Row, None, None]:
 
     Raises ValueError when the file can't be read, has no such column, or the column doesn't hold text.
     """
+    import pyarrow.parquet
     from datasets import Dataset
 
     row = 0
     with _scratch() as cache, _readable(path, lambda: f"row {row + 1}"):
-        name = glob.escape(str(path))
-        columns = _parquet_columns(path)
+        columns = list(pyarrow.parquet.read_schema(path).names)
         if column not in columns:
             raise _Refusal(no_column(str(path), column, columns))
+        name = glob.escape(str(path))
         stream: Any = Dataset.from_parquet(name, streaming=True, cache_dir=cache, columns=[column])
         for table in stream.with_format("arrow").iter(batch_size=_FILE_ROWS):
             for value in _text_bytes(table, column, str(path)):
@@ -85,8 +85,8 @@ def hub_rows(name: str, *, subset: str | None, split: str, column: str) -> Gener
             for value in _text_bytes(table, column, place):
                 row += 1
                 yield row, value
-    except _Refusal as error:
-        raise ValueError(str(error)) from None
+    except _Refusal:
+        raise
     except (OSError, EOFError, ValueError, KeyError, RuntimeError, HfHubHTTPError, DatasetsError) as error:
         after = f" after row {row}" if row else ""
         raise ValueError(
@@ -107,8 +107,8 @@ def one_line(error: BaseException) -> str:
     return text if len(text) <= 200 else text[:197] + "..."
 
 
-class _Refusal(Exception):
-    """A finished message on its way out through the handlers below."""
+class _Refusal(ValueError):
+    """A finished message, which no handler here adds to."""
 
 
 @contextlib.contextmanager
@@ -118,8 +118,6 @@ def _readable(path: Path, place: Callable[[], str]) -> Iterator[None]:
 
     try:
         yield
-    except _Refusal as error:
-        raise ValueError(str(error)) from None
     except (OSError, EOFError, pyarrow.ArrowException, RuntimeError) as error:
         raise ValueError(
             f"{path}: can't be read at {place()}: {one_line(error)}: the file is damaged, cut short or not what "
@@ -139,14 +137,9 @@ def _open(path: Path, opened: contextlib.ExitStack) -> io.BufferedReader:
     return opened.enter_context(io.BufferedReader(unpacked, _BUFFER))
 
 
-@contextlib.contextmanager
-def _scratch() -> Iterator[str]:
+def _scratch() -> tempfile.TemporaryDirectory[str]:
     """A cache folder for `datasets`, which wants one even where it caches nothing; gone afterwards."""
-    folder = tempfile.mkdtemp(prefix="mixopt-")
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return tempfile.TemporaryDirectory(prefix="mixopt-", ignore_cleanup_errors=True)
 
 
 @contextlib.contextmanager
@@ -161,12 +154,6 @@ def _quiet() -> Iterator[None]:
     finally:
         if shown:
             datasets.enable_progress_bars()
-
-
-def _parquet_columns(path: Path) -> list[str]:
-    import pyarrow.parquet
-
-    return list(pyarrow.parquet.read_schema(path).names)
 
 
 def _text_bytes(table, column: str, place: str) -> list[bytes | None]:

@@ -2,11 +2,12 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from proxies.files import nan_to_null, replacing
 
 REMEDY = "remove the file, and the run is trained again"
 KEYS = {"eval_history": "along", "init_from": "begin"}  # fields whose JSON key has another name: files keep theirs
@@ -48,7 +49,7 @@ class RunRecord:
     weights: dict[str, float]  # domain -> share of training tokens
     pools: dict[str, int | None] = field(default_factory=dict)  # domain -> unique tokens; None: unlimited
     starts: dict[str, int] | None = None  # domain -> the token of its shard at which its pool begins; None: the first
-    epochs: dict[str, float] = field(default_factory=dict)  # domain -> passes over its pool
+    epochs: dict[str, float] = field(default_factory=dict)  # domain -> times its pool was read
     losses: dict[str, Loss]  # by validation set, at the end
     trajectory: list[dict[str, float]] = field(default_factory=list)  # step, tokens, train_loss
     eval_history: list[Evaluation] = field(default_factory=list)
@@ -62,7 +63,7 @@ class RunRecord:
     def to_json(self) -> dict[str, Any]:
         values = asdict(self)
         left_out = {name for name in OPTIONAL if not values[name]}
-        return _nan_to_null({KEYS.get(name, name): x for name, x in values.items() if name not in left_out})
+        return nan_to_null({KEYS.get(name, name): x for name, x in values.items() if name not in left_out})
 
     @classmethod
     def from_json(cls, value: object) -> "RunRecord":
@@ -104,19 +105,9 @@ def read_record(path: Path) -> RunRecord:
 
 
 def write_record(path: Path, record: RunRecord) -> None:
-    """By rename: a reader sees the whole file or none."""
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    half.write_text(json.dumps(record.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    half.replace(path)
-
-
-def _nan_to_null(value: Any) -> Any:
-    """JSON has no NaN: a loss that isn't finite is null, and the run's reason says why."""
-    if isinstance(value, dict):
-        return {key: _nan_to_null(x) for key, x in value.items()}
-    if isinstance(value, list):
-        return [_nan_to_null(x) for x in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    """Whole or not at all. A loss that isn't finite is null, and the run's reason says why."""
+    with replacing(path) as half:
+        half.write_text(json.dumps(record.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _number(value: object) -> float:

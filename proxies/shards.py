@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from proxies.corpora import Documents
+from proxies.files import replacing
 from proxies.tokenizer import Tokenizer
 
 _PARTS = ("train", "val")
@@ -109,9 +110,8 @@ def write(folder: Path, documents: Iterable[str], tokenizer: Tokenizer, *, val_f
         for name in ("train.bin", "val.bin", "documents.bin"):
             (Path(scratch) / name).replace(folder / name)
     meta = _meta(documents, tokenizer, index, chosen, val_fraction=val_fraction, content=content.hexdigest())
-    part = folder / "meta.json.part"
-    part.write_text(json.dumps(asdict(meta), indent=1, ensure_ascii=False), encoding="utf-8")
-    part.replace(folder / "meta.json")
+    with replacing(folder / "meta.json") as half:
+        half.write_text(json.dumps(asdict(meta), indent=1, ensure_ascii=False), encoding="utf-8")
     return meta
 
 

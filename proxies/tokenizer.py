@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from proxies.files import replacing
 from proxies.subsample import spread
 
 if TYPE_CHECKING:
@@ -99,11 +100,9 @@ class Tokenizer:
         return int(self._byte_lengths[ids].sum())
 
     def save(self, path: Path) -> None:
-        """Writes tokenizer.json, by rename."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.part")
-        part.write_text(self.inner.to_str(pretty=True), encoding="utf-8")
-        part.replace(path)
+        """Writes tokenizer.json, whole or not at all."""
+        with replacing(path) as half:
+            half.write_text(self.inner.to_str(pretty=True), encoding="utf-8")
 
     @cached_property
     def _byte_lengths(self) -> np.ndarray | None:

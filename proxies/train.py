@@ -18,6 +18,8 @@ from proxies.gpt import Shape, StackedGPT
 from proxies.record import Evaluation
 from proxies.sampling import MixtureSampler, stacked_batches
 
+EVAL_BATCH = 64  # windows
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -35,6 +37,11 @@ class Recipe:
     decay: float = 0.5  # share of the steps, linear to zero: averages the weights' noise away
     weight_decay: float = 0.1
     clip: float = 1.0  # gradient norm, per proxy
+
+    @property
+    def flops(self) -> int:
+        """Training FLOPs of one run, counted from the architecture."""
+        return self.shape.flops_per_token * self.tokens_seen
 
     @property
     def shape(self) -> Shape:
@@ -71,6 +78,11 @@ class ValidationSet:
     windows: np.ndarray
     bytes: int
 
+    @property
+    def tokens(self) -> int:
+        """Those that are predicted."""
+        return self.windows[:, 1:].size
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -84,10 +96,13 @@ class Outcome:
     trajectory: list[dict[str, float]]
     eval_history: list[Evaluation]
     epochs: dict[str, float]
-    diverged: bool
-    reason: str | None
+    reason: str | None  # why it counts as diverged
     seconds: float
     eval_seconds: float
+
+    @property
+    def diverged(self) -> bool:
+        return self.reason is not None
 
 
 def pick_device(wish: str = "auto") -> torch.device:
@@ -127,9 +142,8 @@ def train(
     if init_from is not None:
         put(model, init_from)
     model = model.to(where)
-    losses_of = model.losses
-    if compile_model if compile_model is not None else where.type == "cuda":
-        losses_of = torch.compile(model.losses)
+    compiled = where.type == "cuda" if compile_model is None else compile_model
+    losses_of = torch.compile(model.losses) if compiled else model.losses
     optimiser = adamw(model, recipe)
     samplers = [
         MixtureSampler(run.pools, run.weights, context=recipe.context, slots=recipe.steps * recipe.batch, seed=run.seed)
@@ -138,7 +152,7 @@ def train(
     every = max(1, recipe.steps // 20)
     trajectories: list[list[dict[str, float]]] = [[] for _ in runs]
     window = torch.zeros(len(runs), device=where)
-    history = EvalHistory(model, validation, recipe, n_evals, where)
+    history = EvalHistory(model, validation, recipe, n_evals)
     history.after(0)
     batches = to_device(stacked_batches(samplers, steps=recipe.steps, size=recipe.batch), where)
     for step, tokens in enumerate(batches):
@@ -160,28 +174,24 @@ def train(
         if on_step is not None:
             on_step(step)
     trained = time.perf_counter()
-    sums = {name: evaluate(model, text, where) for name, text in validation.items()}
+    sums = evaluate(model, validation)
     if on_end is not None:
         on_end(model)
     seconds = (trained - started - history.seconds, time.perf_counter() - trained + history.seconds)
-    return [
-        outcome(k, recipe, validation, sums, trajectories[k], history.of[k], samplers[k], seconds)
-        for k in range(len(runs))
-    ]
+    outcomes = []
+    for k, (sampler, trajectory) in enumerate(zip(samplers, trajectories, strict=True)):
+        losses = {name: float(sums[name][k]) / text.tokens for name, text in validation.items()}
+        bits = {name: float(sums[name][k]) / math.log(2) / text.bytes for name, text in validation.items()}
+        reason = divergence(losses, trajectory, vocab=recipe.vocab)
+        outcomes.append(Outcome(losses, bits, trajectory, history.of[k], sampler.epochs, reason, *seconds))
+    return outcomes
 
 
 class EvalHistory:
     """Evaluations before the end: at the start and `n_evals` times after it. of: a list a proxy."""
 
-    def __init__(
-        self,
-        model: StackedGPT,
-        validation: Mapping[str, ValidationSet],
-        recipe: Recipe,
-        n_evals: int,
-        device: torch.device,
-    ):
-        self.model, self.validation, self.recipe, self.device = model, validation, recipe, device
+    def __init__(self, model: StackedGPT, validation: Mapping[str, ValidationSet], recipe: Recipe, n_evals: int):
+        self.model, self.validation, self.recipe = model, validation, recipe
         self.steps = {round(recipe.steps * i / (n_evals + 1)) for i in range(n_evals + 1)} if n_evals else set()
         self.of: list[list[Evaluation]] = [[] for _ in range(model.embed.shape[0])]
         self.seconds = 0.0
@@ -191,9 +201,9 @@ class EvalHistory:
         if step not in self.steps:
             return
         started = time.perf_counter()
-        sums = {name: evaluate(self.model, text, self.device) for name, text in self.validation.items()}
+        sums = evaluate(self.model, self.validation)
         for k, history in enumerate(self.of):
-            losses = {name: float(total[k]) / self.validation[name].windows[:, 1:].size for name, total in sums.items()}
+            losses = {name: float(sums[name][k]) / text.tokens for name, text in self.validation.items()}
             history.append(Evaluation(step, step * self.recipe.batch * self.recipe.context, losses))
         self.seconds += time.perf_counter() - started
 
@@ -232,45 +242,26 @@ def to_device(batches: Iterator[np.ndarray], device: torch.device) -> Iterator[T
     if device.type != "cuda":
         yield from (torch.from_numpy(batch) for batch in batches)
         return
-    ahead: Tensor | None = None
-    for batch in batches:
-        coming = torch.from_numpy(batch).pin_memory().to(device, non_blocking=True)
-        if ahead is not None:
-            yield ahead
-        ahead = coming
-    if ahead is not None:
+    coming = (torch.from_numpy(batch).pin_memory().to(device, non_blocking=True) for batch in batches)
+    ahead = next(coming)
+    for tokens in coming:
         yield ahead
+        ahead = tokens
+    yield ahead
 
 
 @torch.no_grad()
-def evaluate(model: StackedGPT, text: ValidationSet, device: torch.device, *, batch: int = 64) -> Tensor:
-    """Summed loss of every proxy on one validation set, (K,) nats in float64."""
-    k = model.embed.shape[0]
-    total = torch.zeros(k, dtype=torch.float64, device=device)
-    for start in range(0, len(text.windows), batch):
-        tokens = torch.from_numpy(text.windows[start : start + batch]).to(device).expand(k, -1, -1)
-        with autocast(device):
-            total += model.losses(tokens[..., :-1], tokens[..., 1:]).double().sum(dim=(1, 2))
-    return total.cpu()
-
-
-def outcome(
-    k: int,
-    recipe: Recipe,
-    validation: Mapping[str, ValidationSet],
-    sums: Mapping[str, Tensor],
-    trajectory: list[dict[str, float]],
-    eval_history: list[Evaluation],
-    sampler: MixtureSampler,
-    seconds: tuple[float, float],
-) -> Outcome:
-    losses, bits = {}, {}
+def evaluate(model: StackedGPT, validation: Mapping[str, ValidationSet]) -> dict[str, Tensor]:
+    """Summed loss of every proxy, (K,) nats in float64, by validation set."""
+    k, device, sums = model.embed.shape[0], model.embed.device, {}
     for name, text in validation.items():
-        nats = float(sums[name][k])
-        losses[name] = nats / text.windows[:, 1:].size
-        bits[name] = nats / math.log(2) / text.bytes
-    reason = divergence(losses, trajectory, vocab=recipe.vocab)
-    return Outcome(losses, bits, trajectory, eval_history, sampler.epochs, reason is not None, reason, *seconds)
+        total = torch.zeros(k, dtype=torch.float64, device=device)
+        for windows in torch.from_numpy(text.windows).split(EVAL_BATCH):
+            tokens = windows.to(device).expand(k, -1, -1)
+            with autocast(device):
+                total += model.losses(tokens[..., :-1], tokens[..., 1:]).double().sum(dim=(1, 2))
+        sums[name] = total.cpu()
+    return sums
 
 
 def divergence(losses: Mapping[str, float], trajectory: Sequence[Mapping[str, float]], *, vocab: int) -> str | None:

@@ -88,7 +88,7 @@ class Worker:
         return {name: self.shards[name].train[start : start + job.pools[name]] for name, start in starts.items()}
 
     def record(self, job: Job, recipe: Recipe, outcome: Outcome, stacked: int) -> RunRecord:
-        shape, tokens = recipe.shape, recipe.tokens_seen
+        shape, tokens, device = recipe.shape, recipe.tokens_seen, pick_device(self.setup.device)
         return RunRecord(
             run_id=job.run_id,
             role=job.role,
@@ -96,7 +96,7 @@ class Worker:
             params=shape.params,
             params_total=shape.params_total,
             tokens=tokens,
-            flops=shape.flops_per_token * tokens,
+            flops=recipe.flops,
             flops_6nd=6 * shape.params * tokens,
             seconds=outcome.seconds,
             eval_seconds=outcome.eval_seconds,
@@ -111,7 +111,7 @@ class Worker:
             init_from=Path(job.init_from).stem if job.init_from else None,
             diverged=outcome.diverged,
             reason=outcome.reason,
-            device=device_name(self.setup.device),
+            device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             versions=self.setup.versions,
             recipe=asdict(recipe),
         )
@@ -131,11 +131,6 @@ def validation_set(name: str, shard: Shard, tokenizer: Tokenizer, recipe: Recipe
         raise ValueError(f"{name}: {error}; give it more text or a larger val_fraction") from None
     # The first token of a window is given, not predicted, so its bytes don't count.
     return ValidationSet(windows, tokenizer.bytes_of(windows[:, 1:].reshape(-1)))
-
-
-def device_name(wish: str) -> str:
-    device = pick_device(wish)
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def main() -> int:

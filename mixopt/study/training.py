@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,9 +36,9 @@ def train_missing(
 
     out.mkdir(parents=True, exist_ok=True)
     missing = [job for job in jobs if not (out / f"{job.run_id}.json").is_file()]
-    costs = {job.run_id: Cost.of(job.recipe or recipe) for job in jobs}
+    recipes = {job.run_id: job.recipe or recipe for job in jobs}
     left = {job.run_id for job in missing}
-    watch = Watch(costs, costs.keys() - left, progress)
+    watch = Watch(recipes, recipes.keys() - left, progress)
     progress.stage(title, total=watch.total)
     watch.report()
     setup = Setup(
@@ -58,33 +57,21 @@ def train_missing(
     progress.finish(watch.summary(len(missing)))
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Training cost of a run."""
-
-    flops: float
-    tokens: int
-
-    @classmethod
-    def of(cls, recipe: "Recipe") -> "Cost":
-        return cls(recipe.shape.flops_per_token * recipe.tokens_seen, recipe.tokens_seen)
-
-
 class Watch:
     """Workers' events as progress: FLOPs done of all runs', runs done, tokens a second."""
 
-    def __init__(self, costs: Mapping[str, Cost], finished: Collection[str], progress: Progress):
-        self.costs, self.finished, self.progress = costs, finished, progress  # finished: before this launch
+    def __init__(self, recipes: Mapping[str, "Recipe"], finished: Collection[str], progress: Progress):
+        self.recipes, self.finished, self.progress = recipes, finished, progress  # finished: before this launch
         self.done = set(finished)
         self.running: dict[str, float] = {}  # run -> share trained
         self.started = time.monotonic()
-        self.total = sum(cost.flops for cost in costs.values())
+        self.total = sum(recipe.flops for recipe in recipes.values())
 
     @property
     def flops(self) -> float:
         """FLOPs done, those of running runs included."""
-        whole = sum(self.costs[run].flops for run in self.done)
-        return whole + sum(share * self.costs[run].flops for run, share in self.running.items())
+        whole = sum(self.recipes[run].flops for run in self.done)
+        return whole + sum(share * self.recipes[run].flops for run, share in self.running.items())
 
     def on_event(self, event: "Event") -> None:
         if event["event"] == "step":
@@ -98,13 +85,13 @@ class Watch:
 
     def rate(self) -> float:
         """Tokens a second of all workers together."""
-        whole = sum(self.costs[run].tokens for run in self.done if run not in self.finished)
-        running = sum(share * self.costs[run].tokens for run, share in self.running.items())
+        whole = sum(self.recipes[run].tokens_seen for run in self.done if run not in self.finished)
+        running = sum(share * self.recipes[run].tokens_seen for run, share in self.running.items())
         return (whole + running) / max(time.monotonic() - self.started, 1e-9)
 
     def report(self) -> None:
         speed = f", {self.rate():,.0f} tokens/s" if self.running or len(self.done) > len(self.finished) else ""
-        self.progress.update(self.flops, f"{len(self.done)} of {len(self.costs)} runs{speed}")
+        self.progress.update(self.flops, f"{len(self.done)} of {len(self.recipes)} runs{speed}")
 
     def summary(self, missing: int) -> str:
         kept = f", {len(self.finished)} were there" if self.finished else ""

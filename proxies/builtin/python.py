@@ -66,10 +66,6 @@ def _docstrings(code: str) -> Iterator[str]:
                 text = inspect.cleandoc(ast.literal_eval(match[1]))
             except (SyntaxError, ValueError):
                 continue  # three quotes that aren't a docstring after all
-        if len(text) > _MIN_CHARACTERS and _encodable(text):
+        # Docstrings about Unicode may hold half a surrogate pair, which can't be written.
+        if len(text) > _MIN_CHARACTERS and not re.search("[\ud800-\udfff]", text):
             yield text
-
-
-def _encodable(text: str) -> bool:
-    """Whether text can be written: docstrings about Unicode may hold half a surrogate pair."""
-    return not re.search("[\ud800-\udfff]", text)

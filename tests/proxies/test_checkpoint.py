@@ -100,5 +100,5 @@ def test_evaluating_before_the_end_changes_nothing():
 def test_jobs_that_begin_at_checkpoints_are_not_stacked_with_fresh_ones():
     fresh = [Job(f"r{i}", "base", {"a": 1.0}, {"a": 100}, i) for i in range(2)]
     going_on = [Job(f"s{i}", "continuation", {"a": 1.0}, {"a": 100}, i, init_from="b.npz") for i in range(2)]
-    groups, _, _ = arrange([*fresh, *going_on], gpu=True, workers=None, stack=8, recipe=RECIPE)
+    groups, _, _ = arrange([*fresh, *going_on], RECIPE, gpu=True, workers=None, stack=8)
     assert sorted([job.run_id for job in group] for group in groups) == [["r0", "r1"], ["s0", "s1"]]

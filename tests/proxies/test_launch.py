@@ -48,9 +48,10 @@ def losses_in(folder):
 
 def test_a_gpu_takes_stacks_and_a_cpu_takes_single_runs_on_one_thread_each():
     jobs = [job(k) for k in range(5)]
-    groups, processes, _ = arrange(jobs, gpu=True, workers=None, stack=2)
+    recipe = Recipe(vocab=300)
+    groups, processes, _ = arrange(jobs, recipe, gpu=True, workers=None, stack=2)
     assert [len(g) for g in groups] == [2, 2, 1] and processes == 1
-    groups, processes, threads = arrange(jobs, gpu=False, workers=3, stack=2)
+    groups, processes, threads = arrange(jobs, recipe, gpu=False, workers=3, stack=2)
     assert [len(g) for g in groups] == [1] * 5 and (processes, threads) == (3, 1)
 
 

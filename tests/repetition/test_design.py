@@ -263,16 +263,16 @@ def test_repeats_without_text_of_their_own_are_noted():
 
 
 def test_only_runs_of_one_recipe_are_stacked_and_the_longest_come_first():
-    from proxies.launch import arrange, flops
+    from proxies.launch import arrange
 
     plan = plan_of(study_with(sizes=[1, 4], unique=[640, 2560], epochs=[1, 4], repeats=1))
     assert len({job.recipe for job in plan.jobs}) == 6  # 2560 x 1 and 640 x 4 tokens are one recipe, at both sizes
     for gpu in (True, False):
-        groups, _, _ = arrange(plan.jobs, gpu=gpu, workers=2, stack=3)
+        groups, _, _ = arrange(plan.jobs, plan.recipe, gpu=gpu, workers=2, stack=3)
         assert sorted(job.run_id for group in groups for job in group) == sorted(job.run_id for job in plan.jobs)
         assert all(len({job.recipe for job in group}) == 1 for group in groups)
         assert max(map(len, groups)) == (3 if gpu else 1)
-        costs = [flops(group[0].recipe) for group in groups]
+        costs = [group[0].recipe.flops for group in groups]
         assert costs == sorted(costs, reverse=True)
 
 

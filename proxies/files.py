@@ -1,0 +1,36 @@
+"""Atomic file writes, and NaN as JSON's null."""
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a temporary path beside `path`; on a clean exit the file written there takes `path`'s place.
+
+    A reader sees the old file or the new one, never half of one. On an error the old file stays.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The process id keeps two workers that share a folder apart; the suffix lets pandas and Optuna see the type.
+    half = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield half
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def nan_to_null(value: Any) -> Any:
+    """The value as JSON can hold it: arrays and tuples as lists, and None for a number that isn't finite."""
+    if isinstance(value, Mapping):
+        return {str(key): nan_to_null(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [nan_to_null(one) for one in value]
+    if type(value).__module__ == "numpy":  # arrays and scalars; asked by name, so that numpy isn't imported for it
+        return nan_to_null(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
