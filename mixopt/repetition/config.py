@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from mixopt.formatting import parse_count
+from mixopt.formatting import listed, parse_count
 from mixopt.study.config import (
     AnyStudy,
     Count,
@@ -135,19 +135,18 @@ def repetition_problems(study: RepetitionStudy) -> Problems:
             if not study.weights.get(name)
         ]
         found += sum_problems(("weights",), weights_of(study.weights))
-    given = [key for key in BUDGETS if getattr(study.full, key) is not None]
-    if len(given) != 1:
-        found.append((("full",), f"{choose_one(given, BUDGETS)}: the others follow from it and the unique tokens"))
+    if remedy := choose_one(study.full, BUDGETS):
+        found.append((("full",), f"{remedy}: the others follow from it and the unique tokens"))
     return found + ladder_problems(study)
 
 
 def ladder_problems(study: RepetitionStudy) -> Problems:
     """What is wrong with the design."""
     design, found = study.design, []
-    given = [key for key in LEVELS if getattr(design, key) is not None]
-    if len(given) != 1:
-        return [(("design",), f"{choose_one(given, LEVELS)}: the tokens of each run follow from it and the epochs")]
-    for key in ("sizes", "epochs", "weight_decay", given[0]):
+    if remedy := choose_one(design, LEVELS):
+        return [(("design",), f"{remedy}: the tokens of each run follow from it and the epochs")]
+    level, values = design.levels
+    for key in ("sizes", "epochs", "weight_decay", level):
         twice = [value for value, times in Counter(getattr(design, key)).items() if times > 1]
         found += [(("design", key), f"{value:g} stands there twice") for value in twice[:1]]
     widths = Counter(heads_of(study.proxy, size) for size in design.sizes)
@@ -159,19 +158,19 @@ def ladder_problems(study: RepetitionStudy) -> Problems:
                           "grows by whole heads: set them further apart, or give proxy more heads"))  # fmt: skip
             break
     step = study.proxy.batch * study.proxy.context
-    key, values = design.levels
-    least = values[0] if key == "unique" else values[0] / max(design.epochs) if key == "tokens" else step
+    least = values[0] if level == "unique" else values[0] / max(design.epochs) if level == "tokens" else step
     if least < step:
-        found.append((("design", key), f"{least:,.0f} unique tokens are less than one step of {step:,} (proxy.batch x "
-                      "proxy.context)"))  # fmt: skip
-    shortest = values[0] * min(design.epochs) if key == "unique" else values[0] if key == "tokens" else 0
+        text = f"{least:,.0f} unique tokens are less than one step of {step:,} (proxy.batch x proxy.context)"
+        found.append((("design", level), text))
+    shortest = values[0] * min(design.epochs) if level == "unique" else values[0] if level == "tokens" else 0
     if design.max_tokens is not None and shortest > design.max_tokens:
         found.append((("design", "max_tokens"), f"leaves no run: the shortest takes {shortest:,.0f} tokens"))
     return found
 
 
-def choose_one(given: Sequence[str], choices: Sequence[str]) -> str:
-    """How to fix that none of several keys is given, or more than one."""
-    return (
-        f"has {' and '.join(given)}: keep one" if given else f"give one of {', '.join(choices[:-1])} and {choices[-1]}"
-    )
+def choose_one(part: Record, keys: Sequence[str]) -> str:
+    """How to fix that none of several keys is given, or more than one; empty where one is."""
+    given = [key for key in keys if getattr(part, key) is not None]
+    if len(given) == 1:
+        return ""
+    return f"has {listed(given)}: keep one" if given else f"give one of {listed(keys)}"

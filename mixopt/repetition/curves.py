@@ -69,9 +69,7 @@ def return_curves(estimator: RepetitionRegressor, runs: Frame, *, level: float, 
     tails = [(1 - level) / 2, (1 + level) / 2]
     for (params, unique), trained in runs.groupby(["params", "unique"]):
         epochs = np.geomspace(1.0, last, N_POINTS)
-        X = np.column_stack(
-            [np.full(N_POINTS, float(params)), epochs * float(unique), np.full(N_POINTS, float(unique))]
-        )
+        X = np.column_stack(np.broadcast_arrays(params, epochs * unique, unique))
         fitted, draws = estimator.predict(X), estimator.draws(X, refits)
         low, high = np.quantile(draws, tails, axis=0)
         best = [best_epochs(epochs, draw) or np.inf for draw in draws]
@@ -119,7 +117,7 @@ def contours(estimator: RepetitionRegressor, runs: Frame) -> list[Contour]:
         params = np.geomspace(float(sizes.min()) / 1.5, float(sizes.max()) * 1.5, N_SIZES)
         epochs = np.geomspace(1.0, float(trained["epochs"].max()) * 1.2, N_EPOCHS)
         N, E = (grid.ravel() for grid in np.meshgrid(params, epochs, indexing="ij"))
-        X = np.column_stack([N, E * float(unique), np.full(len(N), float(unique))])
+        X = np.column_stack(np.broadcast_arrays(N, E * unique, unique))
         fitted = estimator.predict(X).reshape(N_SIZES, N_EPOCHS)
         best = [best_epochs(epochs, row) for row in fitted]
         loss = np.round(fitted, 4).tolist()

@@ -9,27 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.errors import MixoptError
+from mixopt.formatting import epochs_text
 from mixopt.repetition.config import RepetitionStudy
 from mixopt.repetition.curves import Contour, Curve, contours, return_curves
-from mixopt.repetition.runs import Frame, LadderRuns, enough_to_fit
-from mixopt.repetition.scores import (
-    FOLDS,
-    INSIDE,
-    HeldOut,
-    Noise,
-    Score,
-    best_form,
-    counts_of,
-    cross_validate,
-    noise_floor,
-)
+from mixopt.repetition.runs import INPUTS, Frame, LadderRuns, counts_of, enough_to_fit
+from mixopt.repetition.scores import FOLDS, INSIDE, HeldOut, Noise, Predict, Score, cross_validate, noise_floor
 from mixopt.serialization import Json, Record, cached, digest, nan_to_null
 from mixopt.study.layout import Folder
 from mixopt.study.progress import Progress
 from mixopt.version import __version__
 
 if TYPE_CHECKING:
-    from mixopt.repetition.scores import Predict
     from regressors.estimators.repetition import RepetitionRegressor
     from regressors.laws.presets import Preset
 
@@ -56,6 +46,12 @@ class RStar(Record):
     value: float
     low: float | None
     high: float | None
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The interval's, as text."""
+        low = "0" if self.low is None else epochs_text(self.low)
+        return low, "any size" if self.high is None else epochs_text(self.high)
 
 
 class Profile(Record):
@@ -92,6 +88,11 @@ class GroupFit(Record):
         """Held-out error of the average in a case, root mean squared, nats/token."""
         return next((row.rmse for row in self.scores if row.form == AVERAGE and row.case == case), None)
 
+    def best_form(self, case: str) -> str | None:
+        """The form with the least held-out error in a case; None where none has one."""
+        errors = [(row.rmse, row.form) for row in self.scores if row.case == case and row.rmse is not None]
+        return min(errors)[1] if errors else None
+
 
 class RepetitionFit(Record):
     """The content of fits/repetition.json. arms: weakest weight decay first."""
@@ -124,14 +125,14 @@ def fit_ladders(measured: LadderRuns, study: RepetitionStudy, folder: Folder, pr
 
     def compute() -> Json:
         enough_to_fit(measured, folder.runs)
-        ladders = enumerate(measured.ladders())
+        runs, ladders = measured.fitted, enumerate(measured.ladders())
         fit = RepetitionFit(
             mixopt=__version__,
             study=study.name,
             target=measured.target,
             level=LEVEL,
-            scale=scale_of(measured.fitted),
-            arms=[fit_group(decay, runs, study, progress, done=N_STEPS * n) for n, (decay, runs) in ladders],
+            scale={key: (float(runs[key].min()), float(runs[key].max())) for key in (*INPUTS, "epochs")},
+            arms=[fit_group(decay, own, study, progress, done=N_STEPS * n) for n, (decay, own) in ladders],
             noise=noise_floor(measured.kept),
             left_out=measured.left_out,
         )
@@ -203,16 +204,11 @@ def r_stars(estimator: RepetitionRegressor) -> list[ProfiledRStar]:
     return sorted(found, key=lambda row: -row.weight)
 
 
-def scale_of(runs: Frame) -> dict[str, tuple[float, float]]:
-    """The lowest and highest counts of the runs that are fitted."""
-    return {key: (float(runs[key].min()), float(runs[key].max())) for key in ("params", "tokens", "unique", "epochs")}
-
-
 def fit_text(fit: RepetitionFit) -> str:
     """Held-out errors in a line."""
     parts = []
     for group in fit.arms:
         error = group.score(INSIDE)
-        best = f"{'no score' if error is None else f'{error:.3f}'} (best form: {best_form(group.scores, INSIDE)})"
+        best = f"{'no score' if error is None else f'{error:.3f}'} (best form: {group.best_form(INSIDE)})"
         parts.append(f"weight decay {group.weight_decay:g}: {best}")
     return f"RMSE, nats/token, of the average of forms at {'; '.join(parts)}"

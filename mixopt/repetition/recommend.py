@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import field, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import field
 from itertools import zip_longest
 from math import log10
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from mixopt.formatting import count_text, counted, epochs_text, listed, loss
 from mixopt.plan.epochs import EpochsPlan, Question, epochs_plan
 from mixopt.plan.surface import Run, Surface
-from mixopt.repetition.config import BUDGETS, RepetitionQuestion
 from mixopt.repetition.curves import BestEpochs
 from mixopt.repetition.fit import AVERAGE, LEVEL, GroupFit, RepetitionFit, RStar, preset_of
 from mixopt.repetition.scores import LARGEST
@@ -89,10 +88,10 @@ def recommend_epochs(session: Session, fit: RepetitionFit) -> Json:
         answers = []
         for n, group in enumerate(fit.arms):
             progress.update(n, f"weight decay {group.weight_decay:g}")
-            plan = epochs_plan(question_of(study.full), surfaces(group, fit.scale))
+            plan = epochs_plan(Question(**study.full.model_dump()), surfaces(group, fit.scale))
             answers.append(GroupAnswer(group.weight_decay, plan))
         chosen = min(range(len(answers)), key=lambda n: answers[n].plan.answer.loss)
-        limits = warnings(fit, answers[chosen])
+        limits = list(warnings(fit, answers[chosen]))
         found = Recommendation(
             kind="repetition",
             mixopt=__version__,
@@ -114,10 +113,6 @@ def recommend_epochs(session: Session, fit: RepetitionFit) -> Json:
 
     key = digest([__version__, fit.stamp, study.full.model_dump(), study.name])
     return cached(folder.recommendation, key, compute, on_hit=lambda: progress.finish("as before"))
-
-
-def question_of(full: RepetitionQuestion) -> Question:
-    return Question(full.unique, **{key: getattr(full, key) for key in BUDGETS})
 
 
 def surfaces(group: GroupFit, scale: Scale) -> list[Surface]:
@@ -151,32 +146,39 @@ def loss_of(refit: Refit) -> Any:
 
 def best_by_size(groups: Sequence[GroupFit]) -> list[TrainedSize]:
     """At each trained size and number of unique tokens, every ladder's best number of epochs, fitted and measured."""
-    keys = [one.name for one in fields(BestEpochs)]
     rows: dict[tuple[float, float], dict[str, BestEpochs]] = {}
     for group in groups:
         for curve in group.curves:
-            best = BestEpochs(**{key: getattr(curve, key) for key in keys})
-            rows.setdefault((curve.params, curve.unique), {})[f"{group.weight_decay:g}"] = best
+            best = rows.setdefault((curve.params, curve.unique), {})
+            best[f"{group.weight_decay:g}"] = BestEpochs.from_json(curve.to_json())
     return [TrainedSize(*at, by_decay=rows[at]) for at in sorted(rows)]
 
 
 def heaviest_r_star(group: GroupFit) -> RStar | None:
     """R* of the heaviest form that has one."""
-    if not group.r_star:
-        return None
-    row = group.r_star[0]
-    return RStar(row.form, row.weight, row.value, row.low, row.high)
+    return RStar.from_json(group.r_star[0].to_json()) if group.r_star else None
 
 
-def warnings(fit: RepetitionFit, chosen: GroupAnswer) -> list[Warning]:
+def warnings(fit: RepetitionFit, chosen: GroupAnswer) -> Iterator[Warning]:
     """What limits the answer."""
     run, plan = chosen.plan.answer, chosen.plan
-    found = [scale_warning(run, fit.scale), size_warning(fit, chosen)]
+    if beyond := scale_warning(run, fit.scale):
+        yield beyond
+    error = next(group.score(LARGEST) for group in fit.arms if group.weight_decay == chosen.weight_decay)
+    if error is not None and run.params >= fit.scale["params"][1]:
+        yield Warning(
+            "size-error",
+            f"Fitted without the largest size, the laws missed its losses by {loss(error)} nats/token: expect no less "
+            "of models that are larger still.",
+        )
     for group in fit.arms:
-        found += [turning_warning(group), r_star_warning(group)]
-    found += [noise_warning(fit), diverged_warning(fit)]
-    of_plan = [Warning(code, text) for code, text in zip(plan.warning_codes, plan.notes, strict=False)]
-    return [warning for warning in [*found, *of_plan] if warning is not None]
+        yield from group_warnings(group)
+    yield noise_warning(fit)
+    if gone := [row["run_id"] for row in fit.left_out]:
+        text = f"{counted(len(gone), 'run')} diverged and took no part: {listed(gone[:4])}."
+        yield Warning("diverged-runs", text)
+    for code, text in zip(plan.warning_codes, plan.notes, strict=False):
+        yield Warning(code, text)
 
 
 def scale_warning(run: Answer | Run, scale: Scale) -> Warning | None:
@@ -203,35 +205,16 @@ def factor(orders: float) -> str:
     return f"{10**orders:.2g}" if orders < 2 else f"10^{orders:.1f}"
 
 
-def size_warning(fit: RepetitionFit, chosen: GroupAnswer) -> Warning | None:
-    """The laws' error at the largest size, where it was held out and the answer is at least as large."""
-    error = next(group.score(LARGEST) for group in fit.arms if group.weight_decay == chosen.weight_decay)
-    if error is None or chosen.plan.answer.params < fit.scale["params"][1]:
-        return None
-    text = (
-        f"Fitted without the largest size, the laws missed its losses by {loss(error)} nats/token: expect no less of "
-        "models that are larger still."
-    )
-    return Warning("size-error", text)
-
-
-def turning_warning(group: GroupFit) -> Warning | None:
-    """Where no curve rose, so that the epoch from which repetition harms is beyond the ladder."""
-    if any(curve.rise > 1e-12 for curve in group.curves):
-        return None
-    text = "no curve turned up within the ladder, so from which epoch on repetition harms is not known: add epochs."
-    return Warning("no-turning-point", f"At weight decay {group.weight_decay:g} {text}")
-
-
-def r_star_warning(group: GroupFit) -> Warning | None:
-    """Where R* of the heaviest form that has one is not identified."""
+def group_warnings(group: GroupFit) -> Iterator[Warning]:
+    """Where no curve rose, so that harm begins beyond the ladder, and where the heaviest form's R* isn't identified."""
+    at = f"At weight decay {group.weight_decay:g}"
+    if all(curve.rise <= 1e-12 for curve in group.curves):
+        text = "no curve turned up within the ladder, so from which epoch on repetition harms is not known: add epochs."
+        yield Warning("no-turning-point", f"{at} {text}")
     star = heaviest_r_star(group)
-    if star is None or (star.low is not None and star.high is not None and star.high <= MAX_RATIO * star.low):
-        return None
-    low = "anything" if star.low is None else epochs_text(star.low)
-    high = "any size" if star.high is None else epochs_text(star.high)
-    text = f"R* is barely identified ({low} to {high}): read the value of a repeat from the curves, not from R*."
-    return Warning("r-star-not-identified", f"At weight decay {group.weight_decay:g} {text}")
+    if star and (star.low is None or star.high is None or star.high > MAX_RATIO * star.low):
+        text = "read the value of a repeat from the curves, not from R*."
+        yield Warning("r-star-not-identified", f"{at} R* is barely identified ({' to '.join(star.ends)}): {text}")
 
 
 def noise_warning(fit: RepetitionFit) -> Warning:
@@ -245,10 +228,3 @@ def noise_warning(fit: RepetitionFit) -> Warning:
         f"(standard deviation at {count_text(worst.unique)} unique tokens, {epochs_text(worst.epochs)} epochs)."
     )
     return Warning("noise", text)
-
-
-def diverged_warning(fit: RepetitionFit) -> Warning | None:
-    gone = [row["run_id"] for row in fit.left_out]
-    if not gone:
-        return None
-    return Warning("diverged-runs", f"{counted(len(gone), 'run')} diverged and took no part: {listed(gone[:4])}.")

@@ -131,14 +131,7 @@ def r_star_section(fit: RepetitionFit) -> Section:
         )
         blocks.append(Figure("r-star", caption, [figure]))
     rows = [
-        (
-            star.form,
-            f"{group.weight_decay:g}",
-            percent(star.weight),
-            epochs_text(star.value),
-            "no lower end" if star.low is None else epochs_text(star.low),
-            "no upper end" if star.high is None else epochs_text(star.high),
-        )
+        (star.form, f"{group.weight_decay:g}", percent(star.weight), epochs_text(star.value), *star.ends)
         for group in fit.arms
         for star in group.r_star
     ]

@@ -60,31 +60,30 @@ def rows_where(frame: Frame, keep: Any) -> Frame:
     return frame[keep].reset_index(drop=True)
 
 
+def counts_of(runs: Frame) -> Any:
+    """(n_runs, 3) params, tokens and unique."""
+    return runs[list(INPUTS)].to_numpy(dtype=float)
+
+
 def collect_ladder(plan: LadderPlan, study: RepetitionStudy, folder: Folder) -> LadderRuns:
     """The ladder's finished runs, and runs.parquet and runs.csv with them.
 
     Raises MixoptError where none has finished, or a file isn't a whole run.
     """
-    import pandas as pd
-
     planned = {job.run_id: run for run, job in zip(plan.runs, plan.jobs, strict=True)}
     frame = collect(folder.runs, only=set(planned), write=False).frame
     runs = [planned[run_id] for run_id in frame["run_id"]]
     target = study.target_weights or {name: w for name, w in plan.weights.items() if w > 0}
-    ahead = pd.DataFrame({
-        "run_id": frame["run_id"],
-        "role": frame["role"],
-        "params": frame["params"].astype("int64"),
-        "tokens": frame["tokens"].astype("int64"),
-        "unique": [run.unique for run in runs],
-        "epochs": [run.epochs for run in runs],
-        "weight_decay": [run.weight_decay for run in runs],
-        "seed": frame["seed"],
-        "target": weighted(frame, target),
-    })  # fmt: skip
-    more = [c for c in frame.columns if c.startswith(("loss/", "bpb/", "w/", "pool/"))]
-    whole = pd.concat([ahead, frame[[*more, "diverged", "reason"]]], axis=1).set_index("run_id")
-    whole = whole.loc[[job.run_id for job in plan.jobs if job.run_id in whole.index]].reset_index()
+    columns = ["run_id", "role", "params", "tokens", "unique", "epochs", "weight_decay", "seed", "target"]
+    columns += [c for c in frame.columns if c.startswith(("loss/", "bpb/", "w/", "pool/"))]
+    whole = frame.assign(
+        unique=[run.unique for run in runs],
+        epochs=[run.epochs for run in runs],
+        weight_decay=[run.weight_decay for run in runs],
+        target=weighted(frame, target),
+    )
+    whole = whole.astype({"params": "int64", "tokens": "int64"})[[*columns, "diverged", "reason"]].set_index("run_id")
+    whole = whole.loc[[run_id for run_id in planned if run_id in whole.index]].reset_index()
     write_table(whole, folder.root)
     return LadderRuns(whole, target)
 

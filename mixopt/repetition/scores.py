@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from mixopt.repetition.design import REPEAT
-from mixopt.repetition.runs import INPUTS, Frame
-from mixopt.serialization import Record
+from mixopt.repetition.runs import INPUTS, Frame, counts_of
+from mixopt.serialization import Record, nan_to_null
 
 FOLDS = 5
 INSIDE, LONGEST, LARGEST = "left out", "longest", "largest"
@@ -56,11 +56,6 @@ class Noise(Record):
     losses: list[float]
 
 
-def counts_of(runs: Frame) -> Any:
-    """(n_runs, 3) params, tokens and unique."""
-    return runs[list(INPUTS)].to_numpy(dtype=float)
-
-
 def splits(runs: Frame, *, seed: int) -> list[tuple[str, Any]]:
     """(case, (n_runs,) bool of those left out): folds over configurations, and both ends of the ladder."""
     from regressors.evaluation.cross_validation import by_last, by_shuffled_mixture, by_size, configurations
@@ -78,25 +73,25 @@ def cross_validate(
 ) -> tuple[list[Score], HeldOut]:
     """Scores of every form in every case, and the predictions of runs left out in folds.
 
-    progress is called with a case before each fit. A form that can't be fitted to the runs that stay has no score.
+    progress is called with a case before each fit. A form without a prediction for some run has no score.
     """
     X, y = counts_of(runs), runs["target"].to_numpy(dtype=float)
-    found: dict[str, dict[str, list[tuple[Any, Any]]]] = {}
+    left_out: dict[str, Any] = {}
+    predicted: dict[str, dict[str, Any]] = {}  # form -> case -> (n_runs,) nats/token, nan where it has no number
     for case, out in splits(runs, seed=seed):
         progress(CASES[case])
+        left_out[case] = left_out.get(case, False) | out
         for form, predict in fit(X[~out], y[~out]).items():
+            values = predicted.setdefault(form, {}).setdefault(case, np.full(len(y), np.nan))
             with np.errstate(all="ignore"):
-                found.setdefault(form, {}).setdefault(case, []).append((out, predict(*X[out].T)))
-    scores, predicted = [], {}
-    for form, by_case in found.items():
-        for case, parts in by_case.items():
-            values = np.concatenate([part for _, part in parts])
-            scores.append(score(form, case, values, np.concatenate([y[out] for out, _ in parts])))
-        inside = np.full(len(y), np.nan)
-        for out, part in by_case[INSIDE]:
-            inside[out] = part
-        predicted[form] = [float(v) if np.isfinite(v) else None for v in inside]
-    return scores, HeldOut(runs["run_id"].tolist(), y.tolist(), predicted)
+                values[out] = predict(*X[out].T)
+    scores = [
+        score(form, case, values[left_out[case]], y[left_out[case]])
+        for form, by_case in predicted.items()
+        for case, values in by_case.items()
+    ]
+    inside = {form: nan_to_null(by_case[INSIDE]) for form, by_case in predicted.items()}
+    return scores, HeldOut(runs["run_id"].tolist(), y.tolist(), inside)
 
 
 def score(form: str, case: str, predicted: Any, measured: Any) -> Score:
@@ -121,9 +116,3 @@ def noise_floor(kept: Frame) -> list[Noise]:
             epochs = at["tokens"] / at["unique"]
             found.append(Noise(**at, epochs=epochs, runs=len(group), mean=mean, sd=sd, losses=losses.tolist()))
     return found
-
-
-def best_form(scores: Sequence[Score], case: str) -> str | None:
-    """The form with the least error in a case; None where none has one."""
-    errors = {row.form: row.rmse for row in scores if row.case == case and row.rmse is not None}
-    return min(errors, key=lambda form: errors[form]) if errors else None

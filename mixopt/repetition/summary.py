@@ -111,12 +111,11 @@ def weight_decay_text(found: Recommendation) -> str:
 
 def r_star_text(found: Recommendation) -> str:
     """R* of every weight decay, with its interval."""
-    parts = []
-    for decay, row in found.r_star.items():
-        if row is not None:
-            low = "0" if row.low is None else epochs_text(row.low)
-            high = "any size" if row.high is None else epochs_text(row.high)
-            parts.append(f"{epochs_text(row.value)} ({low} to {high}) at weight decay {decay}")
+    parts = [
+        f"{epochs_text(row.value)} ({' to '.join(row.ends)}) at weight decay {decay}"
+        for decay, row in found.r_star.items()
+        if row is not None
+    ]
     if not parts:
         return ""
     return f"R*, the repeats until text is worth 1/e: {listed(parts)}, {found.level:.0%} profile intervals."
@@ -128,32 +127,28 @@ def r_star_text(found: Recommendation) -> str:
 def best_section(found: Recommendation) -> Section:
     """The best number of epochs at every trained size and number of unique tokens: fitted, and measured."""
     rows = [
-        (count_text(row.params), count_text(row.unique), decay, *fitted_cells(best), measured_best(best), loss(least))
+        (count_text(row.params), count_text(row.unique), decay, *best_cells(best))
         for row in found.best
         for decay, best in row.by_decay.items()
-        for least in [best.measured_least]
     ]
-    names = ("unique tokens", "weight decay", "best epochs", f"{found.level:.0%} interval", "best run", "its loss")
+    names = ("parameters", "unique tokens", "weight decay", "best epochs", f"{found.level:.0%} interval", "best run",
+             "its loss")  # fmt: skip
     note = (
         "Best epochs: where the fitted loss is least. Best run: the epochs of the trained run with the least loss; + "
         "where it is the longest one, so that the best may lie beyond it."
     )
-    title = "Best number of epochs at the trained sizes"
-    table = Table(title, [Column("parameters"), *map(Column, names)], rows, None, note)
+    table = Table("Best number of epochs at the trained sizes", list(map(Column, names)), rows, None, note)
     return Section("best", "How many epochs were best", [table], "Best epochs", brief=True)
 
 
-def fitted_cells(best: BestEpochs) -> tuple[str, str]:
-    """The fitted best epochs and their interval; open where the loss falls as far as the curve was followed."""
+def best_cells(best: BestEpochs) -> tuple[str, ...]:
+    """The fitted best epochs with their interval, open where the loss falls as far as the curve was followed; the
+    epochs of the best trained run, with a + where it is the longest, and its loss."""
     low, high = best.best_low, best.best_high
-    if low is None:
-        return epochs_text(best.best), "beyond the ladder"
-    return epochs_text(best.best), f"{epochs_text(low)} or more" if high is None else interval([low, high], epochs_text)
-
-
-def measured_best(best: BestEpochs) -> str:
-    """The epochs of the best trained run, with a + where it is the longest."""
-    return epochs(best.measured_best) + ("+" if best.measured_best >= best.longest * (1 - 1e-9) else "")
+    to = "or more" if high is None else f"to {epochs_text(high)}"
+    between = "beyond the ladder" if low is None else f"{epochs_text(low)} {to}"
+    longest = "+" if best.measured_best >= best.longest * (1 - 1e-9) else ""
+    return epochs_text(best.best), between, epochs(best.measured_best) + longest, loss(best.measured_least)
 
 
 def epochs(value: float) -> str:
@@ -211,7 +206,6 @@ def noise_section(noise: Sequence[Noise]) -> Section:
         )
         for row in noise
     ]
-    names = ("unique tokens", "epochs", "weight decay", "runs", "mean loss", "standard deviation")
-    columns = [Column("parameters"), *map(Column, names)]
-    table = Table("Runs of one configuration on other seeds and other text", columns, rows)
+    names = ("parameters", "unique tokens", "epochs", "weight decay", "runs", "mean loss", "standard deviation")
+    table = Table("Runs of one configuration on other seeds and other text", list(map(Column, names)), rows)
     return Section("noise", "Noise floor", [table], "Noise", brief=True)

@@ -20,8 +20,8 @@ from mixopt.repetition.config import RepetitionStudy
 from mixopt.repetition.curves import best_epochs
 from mixopt.repetition.fit import RepetitionFit, fit_ladders
 from mixopt.repetition.recommend import Recommendation
-from mixopt.repetition.runs import LadderRuns
-from mixopt.repetition.scores import INSIDE, LARGEST, LONGEST, counts_of, cross_validate, splits
+from mixopt.repetition.runs import LadderRuns, counts_of
+from mixopt.repetition.scores import INSIDE, LARGEST, LONGEST, cross_validate, splits
 from mixopt.report import terminal
 from mixopt.study import pipeline
 from mixopt.study.layout import Folder
