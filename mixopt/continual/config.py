@@ -48,9 +48,7 @@ class Base(Record):
 class Continuing(Record):
     """How a base is trained on: a schedule of its own, its learning rate warmed up again."""
 
-    learning_rate: Number = Field(
-        default=2e-3, gt=0, description="peak; a quarter of a base's own default forgets less"
-    )
+    learning_rate: Number = Field(default=2e-3, gt=0, description="peak; a quarter of a base's default forgets less")
     warmup: Share = Field(default=0.05, description="share of the steps")
     decay: Share = Field(default=0.3, description="share of the steps over which the rate falls to 0")
     weight_decay: Number = Field(default=0.1, ge=0)
@@ -67,12 +65,8 @@ class ContinuationDesign(Record):
         min_length=1,
         description="each is a run with its own schedule: a loss before its end is not that of a shorter run",
     )
-    repeats: Times = Field(
-        default=2, description="more seeds of the middle share's longest continuation: the noise floor"
-    )
-    looks: WholeCount = Field(
-        default=8, le=1000, description="evaluations before the end of a continuation, the start besides"
-    )
+    repeats: Times = Field(default=2, description="more seeds of the middle share's longest run: the noise floor")
+    looks: WholeCount = Field(default=8, le=1000, description="evaluations before a run's end, the start besides")
 
 
 class ContinualQuestion(Record):
@@ -127,31 +121,23 @@ def continual_problems(study: ContinualStudy) -> Problems:
         found.append((("domains",), "has the new domain alone: name the general text that is kept"))
     for key in ("domain_loss", "general_loss"):
         wanted = getattr(study, key)
-        found += [
-            ((key,) if where == ("target",) else (key, *where[1:]), what)
-            for where, what in text_problems(study, wanted or {})
-            if where[0] == "target"
-        ]
         if wanted is not None:
+            found += [((key, *where[1:]), what) for where, what in text_problems(study, wanted) if where[0] == "target"]
             found += sum_problems((key,), weights_of(wanted))
     found += text_problems(study, {})
     if study.general is not None:
-        found += [
-            (("general", name), f"is not a general domain; there are {', '.join(study.kept)}")
-            for name in study.general
-            if name not in study.kept
-        ]
+        strange, kept = [name for name in study.general if name not in study.kept], ", ".join(study.kept)
+        found += [(("general", name), f"is not a general domain; there are {kept}") for name in strange]
         found += sum_problems(("general",), weights_of(study.general))
     return found + design_problems(study)
 
 
 def design_problems(study: ContinualStudy) -> Problems:
     found: Problems = []
-    listed = (("base", "sizes", study.base.sizes), ("design", "shares", study.design.shares),
-              ("design", "tokens", study.design.tokens))  # fmt: skip
-    for part, key, values in listed:
-        twice = [value for value, times in Counter(values).items() if times > 1]
-        found += [((part, key), f"{value:g} stands there twice") for value in twice[:1]]
+    for part, key in (("base", "sizes"), ("design", "shares"), ("design", "tokens")):
+        value, times = Counter(getattr(getattr(study, part), key)).most_common(1)[0]
+        if times > 1:
+            found.append(((part, key), f"{value:g} stands there twice"))
     widths = Counter(heads_of(study.proxy, size) for size in set(study.base.sizes))
     if max(widths.values()) > 1:
         found.append((("base", "sizes"), "two of them come to one width, which grows by whole heads: set them further "

@@ -1,5 +1,7 @@
 """Design of a study of continued pretraining: a base model of each size, continued for every share and token count."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,18 +35,18 @@ class Continuation:
 
 @dataclass(frozen=True)
 class ContinuationPlan:
-    """Everything that the training of a study of continued pretraining needs beside its shards."""
+    """Everything that the training of a study of continued pretraining needs, except its shards."""
 
-    bases: list["Job"]  # to be trained first; empty where a checkpoint is given
+    bases: list[Job]  # to be trained first; empty where a checkpoint is given
     store: Path  # where bases lie
     runs: list[Continuation]
-    jobs: list["Job"]  # in the order of runs, each with its own recipe
-    sizes: dict[float, "Origin"]  # what continuations of a size start from
+    jobs: list[Job]  # in the order of runs, each with its own recipe
+    sizes: dict[float, Origin]  # what continuations of a size start from
     general: dict[str, float]  # share of each general domain in what is kept
     notes: list[str]
 
     @property
-    def recipe(self) -> "Recipe":
+    def recipe(self) -> Recipe:
         """Any of the jobs': they have one context and vocabulary."""
         return next(iter(self.sizes.values())).recipe
 
@@ -75,13 +77,11 @@ class ContinuationPlan:
 class Origin:
     """A base: how it is trained, and where it lies."""
 
-    recipe: "Recipe"
+    recipe: Recipe
     path: Path
 
 
-def make_plan(
-    study: ContinualStudy, shards: Mapping[str, "Shard"], study_path: Path, folder: Folder
-) -> ContinuationPlan:
+def make_plan(study: ContinualStudy, shards: Mapping[str, Shard], study_path: Path, folder: Folder) -> ContinuationPlan:
     """The plan on a study's shards. Raises MixoptError for a checkpoint that isn't there or is of another kind."""
     general = general_of(study, shards)
     store = resolve(study_path, study.base.store) if study.base.store else folder.root / "bases"
@@ -98,7 +98,7 @@ def make_plan(
     return ContinuationPlan(bases, store, runs, jobs, sizes, general, design_notes(runs, study, shards))
 
 
-def general_of(study: ContinualStudy, shards: Mapping[str, "Shard"]) -> dict[str, float]:
+def general_of(study: ContinualStudy, shards: Mapping[str, Shard]) -> dict[str, float]:
     """Share of each general domain in the general text: as stated, or as much of each as there is."""
     if study.general is not None:
         return {name: study.general.get(name, 0.0) for name in study.kept}
@@ -124,15 +124,13 @@ def continuations(study: ContinualStudy, sizes: Sequence[float]) -> Iterator[Con
         yield Continuation(sizes[0], middle, counts[-1], seed + 1 + n, REPEAT)
 
 
-def base_recipe(study: ContinualStudy, shards: Mapping[str, "Shard"], size: float) -> "Recipe":
+def base_recipe(study: ContinualStudy, shards: Mapping[str, Shard], size: float) -> Recipe:
     vocab = next(iter(shards.values())).meta.vocab_size
     base = study.base
     return scaled(study.proxy, vocab=vocab, params_scale=size, tokens=base.tokens, weight_decay=base.weight_decay)
 
 
-def recipe_of_checkpoint(
-    path: Path, study: ContinualStudy, shards: Mapping[str, "Shard"], study_path: Path
-) -> "Recipe":
+def recipe_of_checkpoint(path: Path, study: ContinualStudy, shards: Mapping[str, Shard], study_path: Path) -> Recipe:
     """As `base_recipe`, in the shape of a checkpoint. Raises MixoptError where it can't be continued on this text."""
     from proxies.checkpoint import load_checkpoint
 
@@ -150,54 +148,36 @@ def recipe_of_checkpoint(
             "shards/ of the study that trained it"
         )
     shape = checkpoint.shape
-    base = base_recipe(study, shards, 1.0)
-    return replace(
-        base,
-        layers=shape.layers,
-        width=shape.width,
-        heads=shape.heads,
-        context=shape.context,
-        learning_rate=study.proxy.learning_rate * study.proxy.width / shape.width,
-    )
+    same = {key: getattr(shape, key) for key in ("layers", "width", "heads", "context")}
+    rate = study.proxy.learning_rate * study.proxy.width / shape.width
+    return replace(base_recipe(study, shards, 1.0), **same, learning_rate=rate)
 
 
 def base_job(
-    recipe: "Recipe", study: ContinualStudy, shards: Mapping[str, "Shard"], general: Mapping[str, float], store: Path
-) -> "Job":
+    recipe: Recipe, study: ContinualStudy, shards: Mapping[str, Shard], general: Mapping[str, float], store: Path
+) -> Job:
     """A base under its id: the hash of all that decides its weights, and nothing of what it is evaluated on."""
     from proxies.launch import Job
 
     weights = {name: w for name, w in general.items() if w > 0}
     pools = {name: shards[name].meta.train_tokens for name in weights}
-    name = "b" + run_id(identity(recipe, weights, pools, study.seed, study, shards))[1:]
+    name = "b" + run_id(identity(recipe, weights, study.seed, study, shards))[1:]
     return Job(name, BASE, weights, pools, study.seed, recipe=recipe, save_to=str(store / f"{name}.npz"))
 
 
 def continuation_job(
-    run: Continuation,
-    origin: Origin,
-    study: ContinualStudy,
-    shards: Mapping[str, "Shard"],
-    general: Mapping[str, float],
-) -> "Job":
+    run: Continuation, origin: Origin, study: ContinualStudy, shards: Mapping[str, Shard], general: Mapping[str, float]
+) -> Job:
     """A continuation under its id: the hash of its base, and of all else that decides what it comes to."""
     from proxies.launch import Job
 
-    going_on = study.continuing
-    recipe = replace(
-        origin.recipe,
-        tokens=run.tokens,
-        # as the base's rate, it falls as the width grows
-        learning_rate=going_on.learning_rate * origin.recipe.learning_rate / study.proxy.learning_rate,
-        warmup=going_on.warmup,
-        decay=going_on.decay,
-        weight_decay=going_on.weight_decay,
-    )
+    # as the base's rate, it falls as the width grows
+    rate = study.continuing.learning_rate * origin.recipe.learning_rate / study.proxy.learning_rate
+    recipe = replace(origin.recipe, tokens=run.tokens, **study.continuing.model_dump() | {"learning_rate": rate})
     weights = {study.new: run.share} | {name: round((1 - run.share) * w, 10) for name, w in general.items()}
     weights = {name: weights[name] for name in study.domains}
-    trained = {name: w for name, w in weights.items() if w > 0}
     pools = {name: shards[name].meta.train_tokens for name in study.domains}
-    decides = identity(recipe, trained, {name: pools[name] for name in trained}, run.seed, study, shards) | {
+    decides = identity(recipe, weights, run.seed, study, shards) | {
         "base": origin.path.stem,
         "evaluated": {name: shard.meta.content for name, shard in shards.items()},
         "validation_tokens": study.proxy.validation_tokens,
@@ -208,28 +188,24 @@ def continuation_job(
 
 
 def identity(
-    recipe: "Recipe",
-    weights: Mapping[str, float],
-    pools: Mapping[str, int],
-    seed: int,
-    study: ContinualStudy,
-    shards: Mapping[str, "Shard"],
+    recipe: Recipe, weights: Mapping[str, float], seed: int, study: ContinualStudy, shards: Mapping[str, Shard]
 ) -> Json:
     """All that decides the weights a run ends with; its id is their hash."""
     from proxies.train import pick_device
 
+    trained = {name: w for name, w in weights.items() if w > 0}
     return {
         "recipe": asdict(recipe),
         "version": RECIPE_VERSION,
-        "weights": dict(weights),
-        "pools": dict(pools),
+        "weights": trained,
+        "pools": {name: shards[name].meta.train_tokens for name in trained},
         "seed": seed,
-        "texts": {name: shards[name].meta.content for name in weights},
+        "texts": {name: shards[name].meta.content for name in trained},
         "precision": "bfloat16" if pick_device(study.proxy.device).type == "cuda" else "float32",
     }
 
 
-def design_notes(runs: Sequence[Continuation], study: ContinualStudy, shards: Mapping[str, "Shard"]) -> list[str]:
+def design_notes(runs: Sequence[Continuation], study: ContinualStudy, shards: Mapping[str, Shard]) -> list[str]:
     found = []
     unique = shards[study.new].meta.train_tokens
     most = max(run.share * run.tokens for run in runs)
