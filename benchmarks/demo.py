@@ -39,7 +39,7 @@ def main() -> int:
     scores(selection)
     other_pools(selection)
     noise(selection)
-    gains(recommendation, verified)
+    gains(recommendation, verified.to_json())
     return 0
 
 

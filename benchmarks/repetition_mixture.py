@@ -35,8 +35,9 @@ from mixopt.mixture.verify import SEED_OFFSET, gain, target_loss
 from mixopt.runs.table import read_run
 from mixopt.serialization import read_json
 from mixopt.study.jobs import PlannedRun, make_job
+from mixopt.study.kind import Session
 from mixopt.study.layout import Folder
-from mixopt.study.pipeline import Session, open_session, recommend, runs_of
+from mixopt.study.pipeline import open_session, runs_of
 from mixopt.study.prepare import open_shards
 from mixopt.study.training import train_missing
 from regressors import SEES_EPOCHS
@@ -110,7 +111,7 @@ def recommendations(ours: Session, out: Path) -> dict[str, dict[str, Any]]:
         table = runs_of(session)
         for method, cap in zip(names, (None, CAP), strict=True):
             search = session.study.search.model_copy(update={"max_epochs": cap})
-            found[method] = recommend(changed(session, search=search), table)
+            found[method] = session.kind.recommend(changed(session, search=search), table)
     return found
 
 

@@ -29,19 +29,22 @@ def open_session(path: Path | str, out: Path | str | None = None, progress: Prog
 
 def run(session: Session) -> dict[str, Any]:
     """Every stage from corpora (or finished runs) to report and exports. Gives recommendation.json's content."""
+    recommendation = session.kind.recommend(session, runs_of(session))
+    write_report(session)
+    if session.kind.exports:
+        session.kind.export(session)
+    return recommendation
+
+
+def runs_of(session: Session) -> Any:
+    """The study's run table: imported, or trained as far as runs are missing."""
     kind = session.kind
     if session.study.brings_runs:
-        runs = kind.import_runs(session)
-    else:
-        shards = prepare(session.study, session.path, session.folder, session.progress)
-        plan = kind.plan(session, shards)
-        kind.train(session, plan, shards)
-        runs = kind.collect(session, plan)
-    recommendation = kind.recommend(session, runs)
-    write_report(session)
-    if kind.exports:
-        kind.export(session)
-    return recommendation
+        return kind.import_runs(session)
+    shards = prepare(session.study, session.path, session.folder, session.progress)
+    plan = kind.plan(session, shards)
+    kind.train(session, plan, shards)
+    return kind.collect(session, plan)
 
 
 def recommend_for(study: Path | str, *, out: Path | str | None = None) -> dict[str, Any]:
