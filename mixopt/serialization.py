@@ -4,56 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import Field, asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
+from typing import Any, ClassVar, Self, dataclass_transform
 
 from mixopt.errors import MixoptError
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+from proxies.files import nan_to_null as nan_to_null
+from proxies.files import replacing as replacing
 
 Json = dict[str, Any]  # a JSON object
 CACHE_KEY = "stamp"  # the key of a JSON artefact that holds its cache key
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary path beside `path`; on a clean exit the file written there takes `path`'s place.
-
-    A reader sees the old file or the new one, never half of one. On an error the old file stays.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The process id keeps two workers that share a folder apart; the suffix lets pandas and Optuna see the type.
-    half = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield half
-        half.replace(path)
-    finally:
-        half.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes text (UTF-8) to path, whole or not at all."""
     with replacing(path) as half:
         half.write_text(text, encoding="utf-8")
-
-
-def nan_to_null(value: Any) -> Any:
-    """The value as JSON can hold it: arrays and tuples as lists, and None for a number that isn't finite."""
-    if isinstance(value, Mapping):
-        return {str(key): nan_to_null(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [nan_to_null(one) for one in value]
-    if type(value).__module__ == "numpy":  # arrays and scalars; asked by name, so that numpy isn't imported for it
-        return nan_to_null(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def digest(value: Any) -> str:
@@ -108,13 +76,14 @@ class Record:
     record["key"] reads a field as JSON has it, so that scripts written for plain dicts go on working.
     """
 
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # of subclasses
     __pydantic_config__: ClassVar = {"alias_generator": lambda name: name.rstrip("_")}
 
     def __init_subclass__(cls, *, kw_only: bool = False) -> None:
         super().__init_subclass__()
         dataclass(frozen=True, kw_only=kw_only)(cls)
 
-    def to_json(self: DataclassInstance) -> Json:
+    def to_json(self) -> Json:
         return asdict(self, dict_factory=lambda fields: {name.rstrip("_"): value for name, value in fields})
 
     @classmethod
@@ -133,7 +102,7 @@ class Record:
             raise MixoptError(f"{path}: not a whole {cls.__name__} ({problem}): {remedy}") from None
 
     def __getitem__(self, key: str) -> Any:
-        return self.to_json()[key]  # pyright: ignore[reportAttributeAccessIssue]
+        return self.to_json()[key]
 
 
 @cache

@@ -122,17 +122,23 @@ def table_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
 
     names: of the options that the command takes; all by default.
     """
-    declared = inspect.signature(TableOptions, eval_str=True).parameters
+    return grouped_options("table", TableOptions, *names)
+
+
+def grouped_options(group: str, record: type, *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorates a command: its parameter `group` becomes the options that the record declares, or those of these names,
+    after the command's own."""
+    declared = inspect.signature(record, eval_str=True).parameters
     taken = [declared[name] for name in names or declared]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
         def with_options(**given: Any) -> None:
-            table = TableOptions(**{option.name: given.pop(option.name) for option in taken})
-            command(**given, table=table)
+            options = record(**{option.name: given.pop(option.name) for option in taken})
+            command(**given, **{group: options})
 
         own = inspect.signature(command, eval_str=True)
-        parameters = [option for name, option in own.parameters.items() if name != "table"] + taken
+        parameters = [option for name, option in own.parameters.items() if name != group] + taken
         with_options.__signature__ = own.replace(parameters=parameters)  # pyright: ignore[reportAttributeAccessIssue]
         return with_options
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from mixopt.report.document import Document, Section
     from mixopt.runs.scaling import Runs as ScalingRuns
-    from mixopt.serialization import Json
+    from mixopt.serialization import Json, Record
     from mixopt.study.progress import Progress
 
 plan = typer.Typer(
@@ -29,19 +31,27 @@ plan = typer.Typer(
 )
 
 
+@dataclass(frozen=True)
+class PlanOptions:
+    """The form of the law that leads, runs that the forms are fitted to first, and where the answer goes."""
+
+    preset: options.PresetName = None
+    runs: options.PlanRuns = None
+    columns: options.PlanColumns = None
+    where: options.Where = None
+    seed: options.Seed = 0
+    html: options.Html = None
+    as_json: options.AsJson = False
+
+
 @plan.command()
+@options.grouped_options("shared", PlanOptions)
 def epochs(
+    shared: PlanOptions,
     unique: options.Unique = None,
     compute: options.Compute = None,
     params: options.ModelParams = None,
     tokens: options.RunTokens = None,
-    preset: options.PresetName = None,
-    runs: options.PlanRuns = None,
-    columns: options.PlanColumns = None,
-    where: options.Where = None,
-    seed: options.Seed = 0,
-    html: options.Html = None,
-    as_json: options.AsJson = False,
 ) -> None:
     """The best model and number of epochs for a text of so many unique tokens; what one more epoch is worth."""
     from mixopt.plan.epochs import plan_epochs
@@ -49,57 +59,41 @@ def epochs(
 
     if unique is None:
         raise MixoptError("--unique is missing: how many tokens of different text there are, such as --unique 25B")
-    console, progress = open_console(as_json)
-    table = read_runs(runs, columns, where, progress)
-    answer = plan_epochs(
-        unique=unique,
-        compute=compute,
-        params=params,
-        tokens=tokens,
-        preset=preset,
-        runs=table,
-        seed=seed,
-        progress=progress,
-    )
-    made = provenance(table)
-    show_plan(
-        console, answer.to_json() | {"made": made}, epochs_document(answer, how_to_reproduce(made)), html, as_json
-    )
+    counts = {"unique": unique, "compute": compute, "params": params, "tokens": tokens}
+    answer(shared, plan_epochs, epochs_document, counts)
 
 
 @plan.command()
+@options.grouped_options("shared", PlanOptions)
 def scale(
+    shared: PlanOptions,
     compute: options.Compute = None,
     loss: options.TargetLoss = None,
     inference_tokens: options.InferenceTokens = None,
     unique: options.Unique = None,
-    preset: options.PresetName = None,
-    runs: options.PlanRuns = None,
-    columns: options.PlanColumns = None,
-    where: options.Where = None,
-    seed: options.Seed = 0,
-    html: options.Html = None,
-    as_json: options.AsJson = False,
 ) -> None:
     """The best model size and tokens for a budget, or the cheapest for a loss, with the cost of using it."""
     from mixopt.plan.report import scale_document
     from mixopt.plan.scale import plan_scale
 
-    console, progress = open_console(as_json)
-    table = read_runs(runs, columns, where, progress)
-    answer = plan_scale(
-        compute=compute,
-        loss=loss,
-        inference_tokens=inference_tokens,
-        unique=unique,
-        preset=preset,
-        runs=table,
-        seed=seed,
-        progress=progress,
-    )
-    made = provenance(table)
-    document = scale_document(answer, how_to_reproduce(made))
-    show_plan(console, answer.to_json() | {"made": made}, document, html, as_json)
+    counts = {"compute": compute, "loss": loss, "inference_tokens": inference_tokens, "unique": unique}
+    answer(shared, plan_scale, scale_document, counts)
+
+
+def answer(
+    shared: PlanOptions,
+    plan_for: Callable[..., Record],
+    document_of: Callable[[Any, Section], Document],
+    counts: Mapping[str, str | None],
+) -> None:
+    """The plan for these counts, shown or written as the options say."""
+    console, progress = open_console(shared.as_json)
+    table = read_runs(shared.runs, shared.columns, shared.where, progress)
+    plan = plan_for(**counts, preset=shared.preset, runs=table, seed=shared.seed, progress=progress)
+    made = {"command": command_line(), "versions": {"mixopt": __version__}}
+    if table is not None:
+        made["files"] = list(table.files)
+    show_plan(console, plan, made, document_of(plan, how_to_reproduce(made)), shared.html, shared.as_json)
 
 
 def read_runs(
@@ -131,12 +125,6 @@ def named_columns(text: str | None) -> dict[str, str]:
     return found
 
 
-def provenance(runs: ScalingRuns | None) -> Json:
-    """The command, the version, and the files with their hashes."""
-    made = {"command": command_line(), "versions": {"mixopt": __version__}}
-    return made if runs is None else made | {"files": list(runs.files)}
-
-
 def how_to_reproduce(made: Json) -> Section:
     from mixopt.report.sections import reproduce
 
@@ -144,10 +132,10 @@ def how_to_reproduce(made: Json) -> Section:
     return reproduce(command=made["command"], versions=made["versions"], files=files)
 
 
-def show_plan(console: Console, record: Json, document: Document, html: Path | None, as_json: bool) -> None:
+def show_plan(console: Console, plan: Record, made: Json, document: Document, html: Path | None, as_json: bool) -> None:
     """On the terminal or as JSON, and as a page where a file for it is named."""
     if as_json:
-        print_json(record)
+        print_json(plan.to_json() | {"made": made})
     else:
         show(console, document)
     if html is not None:
@@ -158,65 +146,51 @@ def show_plan(console: Console, record: Json, document: Document, html: Path | N
         show_paths(console, [("page", html)])
 
 
-# Options of `mixopt plan cpt`
-
-
 def _column(option: str, what: str) -> typer.models.OptionInfo:
     return typer.Option(option, metavar="COLUMN", help=f"column of {what} (default: by usual names)")
 
 
-Runs = Annotated[
-    Path | None,
-    typer.Option(metavar="RUNS.csv", help="runs of continued pretraining, a checkpoint a row (.csv, .tsv, .parquet)"),
-]
-Tolerance = Annotated[
-    str | None, typer.Option(metavar="PERCENT", help="how far the general loss may rise above its start (default: 3%)")
-]
-DomainTokens = Annotated[
-    str | None,
-    typer.Option(metavar="COUNT", help="different domain tokens there are; without --tokens a run is passes over them"),
-]
-Passes = Annotated[float | None, typer.Option(help="over --domain-tokens, where they set the length (default: 1)")]
-RStar = Annotated[
-    float | None, typer.Option(help="passes after the first until repeated text is worth little (default: published)")
-]
-GeneralStart = Annotated[
-    float | None, typer.Option(metavar="NATS", help="general loss before continuing, where the table doesn't say it")
-]
-Share = Annotated[str | None, _column("--share", "the domain's share of the training tokens")]
-DomainLoss = Annotated[str | None, _column("--domain-loss", "loss on the domain, nats/token")]
-GeneralLoss = Annotated[str | None, _column("--general-loss", "loss on general text, nats/token")]
-StartColumn = Annotated[str | None, _column("--start-column", "general loss before continuing")]
-ParamsColumn = Annotated[str | None, _column("--params-column", "parameters")]
-TokensColumn = Annotated[str | None, _column("--tokens-column", "tokens since the checkpoint that is continued")]
-RunColumn = Annotated[str | None, _column("--run-column", "run ids; rows of one id are its checkpoints")]
-Law = Annotated[str, typer.Option(help="one law or curve for both losses (default: weighted by held-out errors)")]
-Sampler = Annotated[str, typer.Option(help="of Optuna's search for the front: nsga2 or tpe")]
-Trials = Annotated[int, typer.Option(min=0, help="of Optuna's search for the front; 0: none")]
+@dataclass(frozen=True)
+class ContinualColumns:
+    """Columns of a table of runs of continued pretraining, by the names that its reader has for them."""
+
+    share: Annotated[str | None, _column("--share", "the domain's share of the training tokens")] = None
+    domain_loss: Annotated[str | None, _column("--domain-loss", "loss on the domain, nats/token")] = None
+    general_loss: Annotated[str | None, _column("--general-loss", "loss on general text, nats/token")] = None
+    general_start: Annotated[str | None, _column("--start-column", "general loss before continuing")] = None
+    params_column: Annotated[str | None, _column("--params-column", "parameters")] = None
+    tokens_column: Annotated[
+        str | None, _column("--tokens-column", "tokens since the checkpoint that is continued")
+    ] = None
+    run_column: Annotated[str | None, _column("--run-column", "run ids; rows of one id are its checkpoints")] = None
+
+
+RUNS = "runs of continued pretraining, a checkpoint a row (.csv, .tsv, .parquet)"
+DOMAIN_TOKENS = "different domain tokens there are; without --tokens a run is passes over them"
+START = "general loss before continuing, where the table doesn't say it"
+LAW = "one law or curve for both losses (default: weighted by held-out errors)"
+TOLERATED = "how far the general loss may rise above its start (default: 3%)"
+PASSES = "over --domain-tokens, where they set the length (default: 1)"
+R_STAR = "passes after the first until repeated text is worth little (default: published)"
 
 
 @plan.command()
+@options.grouped_options("columns", ContinualColumns)
 def cpt(
-    runs: Runs = None,
-    tolerance: Tolerance = None,
+    columns: ContinualColumns,
+    runs: Annotated[Path | None, typer.Option(metavar="RUNS.csv", help=RUNS)] = None,
+    tolerance: Annotated[str | None, typer.Option(metavar="PERCENT", help=TOLERATED)] = None,
     params: options.ModelParams = None,
     tokens: options.RunTokens = None,
     compute: options.Compute = None,
-    domain_tokens: DomainTokens = None,
-    passes: Passes = None,
-    r_star: RStar = None,
-    general_start: GeneralStart = None,
-    share: Share = None,
-    domain_loss: DomainLoss = None,
-    general_loss: GeneralLoss = None,
-    start_column: StartColumn = None,
-    params_column: ParamsColumn = None,
-    tokens_column: TokensColumn = None,
-    run_column: RunColumn = None,
+    domain_tokens: Annotated[str | None, typer.Option(metavar="COUNT", help=DOMAIN_TOKENS)] = None,
+    passes: Annotated[float | None, typer.Option(help=PASSES)] = None,
+    r_star: Annotated[float | None, typer.Option(help=R_STAR)] = None,
+    start: Annotated[float | None, typer.Option("--general-start", metavar="NATS", help=START)] = None,
     where: options.Where = None,
-    law: Law = "blend",
-    sampler: Sampler = "nsga2",
-    trials: Trials = 600,
+    law: Annotated[str, typer.Option(help=LAW)] = "blend",
+    sampler: Annotated[str, typer.Option(help="of Optuna's search for the front: nsga2 or tpe")] = "nsga2",
+    trials: Annotated[int, typer.Option(min=0, help="of Optuna's search for the front; 0: none")] = 600,
     seed: options.Seed = 0,
     html: options.Html = None,
     as_json: options.AsJson = False,
@@ -233,7 +207,7 @@ def cpt(
     if runs is None:
         raise MixoptError("--runs is missing: a table of runs of continued pretraining, a checkpoint a row")
     size, length = options.positive_count("params", params), options.positive_count("tokens", tokens)
-    for name, value in (("general-start", general_start), ("passes", passes), ("r-star", r_star)):
+    for name, value in {"general-start": start, "passes": passes, "r-star": r_star}.items():
         if value is not None and not 0 < value < float("inf"):
             raise MixoptError(f"--{name} {value:g}: give a number above 0")
     question = CptQuestion(
@@ -245,17 +219,8 @@ def cpt(
         passes=passes,
         r_star=r_star,
     )
-    columns = {
-        "share": share,
-        "domain_loss": domain_loss,
-        "general_loss": general_loss,
-        "general_start": start_column,
-        "params_column": params_column,
-        "tokens_column": tokens_column,
-        "run_column": run_column,
-    }
     table = read_continual(
-        runs, columns=columns, params=size, tokens=length, general_start=general_start, where=where or ()
+        runs, columns=vars(columns), params=size, tokens=length, general_start=start, where=where or ()
     )
     console, progress = open_console(as_json)
     progress.stage("fit", total=2)
@@ -266,8 +231,7 @@ def cpt(
         raise MixoptError(refusal(answer))
     files = Reading([runs]).record()["files"]
     made = {"command": command_line(), "versions": versions(), "files": files}
-    document = plan_document(answer, [how_to_reproduce(made)])
-    show_plan(console, answer.to_json() | {"made": made}, document, html, as_json)
+    show_plan(console, answer, made, plan_document(answer, [how_to_reproduce(made)]), html, as_json)
 
 
 def share_of(text: str) -> float:

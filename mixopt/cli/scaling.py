@@ -32,8 +32,9 @@ def scale(
 ) -> None:
     """Predict the best mixture, and its loss, for larger models or more tokens than a table's runs have."""
     from mixopt.runs.scales import read_scales
+    from mixopt.runs.stored import is_fit
     from mixopt.scaling.fit import fit_scale
-    from mixopt.scaling.stored import is_scale
+    from mixopt.scaling.stored import KIND
     from mixopt.scaling.summary import scale_document
 
     given = table.of(files)
@@ -41,7 +42,7 @@ def scale(
         raise MixoptError(f"{given.files[0]}: not a table of runs (.csv, .tsv, .parquet)")
     console, progress = open_console(as_json)
     path = out or Path(f"{given.name}.scale.json")
-    if path.exists() and not is_scale(path):
+    if path.exists() and not is_fit(path, KIND):
         raise MixoptError(f"{path} is there already and is no fit over scales: choose another name with --out")
     wanted = {
         "at_params": options.positive_count("at-params", at_params),

@@ -179,9 +179,10 @@ def predict(
     from mixopt.mixture.table import predictions, write_predictions
     from mixopt.runs.mixtures import read_mixtures
     from mixopt.runs.read import choice
-    from mixopt.scaling.stored import is_scale
+    from mixopt.runs.stored import is_fit
+    from mixopt.scaling.stored import KIND
 
-    if is_scale(fitted):
+    if is_fit(fitted, KIND):
         raise MixoptError(
             f"{fitted}: a fit over scales: in Python, mixopt.load_scale(...).predict(mixtures, params=...)"
         )

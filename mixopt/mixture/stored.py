@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +11,9 @@ import numpy as np
 from mixopt.errors import MixoptError
 from mixopt.runs.mixtures import as_shares
 from mixopt.runs.objective import Target
-from mixopt.runs.stored import PROBES, SAME, Stored, numbers, write_fit
+from mixopt.runs.stored import PROBES, SAME, Stored, numbers, read_fit
 from mixopt.search.simplex import distance_to_hull, nearest
-from mixopt.serialization import Json, digest, nan_to_null
+from mixopt.serialization import Json, nan_to_null
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-KIND, FORMAT = "mixopt fit", 1  # a file says both; FORMAT rises when older mixopts could no longer read it
-HEAD = b'{\n"kind": "mixopt fit"'
+KIND, FORMAT = "mixopt fit", 1  # a file says both; the latter rises when older mixopts could no longer read it
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,10 +71,6 @@ class StoredFit(Stored):
         trained = self._trained
         return np.array([distance_to_hull(w, trained) for w in as_shares(mixtures, self.domains)])
 
-    def save(self, path: str | Path) -> None:
-        """Writes the fit's file, whole or not at all; `load_fit` reads it."""
-        write_fit(Path(path), self.record)
-
     @property
     def _trained(self) -> Floats:
         weights = numbers(self.record["runs"]["weights"])
@@ -115,42 +109,13 @@ def record_of(fitted: Fitted, target: Target, *, made: Json, evidence: Json) -> 
     }
 
 
-def is_fit(path: Path) -> bool:
-    """Whether a file begins as `write_fit` begins one, whole or not."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(HEAD)) == HEAD
-    except OSError:
-        return False
-
-
-def read_record(path: Path) -> Json:
-    """The content of a fit's file. Raises MixoptError when it is none, or was changed since it was written."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise MixoptError(
-            f"{path}: can't be read ({error.strerror}): `mixopt fit RUNS.csv` writes such a file"
-        ) from None
-    except ValueError as error:
-        raise MixoptError(f"{path}: not JSON ({error}): fit again") from None
-    if not isinstance(content, dict) or content.get("kind") != KIND:
-        raise MixoptError(f"{path}: not a fit; `mixopt fit RUNS.csv` writes one")
-    if content.get("format") != FORMAT:
-        raise MixoptError(f"{path}: a fit of format {content.get('format')}, this mixopt reads {FORMAT}: fit again")
-    checksum = content.pop("checksum", None)
-    if checksum != digest(content):
-        raise MixoptError(f"{path}: not as it was written (its checksum is another): fit again")
-    return content
-
-
 def load_fit(path: str | Path) -> StoredFit:
     """A fit from its file: `mixopt fit RUNS.csv` writes it. Nothing in the file is run.
 
     Raises MixoptError for a file that is no fit, was changed, or that this version of mixopt would predict otherwise
     from than the one that wrote it.
     """
-    return stored(read_record(Path(path)), where=str(path))
+    return stored(read_fit(Path(path), KIND, FORMAT), where=str(path))
 
 
 def stored(record: Json, *, where: str = "the fit") -> StoredFit:
@@ -158,7 +123,7 @@ def stored(record: Json, *, where: str = "the fit") -> StoredFit:
     from regressors import HeldOut, from_dict
     from regressors.evaluation.cross_validation import RepeatedHoldout
 
-    weights, folds = record["target"]["weights"], record["folds"]
+    folds = record["folds"]
     try:
         estimator = from_dict(record["model"])
         models = [from_dict(model) for model in folds["models"]]
@@ -169,8 +134,7 @@ def stored(record: Json, *, where: str = "the fit") -> StoredFit:
     if not np.allclose(again, numbers(record["probes"]["losses"]), rtol=SAME, atol=0):
         raise MixoptError(f"{where}: {_written_by(record)} predicts otherwise in this version: fit again")
     held_out = HeldOut(numbers(record["runs"]["held_out"]), np.array(folds["fold"]), models, rehearsal)
-    objective = Target(weights, np.array([weights.get(text, 0.0) for text in record["texts"]]))
-    return StoredFit(record=record, estimator=estimator, held_out=held_out, objective=objective)
+    return StoredFit(record, estimator, held_out)
 
 
 def _written_by(record: Json) -> str:

@@ -13,9 +13,9 @@ from mixopt.errors import MixoptError
 from mixopt.mixture.config import TRIED
 from mixopt.mixture.fit import fit_runs
 from mixopt.mixture.recommend import recommend
-from mixopt.mixture.stored import StoredFit, is_fit, read_record, record_of, stored
+from mixopt.mixture.stored import FORMAT, KIND, StoredFit, record_of, stored
 from mixopt.runs.objective import narrowed, target_of
-from mixopt.runs.stored import table_digest
+from mixopt.runs.stored import is_fit, read_fit, table_digest
 from mixopt.search.simplex import searched
 from mixopt.serialization import CACHE_KEY, Json, digest, nan_to_null, replacing
 from mixopt.study.progress import Progress
@@ -105,10 +105,10 @@ def kept_fit(path: Path, key: str) -> Json | None:
     """
     if not path.exists():
         return None
-    if not is_fit(path):
+    if not is_fit(path, KIND):
         raise MixoptError(f"{path} is there already and is no fit: choose another name with --out")
     try:
-        record = read_record(path)
+        record = read_fit(path, KIND, FORMAT)
     except MixoptError:
         return None  # half a fit, or an older mixopt's
     return record if record["made"].get(CACHE_KEY) == key else None

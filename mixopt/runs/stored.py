@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixopt.errors import MixoptError
 from mixopt.runs.objective import Target
-from mixopt.serialization import digest, nan_to_null, write_text
+from mixopt.serialization import Json, digest, nan_to_null, write_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +36,11 @@ class Stored:
     """
 
     record: Mapping[str, Any]
-    objective: Target
+
+    @cached_property
+    def objective(self) -> Target:
+        weights = self.record["target"]["weights"]
+        return Target(weights, np.array([weights.get(text, 0.0) for text in self.texts]))
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -47,6 +53,42 @@ class Stored:
     @property
     def target(self) -> dict[str, float]:
         return dict(self.objective.weights)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the file, whole or not at all."""
+        write_fit(Path(path), self.record)
+
+
+def is_fit(path: Path, kind: str) -> bool:
+    """Whether a file begins as `write_fit` begins one of this kind, whole or not."""
+    head = f'{{\n"kind": "{kind}"'.encode()
+    try:
+        with path.open("rb") as file:
+            return file.read(len(head)) == head
+    except OSError:
+        return False
+
+
+def read_fit(path: Path, kind: str, version: int) -> Json:
+    """The content of a fit's file but for its checksum. kind: its key "kind", which is also the command that writes it;
+    version: of the format.
+
+    Raises MixoptError when it is no such fit, or was changed since it was written.
+    """
+    again = f"run `{kind}` again"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MixoptError(f"{path}: can't be read ({error.strerror}): `{kind} RUNS.csv` writes such a file") from None
+    except ValueError as error:
+        raise MixoptError(f"{path}: not JSON ({error}): {again}") from None
+    if not isinstance(record, dict) or record.get("kind") != kind:
+        raise MixoptError(f"{path}: not a fit of `{kind}`: `{kind} RUNS.csv` writes one")
+    if record.get("format") != version:
+        raise MixoptError(f"{path}: of format {record.get('format')}, this mixopt reads {version}: {again}")
+    if record.pop("checksum", None) != digest(record):
+        raise MixoptError(f"{path}: not as it was written (its checksum is another): {again}")
+    return record
 
 
 def write_fit(path: Path, record: Mapping[str, Any]) -> None:
