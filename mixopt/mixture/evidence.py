@@ -31,7 +31,7 @@ def accuracy_section(results: Results, *, brief: bool) -> Section:
         )
         blocks.append(Figure("held-out", caption, [plot for _, plot in drawn], [_target_name(n) for n, _ in drawn]))
     else:
-        blocks.append(Paragraph("No held-out predictions were kept, so there is no picture of them."))
+        blocks.append(Paragraph("No held-out predictions were kept, so they can't be plotted."))
     if not selection.scores:
         blocks.append(Paragraph("No predictor has been scored."))
         return Section("trust", "Predicted against measured", blocks, "Predicted against measured", brief=brief)
@@ -62,7 +62,7 @@ def noise_section(results: Results) -> Section:
         )
         return Section("noise", "Noise", [Paragraph(text)], "Noise")
     names = ("Noise", "Spread of mixtures", "Repeats", "Signal to noise")
-    columns = [Column("Validation set", numeric=False), *map(Column, names), Column("Reading", numeric=False)]
+    columns = [Column("Validation set", numeric=False), *map(Column, names), Column("Verdict", numeric=False)]
     cells = [
         (
             _target_name(row.target),
@@ -76,8 +76,8 @@ def noise_section(results: Results) -> Section:
     ]
     text = (
         "Noise is the standard deviation between runs of one mixture with different seeds; spread is the standard "
-        f"deviation between mixtures. Their ratio is clear from {CLEAR:.0f} on; below {WEAK:.0f} noise is the larger "
-        "and predictions on the validation set say little."
+        f"deviation between mixtures. A ratio of {CLEAR:.0f} or more is clear; below {WEAK:.0f} noise exceeds the "
+        "differences between mixtures, and predictions for the validation set say little."
     )
     table = Table(f"Noise, nats/token, at {results.place}", columns, cells)
     return Section("noise", "Noise", [Paragraph(text), table], "Noise")
@@ -99,7 +99,7 @@ def effects_section(results: Results) -> Section:
     """Predicted objective over each domain's share, most helpful domain first."""
     found = results.recommendation
     curves = {domain: curve for domain in found.effects if len(curve := _curve(found, domain)) > 1}
-    title = "What each domain does to the target"
+    title = "Effect of each domain on the target"
     if not curves:
         return Section("effects", title, [Paragraph("The recommendation holds no effect curves.")], "Effects")
     here, natural = found.shares("recommended"), found.shares("natural")
@@ -119,7 +119,7 @@ def effects_section(results: Results) -> Section:
         f"Predicted target loss at {results.place} as one domain's share moves from its lowest to its highest allowed "
         "value and the others shrink or grow in proportion, most helpful domain first."
     )
-    leaves = " A curve that leaves through the top goes on rising." if cut else ""
+    leaves = " Curves cut off at the top go on rising." if cut else ""
     blocks = [
         Paragraph(text),
         Bars(
@@ -179,12 +179,12 @@ def epochs_section(found: Recommendation) -> Section:
     bars = [Bar(domain, epochs[domain], epochs_text(epochs[domain]), mark=1.0) for domain in order]
     repeated = sum(value > 1 for value in epochs.values())
     text = (
-        "How often the full run reads each domain's pool of unique tokens: "
+        "Epochs of the full run over each domain's pool of unique tokens: "
         f"{counted(repeated, 'domain')} of {len(epochs)} would be repeated."
     )
     unknown = [row.domain for row in found.ranked if row.domain not in epochs]
     if unknown:
-        text += f" Unknown, for want of a pool or of the full run's tokens: {listed(unknown)}."
+        text += f" Unknown, as the pool or the full run's tokens are not given: {listed(unknown)}."
     blocks = [Paragraph(text), Bars(bars, "Epochs; the dashed line is one.")]
     return Section("epochs", "Epochs", blocks, "Epochs")
 

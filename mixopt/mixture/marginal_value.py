@@ -23,14 +23,14 @@ def price_sentences(priced: ShadowPrices | None) -> list[str]:
     if priced is None:
         return []
     if priced.why:
-        return [f"What more unique text is worth can't be said: {priced.why}."]
+        return [f"The marginal value of unique text is unknown: {priced.why}."]
     rows = [row for row in priced.domains if row.unique]
     valued = sorted((row for row in rows if _matters(row)), key=lambda row: -_gain(row.unique))
     sentences = []
     if not priced.sees_repetition:
-        what = "only as far as it loosens a cap on epochs" if valued else "unknown"
+        what = "known only as far as it relaxes a cap on epochs" if valued else "unknown"
         sentences.append(
-            "The predictor sees shares alone, not how often text is repeated: what more unique text is worth is "
+            "The predictor sees shares alone, not how often text is repeated: the marginal value of unique text is "
             f"{what}."
         )
     elif not valued:
@@ -78,11 +78,11 @@ def _first(row: DomainPrices, priced: ShadowPrices) -> str:
         )
         if worth is None:
             return text
-        return f"As far as these runs can tell, a longer run on the same text would not lower the loss. {text}"
+        return f"On these runs, a longer run on the same text would not lower the loss. {text}"
     size, name = _unit(pool)
-    one = f"One more {name}unique token{'s' if size > 1 else ''} of {row.domain}"
+    one = f"One {name}more unique token{'s' if size > 1 else ''} of {row.domain}"
     span = _interval(worth, priced, size, _tokens)
-    return f"{one} is worth what {_tokens(size * worth.gain)} more training tokens are{span}."
+    return f"{one} {'are' if size > 1 else 'is'} worth {_tokens(size * worth.gain)} more training tokens{span}."
 
 
 def _others(valued: Sequence[DomainPrices]) -> list[str]:
@@ -93,10 +93,10 @@ def _others(valued: Sequence[DomainPrices]) -> list[str]:
     if all(row.worth and row.worth.gain is not None for row in valued):
         size, name = _unit(_pool(first))
         each = [f"{_tokens(size * _gain(row.worth))} for {row.domain}" for row in rest]
-        text = f"The same for one more {name}unique token{'s' if size > 1 else ''} of another domain: {listed(each)}"
+        text = f"The same for one {name}more unique token{'s' if size > 1 else ''} of another domain: {listed(each)}"
     else:
         each = [f"{two_digits(0.1 * _pool(first) * _gain(row.unique))} for {row.domain}" for row in rest]
-        text = f"As many more unique tokens of another domain would lower it by {listed(each)}"
+        text = f"The same number of unique tokens of another domain would lower it by {listed(each)}"
     more = len(valued) - 1 - len(rest)
     return [text + (f", and less for {more} other{'s' if more > 1 else ''}." if more else ".")]
 
@@ -118,12 +118,12 @@ def _caps(priced: ShadowPrices) -> list[str]:
     if not capped:
         return []
     gain, domain, cap = capped[0]
-    raised = f"{cap_text(cap, cap.at + _step(cap)).split()[0]} in place of {cap_text(cap)}"
+    raised = f"from {cap_text(cap).split()[0]} to {cap_text(cap, cap.at + _step(cap))}"
     fall = f"{two_digits(gain)} nats/token{_interval(cap, priced, _step(cap))}"
     more = len(capped) - 1
-    costs = "that on another domain costs" if more == 1 else f"those on {more} others cost"
+    costs = "the cap on another domain costs" if more == 1 else f"those on {more} others cost"
     rest = f"; {costs} less" if more else ""
-    return [f"A higher cap on {domain}, {raised}, would lower the loss by about {fall}{rest}."]
+    return [f"Raising the cap on {domain} {raised} would lower the loss by about {fall}{rest}."]
 
 
 def _interval(price: Price | None, priced: ShadowPrices, size: float, text: Callable[[float], str] = two_digits) -> str:
@@ -165,12 +165,12 @@ def price_table(priced: ShadowPrices) -> Table:
     rows = sorted(priced.domains, key=lambda row: (-_part_gain(row), row.domain))
     rows = [row for row in rows if row.unique or row.cap][:MAX_PRICED]
     columns = [Column("Domain", numeric=False), Column("Unique tokens"), Column("Epochs")]
-    columns += [Column(f"Fall with {PRICED_PART:.0%} more", strong=True), Column(level)]
+    columns += [Column(f"Loss reduction from {PRICED_PART:.0%} more", strong=True), Column(level)]
     columns += [
-        Column("One token's worth"),
+        Column("Value of one token"),
         Column(level),
         Column("Cap", numeric=False),
-        Column("Fall with a cap 10% higher"),
+        Column("Loss reduction from a cap 10% higher"),
     ]
     cells = []
     for row in rows:
@@ -186,8 +186,8 @@ def price_table(priced: ShadowPrices) -> Table:
                 *raised,
             )
         )
-    title = "What more unique text takes off the loss of the full run, nats/token at proxy scale"
-    title += "; worth of one unique token in training tokens" if any(row.worth for row in rows) else ""
+    title = "Loss reduction of the full run from more unique text, nats/token at proxy scale"
+    title += "; value of one unique token in training tokens" if any(row.worth for row in rows) else ""
     return Table(title, columns, cells, note=_price_note(priced)).without_empty_columns()
 
 
@@ -210,14 +210,14 @@ def _price(price: Price | None, size: float) -> tuple[str, str]:
 
 def _price_note(priced: ShadowPrices) -> str:
     text = (
-        "Prices hold for small changes of what the full run has: the first tokens more are worth most. They are "
-        "differences of loss at the proxies' scale, where all of the loss is higher; what carries over to a larger "
-        "model is how domains and training tokens compare. "
+        "These are shadow prices: they hold for small changes, and the first additional tokens are worth most. They "
+        "are differences in loss at proxy scale, where all losses are higher; what carries over to a larger model is "
+        "how domains compare with each other and with training tokens. "
     )
     if priced.tokens:
         text += (
-            f"What more training tokens are worth is measured by {counted(priced.tokens.runs, 'run')} of half the "
-            "tokens at the same mixture and epochs, less what the same pools cost as they are repeated more. "
+            f"The value of more training tokens is measured by {counted(priced.tokens.runs, 'run')} with half the "
+            "tokens at the same mixture and epochs, minus the cost of repeating the same pools more often. "
         )
     return text + (f"Intervals: {priced.method}." if priced.folds else "")
 
@@ -228,14 +228,14 @@ def repetition_text(found: RepetitionEvidence | None) -> str:
         return ""
     fitted = _r_star_text(found.r_star)
     if not (known(found.with_) and known(found.without)):
-        return f"{found.why or 'Whether it pays to see repetition was not judged.'}{fitted}" if fitted else ""
+        return f"{found.why or 'Whether modelling repetition helps was not tested.'}{fitted}" if fitted else ""
     runs = counted(int(found.runs), "run") if known(found.runs) else "runs"
     text = (
-        f"Does it pay to see repetition? Held out, {runs} from other pools were predicted with an error of "
-        f"{loss(found.with_, 4)} nats/token by {found.aware or 'the law that sees it'}, which sees it, and of "
-        f"{loss(found.without, 4)} by {found.plain or 'the one that sees shares alone'}, which sees shares alone: the "
+        f"Does modelling repetition help? {runs} with other pools, held out, were predicted with an error of "
+        f"{loss(found.with_, 4)} nats/token by {found.aware or 'the law of repetition'}, which models it, and of "
+        f"{loss(found.without, 4)} by {found.plain or 'the law of shares'}, which sees shares alone: the "
     )
-    return text + ("term earned its place." if found.earned else "term did not clearly earn its place.") + fitted
+    return text + ("term lowered the error." if found.earned else "term did not clearly lower the error.") + fitted
 
 
 def _r_star_text(found: RStarEvidence | None) -> str:
@@ -246,9 +246,9 @@ def _r_star_text(found: RStarEvidence | None) -> str:
         return ""
     vague = all(row.identified is False for row in rows.values())
     return (
-        f" Fitted R*, about how many more epochs repeated text stays worth something: "
-        f"{listed(each[:MAX_R_STARS])}; {100 * found.level:.0f}% intervals, with a prior around "
-        f"{two_digits(found.prior['centre'])}, which is published."
+        f" Fitted R*, about the number of repeats after which text is worth little: "
+        f"{listed(each[:MAX_R_STARS])}; {100 * found.level:.0f}% intervals, with a prior around the published "
+        f"{two_digits(found.prior['centre'])}."
     ) + (" The runs add little to the prior." if vague else "")
 
 

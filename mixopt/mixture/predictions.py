@@ -76,7 +76,7 @@ class Judged:
     def method(self) -> str:
         ordinary = (
             f"CV+ over {len(self._by_fold)} folds of distinct mixtures (Barber et al. 2021, arXiv:1905.02928), errors "
-            "in units of those usual where as much loss is predicted"
+            "scaled by their usual size at the predicted loss"
         )
         if self._optimism is None:
             return ordinary
@@ -89,8 +89,8 @@ class Judged:
         return ExpectedOptimism(
             loss=None if found is None else found.loss,
             standard_error=None if found is None else found.standard_error,
-            method="repeated holdout: fitted to half of the mixtures, asked for the other half, the error at the "
-            "mixture predicted best; drawn towards the errors of all held-out runs",
+            method="repeated holdout: fitted to half of the mixtures, scored on the other half, the error at the "
+            "mixture predicted best; shrunk towards the errors of all held-out runs",
         )
 
     def at(self, name: str) -> Prediction:

@@ -106,12 +106,12 @@ def optimism_text(found: Recommendation) -> str:
     size = f"{abs(expected):.3f} ± {error:.3f} nats/token"
     if expected <= 0:
         return (
-            f"In repeated holdouts the selected mixtures measured no worse than predicted ({size} better): no optimism "
-            "is to be expected at the recommended mixture."
+            f"In repeated holdouts the selected mixtures did no worse than predicted ({size} better), so no optimism "
+            "is expected at the recommended mixture."
         )
     return (
-        f"Expected optimism {size}: a mixture chosen for its low prediction measures so much higher on average. The "
-        "interval of the recommended mixture takes it into account."
+        f"Expected optimism {size}: a mixture selected for its low predicted loss measures that much higher on "
+        "average. The interval of the recommended mixture accounts for it."
     )
 
 
@@ -198,8 +198,8 @@ def selection_text(selection: Selection) -> str:
     nouns = ((selection.runs, "run"), (selection.mixtures, "distinct mixture"))
     parts = [counted(int(number), noun) for number, noun in nouns if known(number)]
     over = f" of {' with '.join(parts)}" if parts else ""
-    folds = f"in {counted(int(selection.folds), 'fold')}" if known(selection.folds) else "with mixtures left out"
-    text = f"Every predictor was fitted {folds}{over} and judged on the mixtures left out."
+    folds = f" in {counted(int(selection.folds), 'fold')}" if known(selection.folds) else ""
+    text = f"Every predictor was cross-validated{folds}{over}; all runs of a mixture are held out together."
     why = selection.why or (f"{selection.chosen}." if selection.chosen else "")
     return text + (f" Chosen: {why}" if why else "") + nested_text(selection.nested)
 
@@ -208,7 +208,7 @@ def nested_text(nested: NestedScore | None) -> str:
     """What choosing by the same rule scores on mixtures that had no part in the choice."""
     if nested is None or not known(nested.rmse):
         return ""
-    text = f" Chosen anew without each fold, it scores Spearman {loss(nested.spearman)}, RMSE {loss(nested.rmse, 4)}"
+    text = f" Nested cross-validation of the choice: Spearman {loss(nested.spearman)}, RMSE {loss(nested.rmse, 4)}"
     text += f", regret {loss(nested.regret, 4)}" if known(nested.regret) else ""
     ranked = sorted(nested.chosen.items(), key=lambda pair: (-pair[1], pair[0]))
     names = listed([f"{name} in {counted(folds, 'fold')}" for name, folds in ranked])
@@ -222,9 +222,9 @@ def floor_text(selection: Selection) -> str:
 
 
 SCORE_NOTE = (
-    "Spearman: agreement of the two rankings, 1 is perfect. RMSE: typical error of a prediction, with its standard "
-    "error. Regret@k: loss given up by training the k mixtures that are predicted best and keeping the best of them. "
-    "Coverage: share of held-out runs inside their 80% interval. s/fit: seconds of one fit."
+    "Spearman: rank correlation of predicted and measured losses. RMSE: root mean squared error ± its standard error. "
+    "Regret@k: loss given up by training the k mixtures that are predicted best and keeping the best of them. "
+    "Coverage: share of held-out runs inside their 80% interval. s/fit: seconds per fit."
 )
 
 
@@ -248,7 +248,7 @@ def score_table(
     if marked is not None:
         note = f"* is used. {note}"
     if len(others) > 1:
-        note = f"{note} All losses: mean Spearman over the losses one by one."
+        note = f"{note} All losses: mean Spearman over the single losses."
     title = title or "Held-out scores on the weighted target, nats/token, at proxy scale"
     return Table(title, columns, rows, marked=marked, note=note).without_empty_columns()
 
@@ -354,7 +354,7 @@ def predictions_document(predicted: Json) -> Document:
     score = predicted["score"]
     summary = []
     if score:
-        whose = "new to the fit" if score["new"] else "of the fit's own mixtures"
+        whose = "of new mixtures" if score["new"] else "of mixtures that the fit was trained on"
         summary.append(
             f"{score['mixtures']} measured losses {whose}: Spearman {loss(score['spearman'])}, RMSE "
             f"{loss(score['rmse'])} nats/token, {score['covered']:.0%} inside the {level}."

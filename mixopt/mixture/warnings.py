@@ -72,14 +72,14 @@ def _no_gain(evidence: Evidence) -> Iterator[Warning]:
     if known(gain.low) and gain.low > 0:
         return
     interval = (
-        f"the {evidence.level:.0%} interval reaches from {gain.low:.3f} to {gain.high:.3f}"
+        f"its {evidence.level:.0%} interval is {gain.low:.3f} to {gain.high:.3f}"
         if known(gain.low) and known(gain.high)
-        else "these runs are too few for an interval around it"
+        else "there are too few runs for an interval"
     )
     yield Warning(
         "no-gain",
-        f"As far as these runs can tell, the recommended mixture is no better than the {over} one: its predicted gain "
-        f"is {gain.loss:.3f} nats/token, and {interval}. More runs, or repeats, would tell.",
+        f"On these runs the recommended mixture is not clearly better than the {over} one: its predicted gain is "
+        f"{gain.loss:.3f} nats/token, and {interval}. More runs or repeats would settle it.",
     )
 
 
@@ -89,13 +89,11 @@ def _rank(evidence: Evidence) -> Iterator[Warning]:
     there = np.isfinite(evidence.measured)
     measured, predicted = evidence.measured[there], evidence.predicted[there]
     if len(measured) < 3 or np.ptp(measured) == 0 or np.ptp(predicted) == 0:
-        yield Warning(
-            "unranked", "Too few runs differ in their loss to say whether the predictor ranks mixtures at all."
-        )
+        yield Warning("unranked", "Too few runs with different losses to tell whether the predictor can rank mixtures.")
     elif (rank := spearman(predicted, measured)) < MIN_RANK:
         yield Warning(
             "poor-ranking",
-            f"The predictor ranks mixtures it has not seen at a rank correlation of only {rank:.2f}: "
+            f"On held-out mixtures the predictor's rank correlation is only {rank:.2f}: "
             "the recommendation may be little better than a guess. Train more mixtures.",
         )
 
@@ -108,7 +106,7 @@ def _mixed_runs(evidence: Evidence) -> Iterator[Warning]:
             yield Warning(
                 f"mixed-{column}",
                 f"The runs differ in {what} ({values.min():.3g} to {values.max():.3g}), which the predictor, seeing "
-                "weights alone, takes for noise: keep the runs of one size.",
+                "only mixture weights, treats as noise: use runs of one scale.",
             )
 
 
@@ -117,8 +115,8 @@ def _outside(evidence: Evidence) -> Iterator[Warning]:
     if distance > MIN_OUTSIDE:
         yield Warning(
             "outside-hull",
-            f"The recommended mixture lies outside what the runs span ({distance:.1%} of its tokens are beyond any "
-            "blend of trained mixtures): its prediction is an extrapolation. Train it, or mixtures around it, first.",
+            f"The recommended mixture lies outside the convex hull of the trained mixtures ({distance:.1%} of its "
+            "tokens are beyond any blend of them): its prediction extrapolates. Train it, or mixtures near it, first.",
         )
 
 
@@ -134,7 +132,7 @@ def _far(evidence: Evidence) -> Iterator[Warning]:
         yield Warning(
             "far-from-runs",
             f"The recommended mixture is far from every trained one: {distance:.0%} of the tokens would have to move "
-            f"to reach the nearest, while nine in ten runs have a neighbour within {usual:.0%}.",
+            f"to reach the nearest, while 90% of the runs have a neighbour within {usual:.0%}.",
         )
 
 
@@ -143,21 +141,21 @@ def _best_measured(evidence: Evidence) -> Iterator[Warning]:
     if not evidence.best_allowed:
         yield Warning(
             "no-run-within-limits",
-            f"No trained mixture keeps the limits of the search: the best measured one, run {run}, is shown for "
-            "comparison only.",
+            f"No trained mixture satisfies the limits of the search: the best measured one, run {run}, is shown "
+            "for comparison only.",
         )
     recommended, gain = evidence.losses["recommended"], evidence.gains["best_measured"]
     reached = f"The best measured mixture, run {run}, reached {evidence.best_measured:.3f} nats/token"
     if evidence.best_measured <= recommended:
         yield Warning(
             "run-as-good",
-            f"{reached}, no more than the {recommended:.3f} predicted for the recommended one: by luck of that run, or "
-            "as the better mixture. Train both before choosing.",
+            f"{reached}, no more than the {recommended:.3f} predicted for the recommended one: either that run was "
+            "lucky or its mixture is better. Train both before choosing.",
         )
     elif not known(gain.low) or gain.low <= 0:
         yield Warning(
             "run-within-uncertainty",
-            f"{reached}; the recommended one's predicted gain over it, {gain.loss:.3f}, is within the uncertainty: "
+            f"{reached}; the recommended mixture's predicted gain over it, {gain.loss:.3f}, is within the uncertainty: "
             "the measured mixture may do as well.",
         )
 
@@ -174,8 +172,8 @@ def _optimism(evidence: Evidence) -> Iterator[Warning]:
     if over > 2 * residual[there].std(ddof=1) / np.sqrt(len(lowest)):
         yield Warning(
             "optimistic",
-            f"The predictor is optimistic about the mixtures it likes best: the {len(lowest)} held-out runs that it "
-            f"ranked first measured {over:.3f} nats/token worse than predicted on average. Expect the same of the "
+            f"The predictor is optimistic about the mixtures it ranks best: the {len(lowest)} held-out runs that it "
+            f"ranked first were on average {over:.3f} nats/token worse than predicted. Expect the same of the "
             "recommendation.",
         )
 
@@ -187,13 +185,11 @@ def _noise(evidence: Evidence) -> Iterator[Warning]:
         if known(row.signal_to_noise) and row.signal_to_noise < MIN_SIGNAL:
             yield Warning(
                 "noise",
-                f"Noise swamps the mixtures' effect on {name}: repeats of one mixture scatter by {row.sd:.3f} "
-                f"nats/token, different mixtures by {row.signal_sd:.3f}.",
+                f"Noise hides the mixtures' effect on {name}: losses have a standard deviation of {row.sd:.3f} "
+                f"nats/token between repeats of one mixture and of {row.signal_sd:.3f} between mixtures.",
             )
     if rows and all(row.sd is None for row in rows.values()):
-        yield Warning(
-            "no-repeats", "No mixture was trained twice, so it is not known how much of the losses' scatter is noise."
-        )
+        yield Warning("no-repeats", "No mixture was trained twice, so run-to-run noise is unknown.")
 
 
 def _epochs(evidence: Evidence) -> Iterator[Warning]:
@@ -204,18 +200,18 @@ def _epochs(evidence: Evidence) -> Iterator[Warning]:
         name, epochs = row.domain, row.epochs
         if epochs is None or epochs <= 1:
             continue
-        fix = f"{'A lower search.max_epochs' if name in capped else 'search.max_epochs'} would keep it to fewer."
+        fix = f"{'A lower search.max_epochs' if name in capped else 'search.max_epochs'} would limit this."
         if name in seen and epochs > 1.05 * seen[name]:  # a rounded weight or pool is no more repetition
             yield Warning(
                 "epochs-beyond-runs",
-                f"{name} would be read {epochs:.1f} times, more than any run has read it ({seen[name]:.1f} times): "
-                f"what repetition costs there is extrapolated. {fix}",
+                f"{name} would be seen for {epochs:.1f} epochs, more than in any run ({seen[name]:.1f} epochs): the "
+                f"effect of repetition is extrapolated there. {fix}",
             )
         elif epochs > MAX_EPOCHS and not (name in seen and evidence.sees_repetition):
             unseen = "" if name in seen else ", and the runs say nothing about repetition"
             yield Warning(
                 "many-epochs",
-                f"{name} would be read {epochs:.1f} times: beyond about {MAX_EPOCHS:.0f} epochs repeated text is "
+                f"{name} would be seen for {epochs:.1f} epochs: beyond about {MAX_EPOCHS:.0f}, repeated text is "
                 f"usually worth clearly less than new text{unseen}. {fix}",
             )
 
@@ -236,7 +232,7 @@ def _proxy_size(evidence: Evidence) -> Iterator[Warning]:
         yield Warning(
             "small-proxy",
             f"The runs are models of {params / 1e6:.2g}M parameters, which rank mixtures for much larger models only "
-            "roughly (olmix, arXiv:2602.12237: a rank correlation of about .73 from 1M, .89 and more from 15M). "
+            "roughly (olmix, arXiv:2602.12237: a rank correlation of about .73 with 1M, .89 or more from 15M). "
             "Compare the recommended, the natural and the best measured mixture at a larger size before relying on it.",
         )
 
@@ -246,7 +242,7 @@ def _limits(evidence: Evidence) -> Iterator[Warning]:
     if touched:
         yield Warning(
             "at-limits",
-            f"The recommended mixture stops at limits that were set: {touched}. Without them it would go further.",
+            f"The recommended mixture is at limits of the search: {touched}. Without them it would move further.",
         )
 
 
@@ -256,8 +252,8 @@ def _one_domain(evidence: Evidence) -> Iterator[Warning]:
     if share >= MAX_SHARE and len(evidence.table.domains) > 1:
         yield Warning(
             "one-domain",
-            f"{evidence.table.domains[i]} takes {share:.0%} of the tokens: the target asks for little else. If other "
-            "skills matter, give validation sets that show them a weight in the target, or set search.min_weight.",
+            f"{evidence.table.domains[i]} takes {share:.0%} of the tokens: the target rewards little else. If other "
+            "skills matter, add validation sets that measure them to the target, or set search.min_weight.",
         )
 
 
@@ -268,7 +264,7 @@ def _starts(evidence: Evidence) -> Iterator[Warning]:
             "starts-disagree",
             f"Only {found.agreeing_starts} of {found.starts} local searches ended near the recommended mixture: "
             "several mixtures are predicted to do about as well, or the predictor is rough. Don't read much into "
-            "single weights.",
+            "individual weights.",
         )
 
 
@@ -285,6 +281,6 @@ def _unknown_pools(evidence: Evidence) -> Iterator[Warning]:
     if all(row.epochs is None for row in evidence.domains):
         yield Warning(
             "unknown-pools",
-            "How often text would be repeated is not known: state full.tokens and each domain's pool, "
-            "and with search.max_epochs cap it.",
+            "How often text would be repeated is unknown: set full.tokens and each domain's pool, "
+            "and cap it with search.max_epochs.",
         )

@@ -222,7 +222,7 @@ def test_a_cap_on_epochs_is_kept_by_the_recommendation():
     epochs = {row["domain"]: row["epochs"] for row in found["domains"]}
     assert epochs["books"] == pytest.approx(1.0)
     assert epochs["books"] <= 1.0 + 1e-9
-    assert "stops at limits that were set: books (max_epochs)" in warned(found, "at-limits")[0]
+    assert "is at limits of the search: books (max_epochs)" in warned(found, "at-limits")[0]
 
 
 def test_an_effect_curve_passes_through_the_recommendation_and_the_limits():

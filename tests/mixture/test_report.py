@@ -126,7 +126,7 @@ def test_how_the_predictor_was_chosen_and_what_the_choice_is_worth_is_said(page)
     text = Page(without_plotly(page)).text
     assert "Chosen: effective-data: the lowest held-out error." in text
     assert (
-        "Chosen anew without each fold, it scores Spearman 0.967, RMSE 0.0083, regret 0.0040 "
+        "Nested cross-validation of the choice: Spearman 0.967, RMSE 0.0083, regret 0.0040 "
         "(effective-data in 4 folds and exponential-mixing in 1 fold)." in text
     )
     assert "0.0080 ± 0.0011" in text and "79%" in text  # RMSE with its standard error, and coverage
@@ -301,7 +301,7 @@ def test_a_diverged_run_is_named_in_the_warnings_and_never_the_best(study):
         run_id = runs.loc[5, "run_id"]
         assert f"1 run left out of every fit: {run_id} (diverged)." in text
         assert f"The best, {run_id}" not in text
-        assert "27 runs took part in the fits, 1 left out." in text
+        assert "27 runs were used in the fits, 1 left out." in text
 
 
 def test_only_the_last_step_of_a_run_counts(study):

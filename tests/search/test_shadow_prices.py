@@ -271,9 +271,9 @@ def recorded(found):
 
 def test_a_unique_token_is_compared_with_training_tokens_where_longer_runs_tell():
     said = sentences(longer=LengthGain(0.5, 0.01, 0.49, 0.51, 2))
-    assert said[0].startswith("One more million unique tokens of math is worth what ")
-    assert " million more training tokens are (80% interval " in said[0]
-    assert said[1].startswith("The same for one more million unique tokens of another domain: ") and said[1].endswith(
+    assert said[0].startswith("One million more unique tokens of math are worth ")
+    assert " million more training tokens (80% interval " in said[0]
+    assert said[1].startswith("The same for one million more unique tokens of another domain: ") and said[1].endswith(
         " for code."
     )
 
@@ -281,21 +281,21 @@ def test_a_unique_token_is_compared_with_training_tokens_where_longer_runs_tell(
 def test_without_longer_runs_the_loss_alone_is_told():
     said = sentences()
     assert said[0].startswith("10% more unique text of math (100 million tokens) would lower the loss by about 0.00")
-    assert said[1].startswith("As many more unique tokens of another domain would lower it by 0.000")
+    assert said[1].startswith("The same number of unique tokens of another domain would lower it by 0.000")
 
 
 def test_where_longer_runs_gain_nothing_on_the_same_text_that_is_said():
     assert sentences(longer=LengthGain(0.01, 0.0, 0.01, 0.01, 2))[0].startswith(
-        "As far as these runs can tell, a longer run on the same text would not lower the loss. 10% more"
+        "On these runs, a longer run on the same text would not lower the loss. 10% more"
     )
 
 
 def test_a_cap_that_costs_is_named_with_what_a_higher_one_brings():
     assert sentences({"max_epochs": {"math": 3.0, "code": 1.5}})[-1].startswith(
-        "A higher cap on math, 3.3 in place of 3 epochs, would lower the loss by about 0.00"
+        "Raising the cap on math from 3 to 3.3 epochs would lower the loss by about 0.00"
     )
     assert sentences({"max_weight": {"web": 0.25}})[-1].startswith(
-        "A higher cap on web, 26.0% in place of 25.0% of the tokens, would lower the loss by about 0.00"
+        "Raising the cap on web from 25.0% to 26.0% of the tokens would lower the loss by about 0.00"
     )
 
 
