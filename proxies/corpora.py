@@ -22,12 +22,9 @@ _KINDS = "jsonl, ndjson or json (one object a line), txt, md or text, each also 
 
 SCAN_FACTOR = 16  # a cap looks through this many times max_bytes of text before it takes its sample ...
 MIN_SCAN = 64 << 20  # ... and through this many bytes of text at least
-_NEWLINE = b"\n"
 _MAX_PLACES = 3  # places kept for each kind of problem
-_JSON_NAMES = {list: "a list", dict: "an object", str: "a string", int: "a number", float: "a number"} | {
-    bool: "true or false",
-    type(None): "null",
-}
+_JSON_NAMES = {list: "a list", dict: "an object", str: "a string", int: "a number", float: "a number"}
+_JSON_NAMES |= {bool: "true or false", type(None): "null"}
 _MAX_WITHOUT_TEXT = 1000  # records without the text column before we say that it isn't there
 
 
@@ -94,31 +91,29 @@ class Counts:
         return bool(self.left_out or self.cut_files)
 
     def to_dict(self) -> dict:
-        """Numbers and places, ready for JSON."""
         return asdict(self) | {"capped": self.capped}
 
 
+@dataclass
 class Documents:
-    """The documents of one domain. Iterate it as often as needed; `counts` tells of the last full pass.
+    """The documents of one domain. Iterate it as often as needed; `counts` is of the last full pass.
 
     A sample (max_bytes) and a built-in text stay in memory after the first pass; files are read again.
     """
 
-    def __init__(self, source: Source, *, max_bytes: int | None = None, on_bad: OnBad = "refuse"):
-        self.source = source
-        self.max_bytes = max_bytes
-        self.on_bad: OnBad = on_bad
-        self.counts = Counts()
-        self.versions: dict[str, str] = {}  # of the packages that a built-in text comes from
-        self._files: list[Path] = []
-        self._held: list[str] | None = None
+    source: Source
+    max_bytes: int | None
+    on_bad: OnBad
+    counts: Counts = field(default_factory=Counts)
+    versions: dict[str, str] = field(default_factory=dict)  # of the packages that a built-in text comes from
+    _held: list[str] | None = None
 
     def __iter__(self) -> Iterator[str]:
         if self._held is not None:
             yield from self._held
             return
         counts = Counts()
-        texts = self._nonempty(counts)
+        texts = self._texts(counts)
         if self.max_bytes is not None:
             texts, counts.left_out = spread(texts, self.max_bytes)
         elif self.source.builtin is not None:
@@ -127,17 +122,11 @@ class Documents:
             counts.documents += 1
             counts.bytes += len(text.encode())
             yield text
+        if not counts.documents:
+            raise ValueError(f"{self.source} holds no text{_met(counts)}: give it documents or drop the domain")
         self.counts = counts
         if isinstance(texts, list):
             self._held = texts
-
-    def _nonempty(self, counts: Counts) -> Iterator[str]:
-        any_text = False
-        for text in self._texts(counts):
-            any_text = True
-            yield text
-        if not any_text:
-            raise ValueError(f"{self.source} holds no text{_met(counts)}: give it documents or drop the domain")
 
     def _texts(self, counts: Counts) -> Iterator[str]:
         from proxies.builtin import registry
@@ -148,7 +137,9 @@ class Documents:
         if source.builtin is not None:
             entry = registry.BUILTIN[source.builtin]
             self.versions = entry.versions()
-            yield from check.texts(entry.load(), str(source))
+            for number, text in enumerate(entry.load(), 1):
+                if check.good(text, f"{source}: document {number}"):
+                    yield text
         elif source.hub is not None:
             rows = readers.hub_rows(source.hub, subset=source.subset, split=source.split, column=source.text)
             with closing(rows):
@@ -190,7 +181,7 @@ def read(source: Source, *, max_bytes: int | None = None, on_bad: OnBad = "refus
         find(source.path)
     if source.builtin is not None:
         registry.check(source.builtin)
-    return Documents(source, max_bytes=max_bytes, on_bad=on_bad)
+    return Documents(source, max_bytes, on_bad)
 
 
 def find(path: str) -> tuple[list[Path], list[Path]]:
@@ -209,7 +200,8 @@ def find(path: str) -> tuple[list[Path], list[Path]]:
         found = [p for p in map(Path, matches) if not p.is_dir()]
     found.sort(key=lambda p: p.as_posix())
     files = [p for p in found if _kind(p) and p.is_file() and not _hidden(p, root)]
-    unread = [p for p in found if p not in set(files)]
+    taken = set(files)
+    unread = [p for p in found if p not in taken]
     if not found:
         what = "the folder holds no files" if root.is_dir() else "no such file, folder or match"
         raise ValueError(f"{path}: {what}: mend `path` (it counts from {Path.cwd()} unless it starts with /)")
@@ -277,19 +269,13 @@ class _Check:
         self.counts = counts
         self.on_bad = on_bad
 
-    def texts(self, texts: Iterable[str], place: str) -> Iterator[str]:
-        """Of built-in texts, those that aren't empty."""
-        for number, text in enumerate(texts, 1):
-            if self._good(text, f"{place}: document {number}"):
-                yield text
-
     def rows(self, rows: Iterable[readers.Row], place: str) -> Iterator[str]:
         """Texts of parquet or hub rows."""
         for number, data in rows:
             where = f"{place}: row {number}"
             if data is None:
                 self.counts.note("no_text", where)
-            elif (text := self._decoded(data, where)) is not None and self._good(text, where):
+            elif (text := self._decoded(data, where)) is not None and self.good(text, where):
                 yield text
 
     def json_lines(self, lines: Iterable[bytes], column: str, place: str) -> Iterator[str]:
@@ -311,7 +297,7 @@ class _Check:
                 self.counts.note("no_text", where)
             elif not isinstance(text, str):
                 self._bad("not_text", f"{where}: {column!r} holds {_JSON_NAMES[type(text)]}, not text")
-            elif self._good(text, where):
+            elif self.good(text, where):
                 yield text
         if missing and not found:
             raise ValueError(readers.no_column(place, column, list(columns)))
@@ -320,7 +306,7 @@ class _Check:
         """Paragraphs (parted by blank lines), lines or the whole of a text file."""
         for start, block in _blocks(lines, unit):
             text = self._decoded(b"\n".join(block), place, start)
-            if text is not None and self._good(text, f"{place}: line {start}"):
+            if text is not None and self.good(text, f"{place}: line {start}"):
                 yield text
 
     def _record(self, line: bytes, where: str) -> dict | None:
@@ -332,14 +318,14 @@ class _Check:
             return None
         try:
             record = json.loads(text)
+            if isinstance(record, dict):
+                return record
+            problem = f"{_JSON_NAMES[type(record)]}, not a JSON object"
         except (ValueError, RecursionError) as error:
             hint = "; one object a line is read: jq -c '.[]' makes lines of a list" if text[0] == "[" else ""
-            self._bad("bad_json", f"{where}: not valid JSON ({readers.one_line(error)}{hint})")
-            return None
-        if not isinstance(record, dict):
-            self._bad("bad_json", f"{where}: {_JSON_NAMES[type(record)]}, not a JSON object")
-            return None
-        return record
+            problem = f"not valid JSON ({readers.one_line(error)}{hint})"
+        self._bad("bad_json", f"{where}: {problem}")
+        return None
 
     def _decoded(self, data: bytes, where: str, first_line: int | None = None) -> str | None:
         """UTF-8 text; first_line: the number of its first line, where `where` doesn't say it."""
@@ -347,11 +333,12 @@ class _Check:
             return data.decode()
         except UnicodeDecodeError as error:
             if first_line is not None:
-                where = f"{where}: line {first_line + data.count(_NEWLINE, 0, error.start)}"
+                number = first_line + data.count(b"\n", 0, error.start)
+                where = f"{where}: line {number}"
             self._bad("bad_utf8", f"{where}: not UTF-8 ({error.reason} 0x{data[error.start]:02x})")
             return None
 
-    def _good(self, text: str, where: str) -> bool:
+    def good(self, text: str, where: str) -> bool:
         if not text.strip():
             self.counts.note("empty", where)
             return False

@@ -45,15 +45,14 @@ class Shape:
         Counted from the architecture: 6 per weight that multiplies an activation, plus the two products of
         attention over (context + 1) / 2 visible positions on average.
         """
-        matrices = 6 * (self.params + self.vocab * self.width)
         attention = 6 * self.layers * 2 * self.width * (self.context + 1) // 2
-        return matrices + attention
+        return 6 * self.params_total + attention
 
 
-def rotary(context: int, size: int, *, device: torch.device | str | None = None) -> tuple[Tensor, Tensor]:
+def rotary(context: int, size: int) -> tuple[Tensor, Tensor]:
     """Cosines and sines, (context, size / 2) each."""
-    frequency = 10_000.0 ** (-torch.arange(0, size, 2, device=device, dtype=torch.float32) / size)
-    angle = torch.arange(context, device=device, dtype=torch.float32)[:, None] * frequency
+    frequency = 10_000.0 ** (-torch.arange(0, size, 2, dtype=torch.float32) / size)
+    angle = torch.arange(context, dtype=torch.float32)[:, None] * frequency
     return angle.cos(), angle.sin()
 
 
@@ -104,8 +103,7 @@ class StackedGPT(nn.Module):
 
     def hidden(self, tokens: Tensor) -> Tensor:
         """tokens (K, batch, context) -> final states (K, batch * context, width)."""
-        k, b, t = tokens.shape
-        shape = self.shape
+        (k, b, t), shape = tokens.shape, self.shape
         size = shape.width // shape.heads
         cos, sin = self.cos[:t], self.sin[:t]
         table = torch.arange(k, device=tokens.device)[:, None] * shape.vocab  # one embedding table a proxy

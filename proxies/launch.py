@@ -171,13 +171,14 @@ class Process:
             encoding="utf-8",
             env=environment(setup.threads),
         )
+        assert self.child.stdin and self.child.stdout
+        self.stdin, self.stdout = self.child.stdin, self.child.stdout
         self.send(setup.to_json())
 
     def send(self, line: str) -> None:
-        assert self.child.stdin is not None
         try:
-            self.child.stdin.write(line + "\n")
-            self.child.stdin.flush()
+            self.stdin.write(line + "\n")
+            self.stdin.flush()
         except BrokenPipeError:
             pass  # it has died: its listener says so, with the exit status
 
@@ -186,13 +187,11 @@ class Process:
 
     def finish(self) -> None:
         self.finished = True
-        assert self.child.stdin is not None
-        self.child.stdin.close()
+        self.stdin.close()
 
     def listen(self, inbox: "queue.Queue[tuple[Process, Event]]") -> None:
         def pump() -> None:
-            assert self.child.stdout is not None
-            for line in self.child.stdout:
+            for line in self.stdout:
                 inbox.put((self, json.loads(line)))
             status = self.child.wait()
             if not self.finished:
@@ -209,11 +208,10 @@ class Process:
         if self.child.poll() is None and not self.finished:
             self.child.kill()
         self.child.wait()
-        for pipe in (self.child.stdin, self.child.stdout):
-            if pipe is not None:
-                # Unsent bytes to a killed worker, or a reader thread that was faster.
-                with contextlib.suppress(BrokenPipeError, ValueError):
-                    pipe.close()
+        for pipe in (self.stdin, self.stdout):
+            # Unsent bytes to a killed worker, or a reader thread that was faster.
+            with contextlib.suppress(BrokenPipeError, ValueError):
+                pipe.close()
         self.stderr.close()
 
 

@@ -8,6 +8,7 @@ A pool of P tokens is passed over in epochs: every sequence once an epoch, in a 
 share w in a run of T tokens is repeated T w / P times, no more and no less.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -44,13 +45,7 @@ class MixtureSampler:
     """
 
     def __init__(
-        self,
-        pools: Mapping[str, np.ndarray],
-        weights: Mapping[str, float],
-        *,
-        context: int,
-        slots: int,
-        seed: int,
+        self, pools: Mapping[str, np.ndarray], weights: Mapping[str, float], *, context: int, slots: int, seed: int
     ):
         names = sorted(pools)  # by name: the order in which a study lists its domains decides nothing
         self.context = context
@@ -72,17 +67,13 @@ class MixtureSampler:
 
     def batch(self, step: int, size: int) -> np.ndarray:
         """Sequences of one step, (size, context + 1) int64: inputs and, shifted by one, targets."""
-        rows = range(step * size, (step + 1) * size)
-        span = self.context + 1
-        return np.stack([self.tokens[self.domain[r]][self.start[r] : self.start[r] + span] for r in rows]).astype(
-            np.int64
-        )
+        rows, span = range(step * size, (step + 1) * size), self.context + 1
+        read = [self.tokens[self.domain[r]][self.start[r] : self.start[r] + span] for r in rows]
+        return np.stack(read).astype(np.int64)
 
 
 def stable_key(name: str) -> int:
     """A number for a domain's name: its order of visits must not depend on which other domains exist."""
-    import hashlib
-
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest(), "little")
 
 

@@ -64,11 +64,8 @@ class Shard:
 
     def document(self, number: int) -> np.ndarray:
         """Tokens of the document that hashes[number] belongs to, without its end token."""
-        part, number = (
-            (self.train, number)
-            if number < self.meta.train_documents
-            else (self.val, number - self.meta.train_documents)
-        )
+        before = self.meta.train_documents
+        part, number = (self.train, number) if number < before else (self.val, number - before)
         ends = np.flatnonzero(part == self.meta.end)
         return part[0 if number == 0 else ends[number - 1] + 1 : ends[number]]
 
@@ -156,10 +153,6 @@ class _Index:
     lengths: np.ndarray  # tokens, the end token among them
     sizes: np.ndarray  # UTF-8 bytes of text
 
-    @property
-    def starts(self) -> np.ndarray:
-        return np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
-
     def repeats(self) -> np.ndarray:
         """How often each document's text stood before it."""
         order = np.argsort(self.hashes, kind="stable")
@@ -222,10 +215,10 @@ def _encode_all(documents: Iterable[str], tokenizer: Tokenizer, spool: Path) -> 
 
 
 def _write_part(path: Path, tokens: np.ndarray, index: _Index, order: np.ndarray, content) -> None:
-    starts = index.starts[order]
+    ends, lengths = np.cumsum(index.lengths)[order], index.lengths[order]
     with path.open("wb", buffering=1 << 20) as file:
-        for start, length in zip(starts.tolist(), index.lengths[order].tolist(), strict=True):
-            data = tokens[start : start + length].tobytes()
+        for end, length in zip(ends.tolist(), lengths.tolist(), strict=True):
+            data = tokens[end - length : end].tobytes()
             content.update(data)
             file.write(data)
     content.update(b"|" + path.name.encode())
@@ -235,11 +228,8 @@ def _meta(documents, tokenizer: Tokenizer, index: _Index, chosen, *, val_fractio
     train, val = chosen
     about = {}
     if isinstance(documents, Documents):
-        about = {
-            "source": str(documents.source),
-            "versions": documents.versions,
-            "problems": documents.counts.to_dict(),
-        }
+        problems = documents.counts.to_dict()
+        about = {"source": str(documents.source), "versions": documents.versions, "problems": problems}
     return ShardMeta(
         train_tokens=int(index.lengths[train].sum()),
         val_tokens=int(index.lengths[val].sum()),

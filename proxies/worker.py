@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -38,10 +37,10 @@ class Worker:
         self.setup, self.events = setup, events
         self.shards = {name: open_shard(folder) for name, folder in setup.shards.items()}
         count = max(1, setup.validation_tokens // setup.recipe.context)
-        self.validation = {}
-        for name, shard in self.shards.items():
-            tokenizer = open_tokenizer(str(setup.tokenizer), shard.meta.end)
-            self.validation[name] = validation_set(name, shard, tokenizer, setup.recipe, count)
+        tokenizer = open_tokenizer(str(setup.tokenizer), next(iter(self.shards.values())).meta.end)
+        self.validation = {
+            name: validation_set(name, shard, tokenizer, setup.recipe, count) for name, shard in self.shards.items()
+        }
         self.last_step_event = 0.0  # seconds
 
     def emit(self, event: str, **more: Any) -> None:
@@ -117,7 +116,6 @@ class Worker:
         )
 
 
-@cache
 def open_tokenizer(path: str, end: int) -> Tokenizer:
     import tokenizers
 
