@@ -10,7 +10,7 @@ from mixopt.mixture import figures
 from mixopt.mixture.results import Recommendation
 from mixopt.mixture.runs import Results
 from mixopt.mixture.summary import SCORE_COLUMNS, noise_rows, score_cells, score_table, selection_text
-from mixopt.report.document import Bar, Bars, Block, Column, Figure, Folded, Paragraph, Section, Table
+from mixopt.report.document import Bar, Bars, Block, Figure, Folded, Paragraph, Section, Table, columns
 from mixopt.runs.objective import TARGET
 
 CLEAR, WEAK = 3.0, 1.0  # signal to noise: from CLEAR on mixtures tell apart well, under WEAK noise is the larger
@@ -40,10 +40,9 @@ def accuracy_section(results: Results, *, brief: bool) -> Section:
     sets = [row for row in selection.scores if row.target != TARGET]
     if sets:
         sets.sort(key=lambda row: (row.target, row.predictor != selection.chosen, row.predictor))
-        names = ("Predictor", "Validation set")
-        columns = [*(Column(name, numeric=False) for name in names), *map(Column, SCORE_COLUMNS)]
+        headings = columns("Predictor", "Validation set", *SCORE_COLUMNS, text=["Validation set"])
         rows = [(row.predictor, row.target, *score_cells(row)) for row in sets]
-        table = Table(f"Held-out scores by validation set, nats/token, at {results.place}", columns, rows)
+        table = Table(f"Held-out scores by validation set, nats/token, at {results.place}", headings, rows)
         blocks.append(Folded("Scores by validation set", [table.without_empty_columns()]))
     return Section("trust", "Predicted against measured", blocks, "Predicted against measured", brief=brief)
 
@@ -61,8 +60,7 @@ def noise_section(results: Results) -> Section:
             "report may be chance. Repeat one mixture with other seeds to measure it."
         )
         return Section("noise", "Noise", [Paragraph(text)], "Noise")
-    names = ("Noise", "Spread of mixtures", "Repeats", "Signal to noise")
-    columns = [Column("Validation set", numeric=False), *map(Column, names), Column("Verdict", numeric=False)]
+    names = ("Noise", "Spread of mixtures", "Repeats", "Signal to noise", "Verdict")
     cells = [
         (
             _target_name(row.target),
@@ -79,7 +77,7 @@ def noise_section(results: Results) -> Section:
         f"deviation between mixtures. A ratio of {CLEAR:.0f} or more is clear; below {WEAK:.0f} noise exceeds the "
         "differences between mixtures, and predictions for the validation set say little."
     )
-    table = Table(f"Noise, nats/token, at {results.place}", columns, cells)
+    table = Table(f"Noise, nats/token, at {results.place}", columns("Validation set", *names, text=["Verdict"]), cells)
     return Section("noise", "Noise", [Paragraph(text), table], "Noise")
 
 
@@ -198,7 +196,7 @@ def by_validation_set_section(results: Results) -> Section:
         text = "No predictions by validation set were made."
         return Section("validation-sets", title, [Paragraph(text)], "Validation sets")
     names = ("Weight in target", "Recommended", "Natural", "Uniform", "Against natural", "Against uniform")
-    columns = [Column("Validation set", numeric=False), *(Column(name, strong=name == "Recommended") for name in names)]
+    headings = columns("Validation set", *names, strong="Recommended")
     cells = [
         (
             text,
@@ -216,7 +214,7 @@ def by_validation_set_section(results: Results) -> Section:
     if plot := figures.by_text(rows):
         caption = f"Predicted change of each loss against the natural mixture, at {results.place}; left is better."
         blocks.append(Figure("by-text", caption, [plot]))
-    blocks.append(Table(f"Loss, nats/token, at {results.place}", columns, cells).without_empty_columns())
+    blocks.append(Table(f"Loss, nats/token, at {results.place}", headings, cells).without_empty_columns())
     return Section("validation-sets", title, blocks, "Validation sets")
 
 

@@ -19,7 +19,6 @@ from mixopt.report.document import (
     Bar,
     Bars,
     Block,
-    Column,
     Document,
     Folded,
     Listing,
@@ -27,6 +26,7 @@ from mixopt.report.document import (
     Section,
     Table,
     Warning,
+    columns,
 )
 from mixopt.runs.objective import TARGET
 from mixopt.serialization import Json
@@ -237,7 +237,7 @@ def _means(record: Json, losses: str) -> Section:
     ]
     title = f"{losses}, {record['runs']} runs of {record['mixtures']} mixtures, {record['folds']} folds"
     note = f"Means over the losses; RMSE and regret in standard deviations of a loss between mixtures. {SCORE_NOTE}"
-    table = Table(title, [Column("Predictor", numeric=False), *map(Column, names)], cells, marked=0, note=note)
+    table = Table(title, columns("Predictor", *names), cells, marked=0, note=note)
     return Section("board", "Leaderboard", [Bars(bars, caption), table], "Leaderboard", brief=True)
 
 
@@ -260,11 +260,11 @@ def _by_loss(record: Json) -> Section:
         (text, *(loss(own.get(name)) for name in names), min(own, key=own.__getitem__, default=UNKNOWN))
         for text, own in errors.items()
     ]
-    columns = [Column("Loss", numeric=False), *map(Column, names), Column("Lowest", numeric=False, strong=True)]
+    headings = columns("Loss", *names, "Lowest", strong="Lowest", text=["Lowest"])
     caption = "RMSE on each loss, in its standard deviations between mixtures"
-    blocks: list[Block] = [Table(caption, columns, rows[:MAX_OPEN])]
+    blocks: list[Block] = [Table(caption, headings, rows[:MAX_OPEN])]
     if rows[MAX_OPEN:]:
-        blocks.append(Folded(f"{len(rows) - MAX_OPEN} more losses", [Table(caption, columns, rows[MAX_OPEN:])]))
+        blocks.append(Folded(f"{len(rows) - MAX_OPEN} more losses", [Table(caption, headings, rows[MAX_OPEN:])]))
     return Section("losses", "Loss by loss", blocks, "Loss by loss")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from mixopt.formatting import UNKNOWN, count_text, counted, epochs_text, known, listed, loss, two_digits
 from mixopt.mixture.results import RepetitionEvidence, RStar, RStarEvidence
-from mixopt.report.document import Block, Column, Listing, Paragraph, Section, Table
+from mixopt.report.document import Block, Listing, Paragraph, Section, Table, columns
 from mixopt.search.shadow_prices import CapPrice, DomainPrices, Price, ShadowPrices
 
 MAX_PRICED = 40  # domains in the table of prices
@@ -164,14 +164,9 @@ def price_table(priced: ShadowPrices) -> Table:
     level = f"{100 * priced.level:.0f}% interval"
     rows = sorted(priced.domains, key=lambda row: (-_part_gain(row), row.domain))
     rows = [row for row in rows if row.unique or row.cap][:MAX_PRICED]
-    columns = [Column("Domain", numeric=False), Column("Unique tokens"), Column("Epochs")]
-    columns += [Column(f"Loss reduction from {PRICED_PART:.0%} more", strong=True), Column(level)]
-    columns += [
-        Column("Value of one token"),
-        Column(level),
-        Column("Cap", numeric=False),
-        Column("Loss reduction from a cap 10% higher"),
-    ]
+    fall = f"Fall with {PRICED_PART:.0%} more"
+    names = ("Domain", "Unique tokens", "Epochs", fall, level, "One token's worth", level, "Cap")
+    headings = columns(*names, "Fall with a cap 10% higher", strong=fall, text=["Cap"])
     cells = []
     for row in rows:
         size, cap = PRICED_PART * (row.pool or 0.0), row.cap
@@ -188,7 +183,7 @@ def price_table(priced: ShadowPrices) -> Table:
         )
     title = "Loss reduction of the full run from more unique text, nats/token at proxy scale"
     title += "; value of one unique token in training tokens" if any(row.worth for row in rows) else ""
-    return Table(title, columns, cells, note=_price_note(priced)).without_empty_columns()
+    return Table(title, headings, cells, note=_price_note(priced)).without_empty_columns()
 
 
 def _part_gain(row: DomainPrices) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ from mixopt.mixture.results import (
 from mixopt.mixture.warnings import Evidence, limitations
 from mixopt.runs.objective import TARGET, Target, target_of
 from mixopt.runs.table import RunTable
-from mixopt.search.certificate import certify
+from mixopt.search.certificate import Certificate, certify
 from mixopt.search.optimize import Found, objective_of, search
 from mixopt.search.shadow_prices import length_gain, shadow_prices
 from mixopt.search.simplex import Feasible, inside_hull, nearest
@@ -163,7 +163,16 @@ def recommend(
     """
     assert feasible.domains == table.domains, "one order of domains throughout"
     objective = target_of(target, table)
-    found = _search(table, estimator, feasible, objective, natural, sampler, trials, storage, study, seed)
+    found = search(
+        *objective_of(estimator, objective),
+        feasible,
+        sampler=sampler,
+        trials=trials,
+        seeds=_seeds(table, objective, feasible, natural, np.random.default_rng([seed, 1])),
+        storage=storage,
+        study_name=f"mixopt/{study}",
+        seed=seed,
+    )
     best = best_measured(table, objective, feasible)
     named: dict[str, Floats | None] = {
         "recommended": found.weights,
@@ -208,10 +217,9 @@ def recommend(
         seed=seed,
     )
     warnings = limitations(evidence)
-    predicted = {name: judged.at(name) for name in mixtures if name != "best_measured"}
-    at_best = judged.at("best_measured")
+    predicted = {name: judged.at(name) for name in mixtures}
+    at_best = predicted.pop("best_measured")
     measured = MeasuredPrediction(at_best.loss, at_best.low, at_best.high, measured=best.loss, run_id=best.run_id)
-    certificate = certify(estimator, objective, feasible, found.weights)
     return Recommendation(
         mixopt=__version__,
         study=study,
@@ -226,7 +234,7 @@ def recommend(
         by_text=judged.by_text(),
         interval=Interval(level, judged.method),
         optimism=judged.optimism,
-        search=replace(_search_result(found, table), certificate=certificate),
+        search=_search_result(found, table, certify(estimator, objective, feasible, found.weights)),
         shadow_prices=priced,
         effects=effects(estimator, objective, feasible, found.weights, fallback=named["natural"]),
         warnings=[one.text for one in warnings],
@@ -235,31 +243,6 @@ def recommend(
 
 
 # The search
-
-
-def _search(
-    table: RunTable,
-    estimator: Estimator,
-    feasible: Feasible,
-    objective: Target,
-    natural: Sequence[float] | Floats | None,
-    sampler: str,
-    trials: int,
-    storage: Path | str | None,
-    study: str,
-    seed: int,
-) -> Found:
-    seeds = _seeds(table, objective, feasible, natural, np.random.default_rng([seed, 1]))
-    return search(
-        *objective_of(estimator, objective),
-        feasible,
-        sampler=sampler,
-        trials=trials,
-        seeds=seeds,
-        storage=storage,
-        study_name=f"mixopt/{study}",
-        seed=seed,
-    )
 
 
 def _seeds(
@@ -279,7 +262,7 @@ def _seeds(
     return [*centres, *measured[4:], *np.concatenate(near), *feasible.sample(SPREAD_SEEDS, rng=rng)]
 
 
-def _search_result(found: Found, table: RunTable) -> SearchResult:
+def _search_result(found: Found, table: RunTable, certificate: Certificate | None) -> SearchResult:
     row, distance = nearest(found.weights, _normalised(table.weights))
     return SearchResult(
         sampler=found.sampler,
@@ -292,6 +275,7 @@ def _search_result(found: Found, table: RunTable) -> SearchResult:
         starts=found.starts,
         inside_hull=bool(inside_hull(found.weights, table.weights)),
         nearest_run=NearestRun(table.run_ids[row], float(distance)),
+        certificate=certificate,
     )
 
 

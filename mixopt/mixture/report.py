@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from mixopt.errors import MixoptError
 from mixopt.formatting import (
@@ -60,7 +59,8 @@ from mixopt.report.document import (
 )
 from mixopt.report.sections import corpora, reproduce
 from mixopt.search.certificate import certificate_text
-from mixopt.serialization import Json, Record
+from mixopt.serialization import Json, read_json
+from mixopt.study.layout import Folder
 
 if TYPE_CHECKING:
     import pandas
@@ -70,53 +70,33 @@ MAX_RUNS = 60  # in the table
 MAX_VALIDATION_SETS = 8  # with a column of their own
 
 NEEDED = ("recommendation.json", "fits/selection.json", "runs.parquet", "study.yaml")
-AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 def read_report(folder: Path) -> Document:
     """The report of a study folder. Raises MixoptError when a file it needs is missing or can't be read;
     shards/corpora.json and verify.json may be absent.
     """
+    import pandas
+
     missing = [name for name in NEEDED if not (folder / name).is_file()]
     if missing:
         raise MixoptError(
             f"{folder} has no {' and no '.join(missing)}, so there is nothing to report yet: "
             "finish the study with `mixopt run` first"
         )
-    return study_report(
-        _record(folder / "recommendation.json", Recommendation),
-        _record(folder / "fits/selection.json", Selection),
-        _run_table(folder / "runs.parquet"),
-        prepared=_json(folder / "shards/corpora.json") if (folder / "shards/corpora.json").is_file() else None,
-        study_text=(folder / "study.yaml").read_text(encoding="utf-8"),
-        verified=_record(folder / "verify.json", Verification) if (folder / "verify.json").is_file() else None,
-    )
-
-
-def _json(path: Path) -> Any:
+    files, runs = Folder(folder), folder / "runs.parquet"
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise MixoptError(f"{path} is not JSON ({error}): delete it and run the study again") from error
-    if not isinstance(value, dict):
-        raise MixoptError(f"{path} holds no JSON object: delete it and run the study again")
-    return value
-
-
-def _record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
-    try:
-        return kind.from_json(_json(path))
-    except ValueError as error:
-        raise MixoptError(f"{path} can't be read ({error}): delete it and run the study again") from error
-
-
-def _run_table(path: Path) -> pandas.DataFrame:
-    import pandas
-
-    try:
-        return pandas.read_parquet(path)
+        table = pandas.read_parquet(runs)
     except (ValueError, OSError) as error:
-        raise MixoptError(f"{path} can't be read ({error}): delete it and run the study again") from error
+        raise MixoptError(f"{runs} can't be read ({error}): delete it and run the study again") from error
+    return study_report(
+        Recommendation.read(files.recommendation, made_by="run"),
+        Selection.read(files.selection, made_by="run"),
+        table,
+        prepared=read_json(files.corpora, made_by="run") if files.corpora.is_file() else None,
+        study_text=files.study.read_text(encoding="utf-8"),
+        verified=Verification.read(files.verification, made_by="verify") if files.verification.is_file() else None,
+    )
 
 
 def study_report(
@@ -160,7 +140,7 @@ def fit_report(record: Json, runs: pandas.DataFrame) -> Document:
     selection = Selection.from_json(evidence["selection"])
     results = Results(found, selection, read_runs(runs, found.target.weights, selection), place=TABLE_PLACE)
     size = scale(found.proxy.to_json())
-    scope = f"Losses are at the scale of the runs{f', {size}' if size else ''}; what a larger run would reach is not "
+    scope = f"Losses are at the scale of the runs{f', {size}' if size else ''}; the loss of a larger run is not "
     sections = [_mixture(results, brief=True), *_evidence(results, brief=True), reproduce_section(made)]
     document = _document(results, scope + "predicted.", [section for section in sections if section])
     return replace(document, title=f"Fit to {found.study}: {found.predictor}")
@@ -184,13 +164,11 @@ def _document(results: Results, scope: str, sections: Sequence[Section]) -> Docu
 def _scope(found: Recommendation) -> str:
     """What the numbers are about: full-scale tokens and epochs, proxy-scale losses."""
     full, proxy = scale(found.full.to_json()), scale(found.proxy.to_json())
-    planned = (
-        f"Shares, tokens and epochs are meant for a full run of {full}."
-        if full
-        else "The study names no full run, so tokens and epochs can't be given."
-    )
-    if full and not known(found.full.tokens):
-        planned += " Its tokens are not given, so tokens and epochs per domain are unknown."
+    planned = "The study names no full run, so tokens and epochs can't be given."
+    if full:
+        planned = f"Shares, tokens and epochs are meant for a full run of {full}."
+        tokens = known(found.full.tokens)
+        planned += "" if tokens else " Its tokens are not given, so tokens and epochs per domain are unknown."
     of = f"proxies of {proxy}" if proxy else "the proxy runs"
     return f"{planned} Every loss in this report is for {of}; the loss of the full run is not predicted."
 
@@ -202,8 +180,7 @@ def _mixture(results: Results, *, brief: bool = False) -> Section:
     found = results.recommendation
     if not found.domains:
         return Section("mixture", "The mixture", [Paragraph("The recommendation names no domain.")], "Mixture")
-    thin = "natural" if found.shares("natural") else "best_measured"
-    label = {"natural": "natural", "best_measured": "run"}[thin]
+    thin, label = ("natural", "natural") if found.shares("natural") else ("best_measured", "run")
     bars = [
         Bar(
             row.domain,
@@ -216,8 +193,8 @@ def _mixture(results: Results, *, brief: bool = False) -> Section:
         for row in found.ranked
     ]
     caption = "Share of training tokens."
-    caption += " Natural is each domain's share of the text that there is." if thin == "natural" else ""
-    key = ("recommended", "natural" if thin == "natural" else "best measured run", "uniform")
+    caption += " Natural is each domain's share of the available text." if label == "natural" else ""
+    key = ("recommended", "natural" if label == "natural" else "best measured run", "uniform")
     measured = {name: results.measured(name) for name in ("natural", "uniform")}
     measured["recommended"] = _checked(results)
     blocks = [Bars(bars, caption, key), shares_table(found), loss_table(found, place=results.place, measured=measured)]
@@ -236,20 +213,17 @@ def _check(results: Results) -> Section | None:
     if verified is None or not any(size.arms for size in verified.sizes):
         return None
     note = (
-        "These runs were trained after the recommendation was made and took no part in the fits. Predicted "
+        "These runs were trained after the recommendation was made and were not used in any fit. Predicted "
         "differences are at proxy scale."
     )
-    plots = [(plot, scale({"params": size.params, "tokens": size.tokens}) or "unnamed size")
+    plots = [(scale({"params": size.params, "tokens": size.tokens}) or "unnamed size", plot)
              for size in verified.sizes if (plot := figures.trained(size))]  # fmt: skip
-    drawn = [
-        Figure("check", "One dot a run; left is better.", [plot for plot, _ in plots], [name for _, name in plots])
-    ]
-    blocks = [
-        Listing(verified.conclusions),
-        *drawn[: len(plots)],
-        *verification_blocks(verified, results.recommendation),
-    ]
-    return Section("check", "Measured check", [*blocks, Paragraph(note, "note")], "Measured check")
+    blocks: list[Block] = [Listing(verified.conclusions)]
+    if plots:
+        choices, drawn = zip(*plots, strict=True)
+        blocks.append(Figure("check", "One dot a run; left is better.", drawn, choices))
+    blocks += [*verification_blocks(verified, results.recommendation), Paragraph(note, "note")]
+    return Section("check", "Measured check", blocks, "Measured check")
 
 
 def _evidence(results: Results, *more: Section | None, brief: bool = False) -> list[Section | None]:
@@ -274,7 +248,7 @@ def _runs(results: Results) -> Section:
     if not runs:
         return Section("runs", "The runs", [Paragraph("The study has no finished runs.")], "Runs")
     used = [run for run in runs if not run.left_out]
-    text = f"{counted(len(used), 'run')} took part in the fits"
+    text = f"{counted(len(used), 'run')} {'was' if len(used) == 1 else 'were'} used in the fits"
     text += f", {len(runs) - len(used)} left out." if len(runs) > len(used) else "."
     if best := next((run for run in used if known(run.target)), None):
         text += f" The best, {best.run_id}, measured {loss(best.target)} nats/token at {results.place}"
@@ -318,11 +292,10 @@ def _run_table_of(runs: Sequence[Run], results: Results) -> Table:
 def _search(results: Results) -> Section:
     """How the mixture was found and how far it is from what was trained."""
     found = results.recommendation.search
-    if not found:
-        text = "The recommendation does not say how it was found."
-        return Section("search", "The search", [Paragraph(text)], "Search")
-    certificate = certificate_text(found.certificate, found.agreeing_starts, found.starts)
-    sentences = [_trials(found, results.place), certificate, _nearness(found)]
+    sentences = ["The recommendation does not record how it was found."]
+    if found:
+        certificate = certificate_text(found.certificate, found.agreeing_starts, found.starts)
+        sentences = [_trials(found, results.place), certificate, _nearness(found)]
     return Section("search", "The search", [Paragraph(text) for text in sentences if text], "Search")
 
 

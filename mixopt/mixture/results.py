@@ -20,6 +20,8 @@ class Lenient(Record):
 
     @classmethod
     def from_json(cls, value: Json) -> Self:
+        if not isinstance(value, dict):
+            raise ValueError("no JSON object")
         return super().from_json({key: inner for key, inner in value.items() if inner is not None})
 
     def to_json(self) -> Json:

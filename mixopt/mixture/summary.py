@@ -36,7 +36,7 @@ from mixopt.mixture.results import (
     Selection,
     Verification,
 )
-from mixopt.report.document import Block, Column, Document, Section, Table
+from mixopt.report.document import Block, Column, Document, Section, Table, columns
 from mixopt.report.sections import reproduce
 from mixopt.runs.objective import TARGET
 from mixopt.search.certificate import certificate_text
@@ -120,8 +120,7 @@ def optimism_text(found: Recommendation) -> str:
 
 def shares_table(found: Recommendation) -> Table:
     """A row a domain, the largest recommended share first."""
-    columns = [Column("Domain", numeric=False), Column("Natural"), Column("Recommended", strong=True)]
-    columns += [Column(name) for name in ("× natural", "Best run", "Tokens", "Epochs", "Pool")]
+    names = ("Natural", "Recommended", "× natural", "Best run", "Tokens", "Epochs", "Pool", "Limit")
     rows = [
         (
             row.domain,
@@ -139,7 +138,8 @@ def shares_table(found: Recommendation) -> Table:
     title = "Shares of training tokens"
     if any(known(row.tokens) for row in found.domains):
         title += "; tokens, epochs and pool (unique tokens) of the full run"
-    return Table(title, [*columns, Column("Limit", numeric=False)], rows).without_empty_columns()
+    headings = columns("Domain", *names, strong="Recommended", text=["Limit"])
+    return Table(title, headings, rows).without_empty_columns()
 
 
 def _ratio(row: Domain) -> str:
@@ -171,11 +171,10 @@ def loss_table(
         if known(row.loss):
             of = f" (mean of {len(values)} runs)" if len(values) > 1 else ""
             rows.append((label, loss(row.loss), bounds(row), loss(mean(values)) + of))
-    columns = [Column("Mixture", numeric=False), Column("Predicted", strong=True)]
-    columns += [Column(interval_name(found).capitalize()), Column("Measured")]
+    headings = columns("Mixture", "Predicted", interval_name(found).capitalize(), "Measured", strong="Predicted")
     note = f"The target is {format_target(found.target.weights)}. " if found.target.weights else ""
     note += f"Intervals: {found.interval.method}." if found.interval.method else ""
-    return Table(f"Target loss, nats/token, at {place}", columns, rows, marked=0 if rows else None, note=note.strip())
+    return Table(f"Target loss, nats/token, at {place}", headings, rows, marked=0 if rows else None, note=note.strip())
 
 
 # Held-out scores
@@ -235,10 +234,10 @@ def score_table(
     others = {row.target for row in scores} - {target}
     own = [row for row in scores if row.target == target]
     own.sort(key=lambda row: (row.rmse if known(row.rmse) else math.inf, row.predictor))
-    columns = [Column("Predictor", numeric=False), *map(Column, SCORE_COLUMNS)]
+    headings = columns("Predictor", *SCORE_COLUMNS)
     rows = [(row.predictor + (" *" if row.predictor == chosen else ""), *score_cells(row)) for row in own]
     if len(others) > 1:
-        columns.append(Column("All losses"))
+        headings.append(Column("All losses"))
         ranks = {
             row.predictor: mean(r.spearman for r in scores if r.predictor == row.predictor and r.target in others)
             for row in own
@@ -250,7 +249,7 @@ def score_table(
     if len(others) > 1:
         note = f"{note} All losses: mean Spearman over the single losses."
     title = title or "Held-out scores on the weighted target, nats/token, at proxy scale"
-    return Table(title, columns, rows, marked=marked, note=note).without_empty_columns()
+    return Table(title, headings, rows, marked=marked, note=note).without_empty_columns()
 
 
 SCORE_COLUMNS = ("Spearman", "RMSE", "Regret@1", "@5", "Coverage", "s/fit")
@@ -310,11 +309,10 @@ def verification_blocks(verified: Verification, found: Recommendation | None = N
                 expected = signed(guesses[0] - guesses[1]) if known(guesses[0]) and known(guesses[1]) else ""
             each = ", ".join(map(loss, losses))
             rows.append((name.capitalize(), loss(average) if losses else "diverged", each, gap, expected))
-        columns = [Column("Mixture", numeric=False), Column("Mean", strong=True), Column("Each seed")]
-        columns += [Column("Recommended is lower by"), Column("Predicted")]
+        names = ("Mixture", "Mean", "Each seed", "Recommended is lower by", "Predicted")
         place = scale({"params": size.params, "tokens": size.tokens}) or "an unnamed size"
         title = f"Measured target loss, nats/token, at {place}"
-        blocks.append(Table(title, columns, rows, marked=0).without_empty_columns())
+        blocks.append(Table(title, columns(*names, strong="Mean"), rows, marked=0).without_empty_columns())
     return blocks
 
 
@@ -332,8 +330,7 @@ def predictions_document(predicted: Json) -> Document:
     """Predicted losses of mixtures, the lowest first, and how good they are where losses were measured."""
     rows = sorted(predicted["mixtures"], key=lambda row: row["loss"])
     level = f"{predicted['level']:.0%} interval"
-    columns = [Column("Mixture", numeric=False), Column("Predicted", strong=True), Column(level)]
-    columns += [Column("Measured"), Column("Outside the runs"), Column("Nearest run", numeric=False)]
+    names = ("Mixture", "Predicted", level, "Measured", "Outside the runs", "Nearest run")
     cells = []
     for row in rows[:MAX_PREDICTIONS]:
         outside = row["outside"]
@@ -350,7 +347,8 @@ def predictions_document(predicted: Json) -> Document:
     note = f"The {MAX_PREDICTIONS} lowest of {len(rows)}; --out FILE.csv or --json give all."
     title = f"{format_target(predicted['target'])}, nats/token, by {predicted['predictor']}"
     note = note if len(rows) > MAX_PREDICTIONS else ""
-    table = Table(title, columns, cells, note=note).without_empty_columns()
+    headings = columns(*names, strong="Predicted", text=["Nearest run"])
+    table = Table(title, headings, cells, note=note).without_empty_columns()
     score = predicted["score"]
     summary = []
     if score:
