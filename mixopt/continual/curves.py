@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixopt.continual.draws import Draws, bands
+from mixopt.continual.draws import ENDS, Draws
 from mixopt.continual.grid import AXES, Points, Predicted, predict
 from mixopt.continual.results import LOSSES, Checkpoint, Curve, ShareCurves, TokenCurves, TokenLine
 from mixopt.serialization import nan_to_null
@@ -48,13 +49,8 @@ def share_curves(fit: ContinualFit, draws: Draws) -> ShareCurves:
     places = thinned(len(every.share), SHARES)
     runs = predict(fit, every.take(places))
     domain, general = (_curve(getattr(runs, of), getattr(draws, of)[:, places]) for of in LOSSES)
-    return ShareCurves(
-        share=runs.points.share.tolist(),
-        tokens=runs.points.tokens.tolist(),
-        outside=outside(fit, runs.points).tolist(),
-        domain=domain,
-        general=general,
-    )
+    at = runs.points
+    return ShareCurves(at.share.tolist(), at.tokens.tolist(), outside(fit, at).tolist(), domain, general)
 
 
 def token_curves(fit: ContinualFit, draws: Draws) -> TokenCurves:
@@ -64,19 +60,17 @@ def token_curves(fit: ContinualFit, draws: Draws) -> TokenCurves:
     shares = [float(own.share[0]), *trained[thinned(len(trained), MAX_LINES)].tolist()]
     lines = []
     for n, share in enumerate(shares):
-        losses = (fit.loss(of, own.params, own.tokens, np.full(LENGTHS, share)) for of in LOSSES)
         domain, general = (
-            _curve(loss, None if n else getattr(draws, of)) for of, loss in zip(LOSSES, losses, strict=True)
+            _curve(fit.loss(of, own.params, own.tokens, np.array(share)), None if n else getattr(draws, of))
+            for of in LOSSES
         )
         lines.append(TokenLine(share=share, domain=domain, general=general, answer=n == 0))
-    longest = fit.runs.ends("tokens")[1]
-    return TokenCurves(
-        tokens=own.tokens.tolist(), outside=(own.tokens > longest * (1 + TOLERANCE)).tolist(), lines=lines
-    )
+    beyond = own.tokens > fit.runs.ends("tokens")[1] * (1 + TOLERANCE)
+    return TokenCurves(tokens=own.tokens.tolist(), outside=beyond.tolist(), lines=lines)
 
 
 def _curve(loss: Floats, drawn: Floats | None) -> Curve:
-    low, high = (None, None) if drawn is None else bands(drawn)
+    low, high = (None, None) if drawn is None else np.quantile(drawn, ENDS, axis=0).tolist()
     return Curve(loss=loss.tolist(), low=low, high=high)
 
 
@@ -89,7 +83,7 @@ def checkpoints(fit: ContinualFit) -> list[Checkpoint]:
     """The trained checkpoints as measured."""
     runs = fit.runs
     start = fit.start(runs.params)
-    longest = {name: max(t for t, one in zip(runs.tokens, runs.run, strict=True) if one == name) for name in runs.run}
+    longest = dict(sorted(zip(runs.run, runs.tokens, strict=True), key=itemgetter(1)))  # the last of a name stays
     return [
         Checkpoint(
             run=name,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Places = NDArray[np.int64]
 
 LEVEL = 0.8  # of the intervals
+ENDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 BETWEEN = 9  # points that draws are read at between two shares
 SURE = 0.9  # share of the draws in which a run keeps the tolerance that is called sure
 
@@ -33,8 +34,7 @@ class Draws(Predicted):
 
     def interval(self, place: int) -> Intervals:
         """Of one run's losses."""
-        domain, general, rise = (interval(values[:, place]) for values in (self.domain, self.general, self.rise))
-        return Intervals(domain=domain, general=general, rise=rise)
+        return Intervals(*(interval(values[:, place]) for values in (self.domain, self.general, self.rise)))
 
     def sure(self, tolerance: float, runs: Predicted) -> int | None:
         """Which of the runs, predicted to be `runs`, has the lowest domain loss of those that keep the tolerance in
@@ -56,7 +56,8 @@ class Draws(Predicted):
         lowest = np.take_along_axis(values, place[..., None], axis=2)[..., 0]
         found = np.isfinite(lowest).any(axis=1)
         row, aside = _lowest(lowest[found])
-        log_params, log_tokens = np.log(grid.params[:, 0])[None, :], _read(_finer(np.log(grid.tokens)), place[found])
+        log_params = np.log(grid.params[:, 0])[None, :]
+        log_tokens = _finer(np.log(grid.tokens))[np.arange(len(grid.tokens)), place[found]]
         return Optimum(
             none_in=float(1 - found.mean()),
             share_ends=interval(_between(share[place[found]], row, aside)).ends,
@@ -66,7 +67,7 @@ class Draws(Predicted):
 
 
 def draw(fit: ContinualFit, sets: Mapping[str, Points], n: int) -> dict[str, Draws]:
-    """Draws of several sets of runs in one go: each draw is one refit, however many runs are asked about."""
+    """Draws of several sets of runs in one go: each draw is one refit, however many runs there are."""
     flat = {name: points.flat() for name, points in sets.items()}
     every = joined(list(flat.values()))
     tokens, share = every.fresh_equivalent()
@@ -88,7 +89,7 @@ def _finer(values: Floats) -> Floats:
 
 def _lowest(values: Floats) -> tuple[Places, Floats]:
     """Of values (n, sizes) the column of the least, (n,), and by what part of a column the parabola through it and its
-    neighbours has its lowest point beside it, -0.5 to 0.5."""
+    neighbours has its lowest point away from it, -0.5 to 0.5."""
     column = np.argmin(values, axis=1)
     padded = np.pad(values, ((0, 0), (1, 1)), constant_values=np.inf)
     before, at, after = (padded[np.arange(len(values)), column + k] for k in (0, 1, 2))
@@ -98,7 +99,7 @@ def _lowest(values: Floats) -> tuple[Places, Floats]:
 
 
 def _between(values: Floats, column: Places, aside: Floats) -> Floats:
-    """Values (n, sizes) read a part of a column beside a column, both (n,)."""
+    """Values (n, sizes) read at so much of a column, aside, away from a column, both (n,)."""
     values = np.broadcast_to(values, (len(column), values.shape[1]))
     rows = np.arange(len(column))
     other = np.clip(column + np.sign(aside).astype(int), 0, values.shape[1] - 1)
@@ -106,21 +107,7 @@ def _between(values: Floats, column: Places, aside: Floats) -> Floats:
     return here + (there - here) * np.abs(aside)
 
 
-def _read(values: Floats, place: Places) -> Floats:
-    """Values (sizes, shares) at places (n, sizes) of their last axis: (n, sizes)."""
-    return values[np.arange(len(values))[None, :], place]
-
-
 def interval(values: Floats) -> Interval:
     """Of the finite values."""
     finite = values[np.isfinite(values)]
-    if not len(finite):
-        return Interval()
-    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(low=float(low), high=float(high))
-
-
-def bands(values: Floats) -> tuple[list[float], list[float]]:
-    """Low and high ends of the intervals of many runs at once, from (n_draws, runs)."""
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return low.tolist(), high.tolist()
+    return Interval(*np.quantile(finite, ENDS).tolist()) if len(finite) else Interval()

@@ -54,7 +54,7 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ContinualFit:
-    """Predictors of both losses, and the runs that they were fitted to. seed: of the draws."""
+    """Predictors of both losses, and the runs that they were fitted to. seed: of the draws. of: one of `LOSSES`."""
 
     runs: ContinualRuns
     domain: Predictor
@@ -64,20 +64,17 @@ class ContinualFit:
     def loss(self, of: str, params: Floats, tokens: Floats, share: Floats) -> Floats:
         """Nats/token in the common shape of the counts and the domain's share."""
         shape, X = _stacked(of, params, tokens, share)
-        return self._of(of).predict(X).reshape(shape)
+        return getattr(self, of).predict(X).reshape(shape)
 
     def draws(self, of: str, params: Floats, tokens: Floats, share: Floats, n: int) -> Floats:
         """(n, points) of flat inputs. Draws of the two losses are independent."""
         _, X = _stacked(of, params, tokens, share)
-        return self._of(of).draws(X, n, random_state=2 * self.seed + LOSSES.index(of))
+        return getattr(self, of).draws(X, n, random_state=2 * self.seed + LOSSES.index(of))
 
     def start(self, params: Floats) -> Floats:
         """The general loss before continuing, in the shape of params."""
         params = np.asarray(params, dtype=float)
         return np.asarray(self.general.start_at(params.reshape(-1))).reshape(params.shape)
-
-    def _of(self, of: str) -> Predictor:
-        return self.domain if of == "domain" else self.general
 
 
 def _stacked(of: str, params: Floats, tokens: Floats, share: Floats) -> tuple[tuple[int, ...], Floats]:
@@ -102,7 +99,7 @@ def fit_continual(
             fitted[of] = predictor(law, seed).fit(X, y)
         except ValueError as error:
             raise MixoptError(f"{runs.name}: the {of} loss can't be fitted: {error}") from error
-    return ContinualFit(runs, fitted["domain"], fitted["general"], seed)
+    return ContinualFit(runs, **fitted, seed=seed)
 
 
 def predictor(law: str, seed: int) -> Any:
@@ -122,7 +119,8 @@ def predictor(law: str, seed: int) -> Any:
 def evidence(fit: ContinualFit) -> dict[str, Evidence]:
     """How each loss is predicted: by what, with which held-out errors, and what its law warns of."""
     found = {}
-    for of, column, model in zip(LOSSES, fit.runs.names, (fit.domain, fit.general), strict=True):
+    for of, column in zip(LOSSES, fit.runs.names, strict=True):
+        model = getattr(fit, of)
         weights = dict(getattr(model, "weights_", {}))
         found[of] = Evidence(
             column=column,
@@ -135,7 +133,7 @@ def evidence(fit: ContinualFit) -> dict[str, Evidence]:
 
 
 def is_constant(runs: ContinualRuns, key: str) -> bool:
-    """Whether all runs have one size, or one token count, so that no other can be asked about."""
+    """Whether all runs have one size, or one token count, so that nothing is known of others."""
     low, high = runs.ends(key)
     return high / low < 1.01
 
@@ -162,24 +160,16 @@ def as_runs(table: ContinuationTable, study: ContinualStudy) -> ContinualRuns:
 
     Raises MixoptError where too few shares have finished.
     """
-    ends, starts = table.ends, table.starts
+    ends = table.ends
     shares = len(set(ends["share"].tolist()))
     if shares < MIN_SHARES:
-        raise MixoptError(f"{study.name}: {shares} shares have finished without divergence: train "
-                          f"{MIN_SHARES} or more")  # fmt: skip
-    began = {
-        float(size): (float(domain), float(general))
-        for size, domain, general in zip(starts["params"], starts["domain_loss"], starts["general_loss"], strict=True)
-    }
+        raise MixoptError(f"{study.name}: {shares} shares finished without divergence: train {MIN_SHARES} or more")
+    columns = ends[["params", "tokens", "share", "domain_loss", "general_loss"]].to_numpy(dtype=float).T
     return ContinualRuns(
-        name=study.name,
-        params=ends["params"].to_numpy(dtype=float),
-        tokens=ends["tokens"].to_numpy(dtype=float),
-        share=ends["share"].to_numpy(dtype=float),
-        domain=ends["domain_loss"].to_numpy(dtype=float),
-        general=ends["general_loss"].to_numpy(dtype=float),
+        study.name,
+        *columns,  # in the order of the record's fields
         run=[str(run) for run in ends["run_id"]],  # every end is a run of its own
-        starts=began,
+        starts={size: (domain, general) for size, domain, general in table.starts.to_numpy(dtype=float).tolist()},
         names=(", ".join(table.domain_loss), ", ".join(table.general_loss)),
     )
 
@@ -223,9 +213,7 @@ def noise_of(table: ContinuationTable) -> Noise | None:
         return None
     return Noise(
         runs=len(rows),
-        share=float(plan["share"]),
-        params=float(plan["params"]),
-        tokens=float(plan["tokens"]),
+        **plan.astype(float).to_dict(),
         domain=float(np.std(rows["domain_loss"], ddof=1)),
         general=float(np.std(rows["general_loss"], ddof=1)),
     )

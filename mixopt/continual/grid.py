@@ -29,7 +29,7 @@ MIN_SHARE = 1e-3  # of the domain, where a smaller share means a longer run
 ROUNDING = 1e-9  # relative, of a limit
 AXES = ("params", "tokens", "share")
 SAMPLERS = ("nsga2", "tpe")
-GENERATION = 40  # trials that are asked for, and judged, together
+GENERATION = 40  # trials that are proposed, and evaluated, together
 MARGIN = 0.05  # of the front's width, by which the reference point lies beyond the front's ends
 
 
@@ -94,8 +94,8 @@ class Points:
     def fresh_equivalent(self) -> tuple[Floats, Floats]:
         """Tokens and domain share of the run without repetition that teaches as much of the domain.
 
-        Repeated domain text counts as fewer fresh tokens (effective tokens of the data-constrained law); the general
-        text beside it is what it is. For the domain loss: the general loss meets the text that is really trained on.
+        Repeated domain text counts as fewer fresh tokens (effective tokens of the data-constrained law), general text
+        as it is. For the domain loss alone: the general loss depends on the text that is really trained on.
         """
         if self.unique is None:
             return self.tokens, self.share
@@ -233,14 +233,17 @@ def pareto_search(
     if trials < GENERATION:
         raise MixoptError(f"--trials {trials}: a front takes {GENERATION} or more; 0 leaves the search out")
     import optuna
+    from optuna.distributions import BaseDistribution, FloatDistribution
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(directions=["minimize", "minimize"], sampler=_sampler(sampler, seed))
-    space = _space(budget)
+    space: dict[str, BaseDistribution] = {"share": FloatDistribution(*budget.share_ends())}
+    if len(budget.sizes) > 1:
+        space["log_params"] = FloatDistribution(float(np.log(min(budget.sizes))), float(np.log(max(budget.sizes))))
     found: list[Predicted] = []
     for begin in range(0, trials, GENERATION):
         batch = [study.ask(space) for _ in range(min(GENERATION, trials - begin))]
-        logs = np.array([trial.params.get("log_params", np.log(budget.sizes[0])) for trial in batch])
+        logs = np.array([trial.params.get("log_params", np.log(min(budget.sizes))) for trial in batch])
         runs = predict(fit, budget.at(np.exp(logs), np.array([trial.params["share"] for trial in batch])))
         for trial, domain, rise in zip(batch, runs.domain, runs.rise, strict=True):
             study.tell(trial, [float(domain), float(rise)])
@@ -260,15 +263,6 @@ def _sampler(name: str, seed: int) -> Any:
         if name == "tpe":
             return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
         return optuna.samplers.NSGAIISampler(population_size=GENERATION, seed=seed)
-
-
-def _space(budget: Budget) -> dict[str, Any]:
-    from optuna.distributions import FloatDistribution
-
-    space = {"share": FloatDistribution(*budget.share_ends())}
-    if len(budget.sizes) > 1:
-        space["log_params"] = FloatDistribution(float(np.log(min(budget.sizes))), float(np.log(max(budget.sizes))))
-    return space
 
 
 def _beyond(values: Floats) -> float:
