@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from mixopt.continual.design import REPEAT
-from mixopt.continual.results import LOSSES, Evidence, LeftOut, Noise
+from mixopt.continual.results import LOSSES, Evidence, Noise, StudyFacts
 from mixopt.continual.runs import END, ContinuationTable
 from mixopt.errors import MixoptError
 from mixopt.runs.continual import ContinualRuns
-from mixopt.serialization import Json, Record, cached, digest
+from mixopt.serialization import Json, cached, digest
 from mixopt.version import __version__
 
 if TYPE_CHECKING:
@@ -141,18 +141,12 @@ def is_constant(runs: ContinualRuns, key: str) -> bool:
 # The fit stage of a study: both losses fitted to its continuations.
 
 
-class StoredFit(Record, kw_only=True):
-    """fits/continual.json. texts: weights by validation set, of each loss. domain, general: the fitted estimators."""
+class StoredFit(StudyFacts, kw_only=True):
+    """fits/continual.json. domain, general: the fitted estimators."""
 
-    mixopt: str
-    study: str
-    texts: dict[str, dict[str, float]]
     losses: dict[str, Evidence]
-    noise: Noise | None
-    left_out: list[LeftOut]
     domain: Json
     general: Json
-    stamp: str = ""
 
 
 def as_runs(table: ContinuationTable, study: ContinualStudy) -> ContinualRuns:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from mixopt.continual.results import (
     Repetition,
     Run,
     Search,
+    StudyFacts,
     TrainedOn,
 )
 from mixopt.formatting import count_text, percent
@@ -254,15 +255,8 @@ def recommend(session: Session, fit: ContinualFit) -> Json:
         plan = plan_cpt(fit, CptQuestion(**study.full.model_dump()))
         run = plan.answer
         progress.finish(f"{run.general_share:.0%} general text" if run else "no share keeps the tolerance")
-        return Recommendation(
-            **vars(replace(plan, kind="continual")),
-            mixopt=__version__,
-            study=study.name,
-            new=study.new,
-            texts=fitted.texts,
-            noise=fitted.noise,
-            left_out=fitted.left_out,
-        ).to_json()
+        facts = {one.name: getattr(fitted, one.name) for one in fields(StudyFacts)}
+        return Recommendation(**vars(replace(plan, kind="continual")), **facts, new=study.new).to_json()
 
     key = digest([__version__, fitted.stamp, study.full.model_dump(), study.name, study.new])
     return cached(folder.recommendation, key, compute, on_hit=lambda: progress.finish("as before"))

@@ -225,16 +225,21 @@ class LeftOut(Record):
     reason: str
 
 
-class Recommendation(Plan, kw_only=True):
-    """recommendation.json of a study. texts: weights by validation set, of each loss. stamp: the cache key."""
+class StudyFacts(Record, kw_only=True):
+    """What a study's fit and its recommendation both hold. texts: weights by validation set, of each loss."""
 
     mixopt: str
     study: str
-    new: str
     texts: dict[str, dict[str, float]]
     noise: Noise | None
     left_out: list[LeftOut]
-    stamp: str = ""
+    stamp: str = ""  # the cache key
+
+
+class Recommendation(StudyFacts, Plan, kw_only=True):
+    """recommendation.json of a study."""
+
+    new: str
 
 
 class VerifiedRun(Record):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixopt.continual.design import Continuation, ContinuationPlan, continuation_job
-from mixopt.continual.results import Check, Choice, Interval, Recommendation, Verification, VerifiedRun
+from mixopt.continual.results import Check, Interval, Recommendation, Verification, VerifiedRun
 from mixopt.continual.runs import START, losses_of, points_before_end
 from mixopt.errors import MixoptError
 from mixopt.runs.objective import weighted
@@ -52,21 +52,19 @@ def verify(session: Session, plan: ContinuationPlan, shards: Mapping[str, Shard]
     jobs = [continuation_job(run, plan.sizes[size], study, shards, plan.general) for run in runs]
     train_missing(jobs, plan.recipe, study, shards, folder, folder.root / "verify", session.progress, title="verify")
     records = [read_run(folder.root / "verify" / f"{job.run_id}.json") for job in jobs]
-    verified = judge(records, run, recommendation, plan, study).to_json()
+    verified = judge(records, recommendation, plan, study).to_json()
     write_json(folder.verification, verified)
     return verified
 
 
 def judge(
-    records: Sequence[RunRecord],
-    answer: Choice,
-    recommendation: Recommendation,
-    plan: ContinuationPlan,
-    study: ContinualStudy,
+    records: Sequence[RunRecord], recommendation: Recommendation, plan: ContinuationPlan, study: ContinualStudy
 ) -> Verification:
-    """Both losses as trained, beside what was predicted."""
+    """Both losses of the recommended run as trained, against what was predicted."""
+    answer = recommendation.answer
+    assert answer is not None
     domain, general = losses_of(study, plan)
-    runs = []
+    runs: list[VerifiedRun] = []
     for record in records:
         if record.diverged:
             raise MixoptError(
@@ -77,16 +75,16 @@ def judge(
         first = next(point for point in points_before_end(record) if point["point"] == START)
         start, loss = weighted(first, general), weighted(ends, general)
         runs.append(VerifiedRun(record.run_id, record.seed or 0, weighted(ends, domain), loss, rise=loss / start - 1))
-    by_domain = check([run.domain for run in runs], answer.domain, answer.ends.domain)
-    by_general = check([run.general for run in runs], answer.general, answer.ends.general)
+    checks = {
+        key: check([getattr(run, key) for run in runs], getattr(answer, key), getattr(answer.ends, key))
+        for key in ("domain", "general", "rise")
+    }
     return Verification(
         runs=runs,
         share=answer.share,
         tolerance=recommendation.tolerance,
-        domain=by_domain,
-        general=by_general,
-        rise=check([run.rise for run in runs], answer.rise, answer.ends.rise),
-        kept=by_domain.inside and by_general.inside,
+        **checks,
+        kept=checks["domain"].inside and checks["general"].inside,
         stamp=digest([recommendation.stamp, [run.to_json() for run in runs]]),
     )
 

@@ -72,7 +72,7 @@ def finished(place):
         ("[0, 0.5, 1]", "[0, 0.5, 0.5]", "design.shares: 0.5 stands there twice"),
         ("[0, 0.5, 1]", "[0, 1]", "design.shares"),
         ("[640, 1280]", "[32]", "32 tokens are less than one step of 64"),
-        ("sizes: [1, 4]", "sizes: [1, 1.1]", "base.sizes: two of them come to one width"),
+        ("sizes: [1, 4]", "sizes: [1, 1.1]", "base.sizes: 1.1 and another size both come to a width of 16"),
         ("sizes: [1, 4]", "sizes: [1], checkpoint: x.npz", "base.sizes: has no use with base.checkpoint"),
         ("tolerance: 0.5", "tolerance: 0.5, compute: 1e12", "full.compute: leaves params and tokens free"),
         ("new: a", "new: a\ndomain_loss: z", "domain_loss: 'z' is none of the texts a, b, c"),
@@ -200,7 +200,7 @@ def test_a_promise_is_kept_where_the_trained_losses_meet_the_interval(finished):
     for low, kept in ((0.0, True), (90.0, False)):
         interval = Interval(low, 100.0)
         answer = replace(recommendation.answer, ends=Intervals(interval, interval, interval))
-        assert judge(three, answer, recommendation, plan, session.study).kept is kept
+        assert judge(three, replace(recommendation, answer=answer), plan, session.study).kept is kept
 
 
 def test_a_verifying_run_that_diverged_is_said_with_how_to_fix_it(finished):
@@ -209,8 +209,7 @@ def test_a_verifying_run_that_diverged_is_said_with_how_to_fix_it(finished):
     why = "loss is not finite on a"
     gone = RunRecord(run_id="r1", seed=1000, weights={"a": 1.0}, losses={}, diverged=True, reason=why)
     with pytest.raises(MixoptError, match=r"run r1 \(seed 1000\) diverged: .* lower continuing\.learning_rate"):
-        recommendation = Recommendation.from_json(found)
-        judge([gone], recommendation.answer, recommendation, plan, session.study)
+        judge([gone], Recommendation.from_json(found), plan, session.study)
 
 
 def test_the_report_has_the_front_the_training_and_every_run(finished):
