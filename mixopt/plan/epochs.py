@@ -210,7 +210,7 @@ def plan_epochs(
     if len(counts) == 1:
         raise MixoptError("give a budget: --compute 1e22, --params 7B or --tokens 200B")
     if len(counts) == 4:
-        raise MixoptError("compute, params and tokens together say one thing twice (compute = 6 N D): drop one of them")
+        raise MixoptError("compute, params and tokens are redundant together (compute = 6 N D): drop one of them")
     question = Question(**counts)
     surfaces, fit = forms_of(runs, preset, LEADING, seed=seed, progress=progress, needs_repeats=True)
     refuse_tiny(question, question.answer(surfaces[0]), surfaces[0])
@@ -379,7 +379,7 @@ def beyond(surface: Surface, run: Run) -> list[Warning]:
             factor = f"{times:.0f}" if times >= 10 else f"{times:.2g}"
             how = f"{factor} times the most that {surface.name} was fitted to ({text(high)})"
         elif value < low / MAX_BEYOND and key != "epochs":
-            how = f"fewer than the {text(low)} and more that {surface.name} was fitted to"
+            how = f"below the {text(low)} from which {surface.name} was fitted"
         else:
             continue
         found.append(Warning(f"extrapolated-{key}", f"{text(value)} {what} are {how}: an extrapolation."))
@@ -390,14 +390,14 @@ def notes(question: Question, surface: Surface, run: Run) -> list[Warning]:
     """What else is to be known of an answer."""
     found = []
     if run.epochs > 1 and not sees_repetition(surface, run):
-        text = "knows nothing of repetition: it takes repeated tokens for new ones, and promises too much."
+        text = "ignores repetition: it counts repeated tokens as new ones and is too optimistic."
         found.append(Warning("blind-to-repetition", f"{surface.name} {text}"))
     if not run.inside:
-        text = "By this form the best run lies at the end of what was searched: it has no optimum here."
+        text = "By this form the best run lies at the edge of the search range: it has no optimum here."
         found.append(Warning("no-optimum", text))
     much = f"The budget is more than {count_text(run.unique)} unique tokens can use"
     if question.compute is not None and run.compute < 0.99 * question.compute:
-        rest = f"more than {run.compute:.2e} FLOPs gain nothing, however they are spent, and the rest is left unspent."
+        rest = f"more than {run.compute:.2e} FLOPs gain nothing, however they are spent; the rest is left unspent."
         found.append(Warning("unspent-budget", f"{much}: by {surface.name} {rest}"))
     elif run.epochs > 1 and question.compute is not None and not question.of_a_run:
         near = least_compute(surface, run.loss + TOLERABLE, run.unique)
@@ -421,7 +421,7 @@ def refuse_tiny(question: Question, run: Run, lead: Surface) -> None:
         return
     if question.params is not None and run.params < least:
         raise MixoptError(
-            f"--params {count_text(question.params)}: the smallest model that a law can tell of has "
+            f"--params {count_text(question.params)}: the smallest model that a law covers has "
             f"{count_text(least)} parameters: give a larger one"
         )
     what, value = ("tokens", question.tokens) if compute is None else ("compute", compute)
@@ -432,9 +432,9 @@ def refuse_tiny(question: Question, run: Run, lead: Surface) -> None:
         smallest = balanced(lead, question.unique, params=least)
         if compute is not None and smallest.compute <= compute:
             raise MixoptError(
-                f"--unique {count_text(question.unique)}: so little text is best learnt by {count_text(run.params)} "
-                f"parameters, fewer than the {count_text(least)} that a law can tell of: give more"
+                f"--unique {count_text(question.unique)}: so little text is best learned by {count_text(run.params)} "
+                f"parameters, fewer than the {count_text(least)} that a law covers: give more"
             )
         needed = smallest.compute if what == "compute" else smallest.tokens
-        problem = f"is too small for one pass of the smallest model ({count_text(least)} parameters)"
+        problem = f"is too small for one epoch of the smallest model ({count_text(least)} parameters)"
     raise MixoptError(f"--{what} {value:.3g} {problem}: raise it to {needed:.1e} or more")

@@ -53,16 +53,8 @@ def marked(
     line = drawn(name, x, y, colour, width=3.5 if leads else 1.6, dash="solid" if leads else "dot")
     hover = "%{x:.3g}: %{y:.4f}<br>%{text}<extra>" + label(name, None) + "</extra>"
     line |= {"legendgroup": name, "text": list(text), "hovertemplate": hover}
-    ring = {
-        "type": "scatter",
-        "mode": "markers",
-        "legendgroup": name,
-        "showlegend": False,
-        "x": [x[at]],
-        "y": [y[at]],
-        "marker": {"color": "#ffffff", "size": 10 if leads else 8, "line": {"color": colour, "width": 2.5}},
-        "hoverinfo": "skip",
-    }
+    marker = {"color": "#ffffff", "size": 10 if leads else 8, "line": {"color": colour, "width": 2.5}}
+    ring = point(name, x[at], y[at], marker) | {"legendgroup": name, "showlegend": False, "hoverinfo": "skip"}
     return [line, ring]
 
 
@@ -74,15 +66,8 @@ def loss_of_same_model(plan: EpochsPlan) -> Plot:
     band |= {"fill": "toself", "fillcolor": BAND, "hoverinfo": "skip"}
     new = drawn("all tokens new", epochs, curves.all_new, "#57606a", width=2, dash="dash")
     line = drawn(plan.form, epochs, curves.loss, width=3.5)
-    here = {
-        "type": "scatter",
-        "mode": "markers",
-        "name": "the answer",
-        "x": [run.epochs],
-        "y": [run.loss],
-        "marker": {"color": RECOMMENDED, "size": 11},
-        "hovertemplate": f"{epochs_text(run.epochs)} epochs: %{{y:.4f}}<extra></extra>",
-    }
+    here = point("the answer", run.epochs, run.loss, {"color": RECOMMENDED, "size": 11})
+    here["hovertemplate"] = f"{epochs_text(run.epochs)} epochs: %{{y:.4f}}<extra></extra>"
     return figure([band, new, line, here], epochs, "nats/token", what=f"epochs of a model of {count_text(run.params)}")
 
 
@@ -115,7 +100,7 @@ def curve_over_params(plan: ScalePlan) -> Plot:
         seen = [f"{count_text(tokens)} tokens" for tokens in curve.tokens]
         traces = marked("training", params, curve.training, seen, leads=False, n=1)
         if plan.given.get("inference_tokens"):
-            traces += marked("training and use", params, curve.lifetime, seen, leads=True, n=0)
+            traces += marked("training and inference", params, curve.lifetime, seen, leads=True, n=0)
         title = "FLOPs"
     drawing = figure(traces, params, title, what="parameters")
     ends = [value for trace in traces for value in trace["y"] if known(value)]
@@ -147,10 +132,13 @@ def upright(at: float) -> Plot:
     return {"type": "line", "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1, "line": line}
 
 
+def point(name: str, x: float | None, y: float | None, marker: Plot) -> Plot:
+    return {"type": "scatter", "mode": "markers", "name": name, "x": [x], "y": [y], "marker": marker}
+
+
 def drawn(
     name: str, x: Sequence[float], y: Sequence[Any], colour: str = RECOMMENDED, *, width: float = 3, dash: str = "solid"
 ) -> Plot:
-    """A line."""
     return {
         "type": "scatter",
         "mode": "lines",

@@ -89,8 +89,8 @@ def of_average(runs: Runs, average: RepetitionRegressor, seed: int) -> list[Surf
     """The average of the forms with refits of all of them, then every form that has a weight with refits of its own."""
     refits = average.refits(DRAWS, random_state=seed)
     members = [plain(refit.loss) for refit in refits]
-    note = "several forms averaged by their errors on runs left out"
-    surfaces = [surface(runs, AVERAGE, average.loss, members, note, allowed=f"{DRAWS} refits to runs drawn again")]
+    note = "several forms averaged by their held-out errors"
+    surfaces = [surface(runs, AVERAGE, average.loss, members, note, allowed=f"{DRAWS} bootstrap refits")]
     for name, weight in average.forms_.items():
         if weight > 0:
             own = [plain(refit.loss) for refit in refits if refit.form == name]
@@ -122,7 +122,7 @@ def of_chinchilla(runs: Runs, seed: int) -> Surface:
     loss = chinchilla_loss({name: value[0] for name, value in fit.scaled_.items()}, fit.units_)
     members = [chinchilla_loss(values, fit.units_) for values in refits]
     note = "Hoffmann et al. 2022, arXiv:2203.15556, fitted as published"
-    return surface(runs, ONCE, loss, members, note, allowed=f"{DRAWS} refits to runs drawn again")
+    return surface(runs, ONCE, loss, members, note, allowed=f"{DRAWS} bootstrap refits")
 
 
 def chinchilla_loss(values: Mapping[str, Array], units: Mapping[str, float]) -> Loss:

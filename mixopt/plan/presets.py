@@ -46,9 +46,9 @@ EVIDENCE = {
     "data-constrained": Evidence(
         DATABLATIONS,
         tuple({"r_star_d": data, "r_star_n": size} for data, size in R_STAR_PROFILE),
-        "R*_D from 10 to 1700, between which its own runs can't decide",
+        "R*_D from 10 to 1700, which its own runs do not narrow",
     ),
-    "chinchilla": Evidence(CHINCHILLA_RUNS, allowed="refits to its own runs drawn again", level=0.8),
+    "chinchilla": Evidence(CHINCHILLA_RUNS, allowed="refits to bootstrap resamples of its runs", level=0.8),
     "chinchilla-2022": Evidence(CHINCHILLA_RUNS),
 }
 
@@ -74,16 +74,14 @@ REFITTED = {
 REFIT = Evidence(DATABLATIONS, made="refitted")
 
 
-def refitted(name: str) -> Preset:
-    """A form of the law with the constants that the published runs of repetition give it."""
-    law = REPETITION_LAWS[name]
-    note = f"form: {law.source}; constants: fitted by mixopt to the 182 runs of arXiv:2305.16264"
-    return Preset(name=name, law=law, values=REFITTED[name], source=FITTED_TO, note=note)
-
-
 def presets() -> dict[str, Preset]:
     """Every form that needs no runs, by name; those of which only the form is published after the others."""
-    return PRESETS | {name: refitted(name) for name in REFITTED if name not in PRESETS}
+    found = dict(PRESETS)
+    for name in (name for name in REFITTED if name not in PRESETS):
+        law = REPETITION_LAWS[name]
+        note = f"form: {law.source}; constants: fitted by mixopt to the 182 runs of arXiv:2305.16264"
+        found[name] = Preset(name, law, REFITTED[name], source=FITTED_TO, note=note)
+    return found
 
 
 def surface_of(preset: Preset) -> Surface:
@@ -141,9 +139,9 @@ def average() -> Surface:
         AVERAGE,
         averaged(record),
         FITTED_TO,
-        note=f"{parts}, by their errors on runs left out; fitted by mixopt to {record['runs']} runs",
+        note=f"{parts}, by their held-out errors; fitted by mixopt to {record['runs']} runs",
         members=tuple(form(refit["form"], refit["values"]) for refit in refits),
-        allowed=f"{len(refits)} refits to runs drawn again",
+        allowed=f"{len(refits)} refits to bootstrap resamples",
         level=0.8,
         within={key: (ends[0], ends[1]) for key, ends in record["within"].items()},
         made="refitted",

@@ -81,8 +81,8 @@ def forms_of(
     table = runs if isinstance(runs, Runs) else read_plan_runs(Path(runs))
     if needs_repeats and not table.repeats:
         raise MixoptError(
-            f"{table.name}: no run has a token twice (columns of unique tokens or epochs), so these runs can't tell "
-            "what repeating is worth: drop --runs for the published laws, or ask `mixopt plan scale`"
+            f"{table.name}: no run has a token twice (columns of unique tokens or epochs), so these runs can't show "
+            "what repetition is worth: drop --runs for the published laws, or ask `mixopt plan scale`"
         )
     surfaces, fit = fitted(table, progress or Progress(), seed=seed)
     if preset is None:

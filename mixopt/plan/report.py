@@ -5,15 +5,15 @@ from itertools import zip_longest
 
 from mixopt.formatting import count_text, epochs_or_never, epochs_text, flops, interval, loss, percent, signed
 from mixopt.plan import figures
-from mixopt.plan.epochs import EpochsPlan, FormAnswer
+from mixopt.plan.epochs import EpochsPlan, FormAnswer, Rung
 from mixopt.plan.fit import LawFit, RStar
-from mixopt.plan.marginal import TIMES
+from mixopt.plan.marginal import TIMES, NextStep
 from mixopt.plan.scale import ScaleForm, ScalePlan
-from mixopt.report.document import Block, Column, Document, Figure, Section, Table, Warning
+from mixopt.report.document import Block, Cells, Column, Document, Figure, Section, Table, Warning, columns, table_of
 
 SPLITS = {"folds": "at random", "epochs": "epochs", "size": "size", "strain": "strain"}
-TEXTS_DIFFER = "Losses of different sources are of different texts and tokenizers: compare sizes, not losses."
-BLIND = "*: knows nothing of repetition, takes repeated tokens for new ones."
+TEXTS_DIFFER = "Sources differ in validation set and tokenizer: compare sizes, not losses."
+BLIND = "*: ignores repetition, counts repeated tokens as new ones."
 
 
 def epochs_document(plan: EpochsPlan, reproduce: Section) -> Document:
@@ -35,8 +35,8 @@ def document(
     plan: EpochsPlan | ScalePlan, title: str, headline: str, summary: Sequence[str], sections: Sequence[Section]
 ) -> Document:
     scope = (
-        f"By the form {plan.form}. Training is counted as 6 N D FLOPs, losses are nats/token of the text and the "
-        "tokenizer that the form was fitted to."
+        f"By the form {plan.form}. Training is counted as 6 N D FLOPs, losses are nats/token on the validation set "
+        "and with the tokenizer of the runs that the form was fitted to."
     )
     return Document(title, headline, summary, scope, limitations(plan), sections)
 
@@ -57,16 +57,16 @@ def interval_text(plan: EpochsPlan | ScalePlan, names: Mapping[str, str]) -> lis
         for name, text in names.items()
         if ends[name] is not None
     ]
-    return [f"Not a point: {', '.join(what)} ({level})."] if what else []
-
-
-def columns(first: str, *others: str) -> list[Column]:
-    return [Column(first, numeric=False), *map(Column, others)]
+    return [f"Plausible range: {', '.join(what)} ({level})."] if what else []
 
 
 def form_name(row: FormAnswer | ScaleForm, leading: str) -> str:
     """A form's name in a table: whether its answer is the headline's, and whether it knows of repetition."""
     return row.form + (" *" if row.sees_repetition is False else "") + (" (used)" if row.form == leading else "")
+
+
+def leading_row(plan: EpochsPlan | ScalePlan) -> int | None:
+    return next((n for n, row in enumerate(plan.forms) if row.form == plan.form), None)
 
 
 def fit_section(fit: LawFit) -> Section:
@@ -76,8 +76,8 @@ def fit_section(fit: LawFit) -> Section:
         errors = [loss(row.errors[kind]) if kind in row.errors else "" for kind in SPLITS]
         rows.append((row.form, "" if row.weight is None else percent(row.weight), *errors))
     note = (
-        f"Root mean squared errors of ln loss over {fit.runs} runs: left out at random, or those with the most "
-        "epochs, the largest models, the most parameters a unique token. Published constants are not fitted."
+        f"Root mean squared errors of ln loss over {fit.runs} runs: held out at random, or those with the most "
+        "epochs, the largest models, the most parameters per unique token. Published constants are not fitted."
     )
     stars = fit.r_star or []
     if stars:
@@ -85,13 +85,11 @@ def fit_section(fit: LawFit) -> Section:
             f" R*, the epochs after which a repeat is worth 1/e ({stars[0].level:.0%} of its profile, if a form is "
             f"right): {'; '.join(f'{star.form} {r_star_interval(star)}' for star in stars)}."
         )
-    blocks: list[Block] = [
-        Table("Errors on runs left out", columns("form", "weight", *SPLITS.values()), rows, None, note)
-    ]
+    blocks: list[Block] = [Table("Held-out errors", columns("form", "weight", *SPLITS.values()), rows, None, note)]
     if drawn := [star for star in stars if len(star.profile) > 2]:
         caption = (
-            "Rise of the fit's objective when R*, the epochs after which a repeat is worth 1/e, is held elsewhere and "
-            f"all else is fitted again. Dotted: the ends of its {drawn[0].level:.0%} interval, if the form is right."
+            "Profile of R*, the epochs after which a repeat is worth 1/e: rise of the fit's objective, all else "
+            f"refitted. Dotted: the ends of its {drawn[0].level:.0%} interval, if the form is right."
         )
         names = [f"{star.form}, weight {percent(star.weight)}" for star in drawn]
         blocks.append(Figure("r-star", caption, [figures.r_star_profile(star) for star in drawn], names))
@@ -129,7 +127,7 @@ def epochs_headline(plan: EpochsPlan) -> str:
         return f"{params} parameters after {epochs} epochs of your {text} tokens ({tokens}): {predicted}."
     why = ""
     if "compute" not in plan.given:
-        why = f" That takes {flops(run.compute)} FLOPs; with more, a bigger model pays more than another epoch."
+        why = f" That takes {flops(run.compute)} FLOPs; with more, a bigger model pays off more than another epoch."
     return f"Train {params} parameters for {epochs} epochs of your {text} tokens ({tokens} in all): {predicted}.{why}"
 
 
@@ -140,97 +138,86 @@ def epochs_caution(plan: EpochsPlan) -> list[str]:
     between, parts = plan.disagreement, interval_text(plan, {"params": "parameters", "epochs": "epochs"})
     if between.forms > 1:
         parts.append(
-            f"{between.forms} forms that see repetition say {interval(between.params, count_text)} parameters and "
+            f"{between.forms} forms that model repetition give {interval(between.params, count_text)} parameters and "
             f"{interval(between.epochs, epochs_text)} epochs; if another one is right, this run is up to "
-            f"{loss(between.regret)} nats/token above the best of equal compute."
+            f"{loss(between.regret)} nats/token above the optimum at equal compute."
         )
     return parts
 
 
 def epochs_sections(plan: EpochsPlan) -> list[Section]:
     """The forms' answers, loss against epochs, the marginal value of one more epoch, and the next steps."""
-    caption = "Fewer epochs leave compute for more parameters. A ring marks where each form has its best."
-    views = ("above each form's own best", "as predicted")
+    caption = "Fewer epochs leave compute for more parameters. A ring marks each form's optimum."
+    views = ("above each form's own optimum", "as predicted")
     equal = Figure("compute", caption, figures.loss_at_equal_compute(plan), views)
-    caption = "Loss of the answer's model, with the range that the evidence allows."
+    caption = "Loss of the recommended model, with its plausible range."
     same = Figure("model", caption, [figures.loss_of_same_model(plan)])
-    views = ("a repeated token, in new ones", "loss that the next epoch takes off")
-    value = Figure("margin", "What repeating is worth to it, epoch by epoch.", figures.value_of_epochs(plan), views)
+    views = ("value of a repeated token, in new tokens", "loss reduction from the next epoch")
+    value = Figure("margin", "Marginal value of repetition for this model.", figures.value_of_epochs(plan), views)
     marginal = [marginal_table(plan), turning_table(plan)] if plan.answer.repeats else []
     return [
         Section("forms", "The forms of the law side by side", [forms_of_epochs(plan)], "Forms", brief=True),
         *([fit_section(plan.fit)] if plan.fit else []),
         Section("compute", "Loss against epochs", [ladder_table(plan), equal], "Epochs", brief=True),
-        Section("model", "Going on with this model", [*marginal, same, value], "One more epoch", brief=True),
+        Section("model", "Training this model longer", [*marginal, same, value], "One more epoch", brief=True),
         Section("next", "Next steps", [next_table(plan)], "Next steps", brief=True),
     ]
 
 
 def forms_of_epochs(plan: EpochsPlan) -> Table:
     """What each form answers, and what the headline's run would give up by its account."""
-    rows = [
-        (
-            form_name(row, plan.form),
-            count_text(row.params),
-            epochs_text(row.epochs),
-            interval(row.interval["epochs"], epochs_text),
-            loss(row.loss),
-            "" if row.form == plan.form else loss(row.regret, 4),
-            "" if row.repeat_value is None else percent(max(row.repeat_value, 0.0)),
-        )
-        for row in plan.forms
-    ]
+    cells: Cells[FormAnswer] = {
+        "form": lambda row: form_name(row, plan.form),
+        "params": lambda row: count_text(row.params),
+        "epochs": lambda row: epochs_text(row.epochs),
+        "range": lambda row: interval(row.interval["epochs"], epochs_text),
+        "loss": lambda row: loss(row.loss),
+        "regret": lambda row: "" if row.form == plan.form else loss(row.regret, 4),
+        "repeat": lambda row: "" if row.repeat_value is None else percent(max(row.repeat_value, 0.0)),
+    }
     note = (
-        "Regret: what the run above gives up, by this form's account, against the best of equal compute. Repeat: what "
-        f"one more repeated token is worth there, in new ones. {TEXTS_DIFFER}"
+        "Regret: how far the run above lies, by this form, above its optimum at equal compute. Repeat: value of one "
+        f"more repeated token there, as a share of a new one's. {TEXTS_DIFFER}"
     )
     note += "" if all(row.sees_repetition for row in plan.forms) else f" {BLIND}"
-    headings = columns("form", "params", "epochs", "range", "loss", "regret", "repeat")
-    return Table("What each form of the law says", headings, rows, leading_row(plan), note)
-
-
-def leading_row(plan: EpochsPlan | ScalePlan) -> int | None:
-    return next((n for n, row in enumerate(plan.forms) if row.form == plan.form), None)
+    return table_of("Answer of each form of the law", plan.forms, cells, leading_row(plan), note)
 
 
 def ladder_table(plan: EpochsPlan) -> Table:
     """Loss against epochs, at equal compute and for the same model."""
-    rows = [
-        (
-            epochs_text(row.epochs),
-            count_text(row.params_at_equal_compute),
-            loss(row.loss_at_equal_compute),
-            loss(row.loss),
-            interval(row.interval, loss),
-            signed(row.change, 4),
-            percent(row.fresh_share),
-        )
-        for row in plan.ladder
-    ]
     run = plan.answer
+    cells: Cells[Rung] = {
+        "epochs": lambda row: epochs_text(row.epochs),
+        "params": lambda row: count_text(row.params_at_equal_compute),
+        "loss": lambda row: loss(row.loss_at_equal_compute),
+        count_text(run.params): lambda row: loss(row.loss),
+        "range": lambda row: interval(row.interval, loss),
+        "one more": lambda row: signed(row.change, 4),
+        "in new tokens": lambda row: percent(row.fresh_share),
+    }
     note = (
-        f"Params and their loss: at equal compute, {flops(run.compute)} FLOPs, of which fewer epochs leave more for "
-        f"parameters. Then the model of {count_text(run.params)}: its loss, what one more epoch changes, and the new "
-        "tokens that would change as much, as a share of that epoch."
+        f"Params, loss: at equal compute, {flops(run.compute)} FLOPs, where fewer epochs leave more for parameters. "
+        f"Other columns: for the model of {count_text(run.params)}, its loss, the change from one more epoch, and the "
+        "new tokens with the same effect, as a share of that epoch."
     )
-    headings = columns("epochs", "params", "loss", count_text(run.params), "range", "one more", "in new tokens")
-    return Table(f"Loss against epochs of {count_text(run.unique)} tokens, by {plan.form}", headings, rows, None, note)
+    title = f"Loss against epochs of {count_text(run.unique)} tokens, by {plan.form}"
+    return table_of(title, plan.ladder, cells, None, note)
 
 
 def marginal_table(plan: EpochsPlan) -> Table:
     """What one more epoch is worth in loss, in new tokens, in compute."""
     row, run, ends = plan.marginal, plan.answer, plan.marginal.interval
     rows = [
-        ("change of the loss, nats/token", signed(row.change, 4), interval(ends["change"], lambda x: signed(x, 4))),
-        ("new tokens that would do as much", count_text(row.fresh_tokens), interval(ends["fresh_tokens"], count_text)),
+        ("change in loss, nats/token", signed(row.change, 4), interval(ends["change"], lambda x: signed(x, 4))),
+        ("new tokens with the same effect", count_text(row.fresh_tokens), interval(ends["fresh_tokens"], count_text)),
         ("the same, as a share of the epoch", percent(row.fresh_share), interval(ends["fresh_share"], percent)),
         ("FLOPs it costs", flops(row.epoch_compute), ""),
-        ("FLOPs it is worth, spent best", flops(row.equivalent_compute), ""),
-        ("FLOPs of a bigger model as good", flops(row.bigger_model_compute), ""),
+        ("FLOPs it is worth, spent optimally", flops(row.equivalent_compute), ""),
+        ("FLOPs of an equally good bigger model", flops(row.bigger_model_compute), ""),
     ]
     note = (
-        "Worth, spent best: by how much the least compute that reaches the loss rises. A bigger model as good: on the "
-        f"same {count_text(run.tokens)} tokens."
+        "FLOPs it is worth: by how much the least compute that reaches the loss rises. Bigger model: on the same "
+        f"{count_text(run.tokens)} tokens."
     )
     title = f"One more epoch: {count_text(run.unique)} tokens again, after {epochs_text(run.epochs)}"
     return Table(title, columns("quantity", "value", "range"), rows, None, note)
@@ -239,36 +226,32 @@ def marginal_table(plan: EpochsPlan) -> Table:
 def turning_table(plan: EpochsPlan) -> Table:
     """The epochs from which on something else pays more."""
     labels = {
-        "bigger_model": "a bigger model pays more than another epoch",
+        "bigger_model": "a bigger model pays off more than another epoch",
         **{f"new_text_{many}": f"a new token is worth {many} repeated ones" for many in TIMES},
-        "harm": "another epoch harms",
+        "harm": "another epoch raises the loss",
     }
     ends = plan.turning.interval
     rows = [
         (label, epochs_or_never(getattr(plan.turning, key)), interval(ends[key], epochs_or_never))
         for key, label in labels.items()
     ]
-    title = f"From which epoch on something else pays more ({count_text(plan.answer.params)} parameters)"
-    note = "A bigger model: one percent more compute lowers the loss more as parameters than as tokens."
+    title = f"Epoch from which something else pays off more ({count_text(plan.answer.params)} parameters)"
+    note = "A bigger model pays off more: one percent more compute lowers the loss more as parameters than as tokens."
     return Table(title, columns("what", "epoch", "range"), rows, None, note)
 
 
 def next_table(plan: EpochsPlan) -> Table:
     """What the run could become."""
-    rows = [
-        (
-            row.step,
-            count_text(row.params),
-            epochs_text(row.epochs),
-            flops(row.compute),
-            loss(row.loss),
-            signed(row.change, 4) if n else "",
-        )
-        for n, row in enumerate(plan.next)
-    ]
-    note = "Split best: the parameters and epochs with the least loss. Change: against this run."
-    headings = columns("step", "params", "epochs", "FLOPs", "loss", "change")
-    return Table("What else could be done", headings, rows, 0, note)
+    cells: Cells[NextStep] = {
+        "step": lambda row: row.step,
+        "params": lambda row: count_text(row.params),
+        "epochs": lambda row: epochs_text(row.epochs),
+        "FLOPs": lambda row: flops(row.compute),
+        "loss": lambda row: loss(row.loss),
+        "change": lambda row: "" if row is plan.next[0] else signed(row.change, 4),
+    }
+    note = "Split best: the parameters and epochs with the lowest loss. Change: relative to this run."
+    return table_of("Alternatives", plan.next, cells, 0, note)
 
 
 # `mixopt plan scale`
@@ -283,11 +266,11 @@ def scale_headline(plan: ScalePlan) -> str:
         f"{loss(run.loss)} nats/token for {flops(run.compute)} FLOPs"
     )
     if not (use := plan.given.get("inference_tokens")):
-        return f"{train}, {run.tokens_per_param:.3g} tokens a parameter."
+        return f"{train}, {run.tokens_per_param:.3g} tokens per parameter."
     return (
-        f"{train} of training. With {count_text(use)} tokens of use it costs {flops(run.lifetime_compute)} FLOPs in "
-        f"its life, {percent(plan.saved.share)} less than the model of equal loss that is cheapest to train "
-        f"({count_text(plain.params)} parameters, {count_text(plain.tokens)} tokens)."
+        f"{train} of training. With {count_text(use)} tokens of inference its lifetime cost is "
+        f"{flops(run.lifetime_compute)} FLOPs, {percent(plan.saved.share)} less than for the model of equal loss that is "
+        f"cheapest to train ({count_text(plain.params)} parameters, {count_text(plain.tokens)} tokens)."
     )
 
 
@@ -296,7 +279,7 @@ def scale_caution(plan: ScalePlan) -> list[str]:
     between, parts = plan.disagreement, interval_text(plan, {"params": "parameters", "tokens": "tokens"})
     if between.forms > 1:
         parts.append(
-            f"{between.forms} forms of the law say {interval(between.params, count_text)} parameters and "
+            f"{between.forms} forms of the law give {interval(between.params, count_text)} parameters and "
             f"{interval(between.tokens, count_text)} tokens."
         )
     return parts
@@ -307,7 +290,7 @@ def scale_sections(plan: ScalePlan) -> list[Section]:
     caption = (
         "Loss of every form at equal compute; a ring marks its best size."
         if plan.curve.of == "loss"
-        else "FLOPs of training and of a whole life for models of equal loss; a ring marks the cheapest."
+        else "FLOPs of training and over the lifetime for models of equal loss; a ring marks the cheapest."
     )
     drawn = Figure("size", caption, [figures.curve_over_params(plan)])
     sections = [
@@ -315,7 +298,9 @@ def scale_sections(plan: ScalePlan) -> list[Section]:
         *([fit_section(plan.fit)] if plan.fit else []),
     ]
     if plan.given.get("inference_tokens"):
-        sections.insert(0, Section("lifetime", "Training and use", [lifetime_table(plan)], "Use", brief=True))
+        sections.insert(
+            0, Section("lifetime", "Training and inference", [lifetime_table(plan)], "Inference", brief=True)
+        )
     if plan.answer.unique is not None:
         sections.append(Section("epochs", "Epochs", [epochs_table(plan)], "Epochs", brief=True))
     return sections
@@ -323,30 +308,26 @@ def scale_sections(plan: ScalePlan) -> list[Section]:
 
 def forms_of_scale(plan: ScalePlan) -> Table:
     """What each form answers."""
-    rows = [
-        (
-            form_name(row, plan.form),
-            count_text(row.params),
-            interval(row.interval["params"], count_text),
-            count_text(row.tokens),
-            loss(row.loss),
-            flops(row.lifetime_compute),
-        )
-        for row in plan.forms
-    ]
-    best = "Each is as good as its own best" if plan.given.get("inference_tokens") else "Each is the best"
-    note = f"{best} of {flops(plan.plain.compute)} FLOPs of training. {TEXTS_DIFFER}"
+    cells: Cells[ScaleForm] = {
+        "form": lambda row: form_name(row, plan.form),
+        "params": lambda row: count_text(row.params),
+        "range": lambda row: interval(row.interval["params"], count_text),
+        "tokens": lambda row: count_text(row.tokens),
+        "loss": lambda row: loss(row.loss),
+        "FLOPs": lambda row: flops(row.lifetime_compute),
+    }
+    best = "Each is as good as its form's optimum" if plan.given.get("inference_tokens") else "Each is the optimum"
+    note = f"{best} at {flops(plan.plain.compute)} FLOPs of training. {TEXTS_DIFFER}"
     note += f" {BLIND}" if any(row.sees_repetition for row in plan.forms) else ""
-    headings = columns("form", "params", "range", "tokens", "loss", "FLOPs")
-    return Table("What each form of the law says", headings, rows, leading_row(plan), note)
+    return table_of("Answer of each form of the law", plan.forms, cells, leading_row(plan), note)
 
 
 def lifetime_table(plan: ScalePlan) -> Table:
     """The answer beside the model that is cheapest to train, and the best one for the same lifetime FLOPs."""
     runs = {
-        "cheapest in its life": plan.answer,
+        "cheapest over its lifetime": plan.answer,
         "cheapest to train": plan.plain,
-        "best for as many FLOPs": plan.same_lifetime,
+        "best at equal lifetime FLOPs": plan.same_lifetime,
     }
     rows = [
         (
@@ -361,10 +342,12 @@ def lifetime_table(plan: ScalePlan) -> Table:
     saved = plan.saved
     note = (
         f"The first saves {flops(saved.flops)} FLOPs ({percent(saved.share)}) at the loss of the second; the third "
-        f"spends what the second costs in its life and changes the loss by {signed(saved.loss_at_same_lifetime, 4)}."
+        f"has the lifetime cost of the second and changes the loss by {signed(saved.loss_at_same_lifetime, 4)}."
     )
-    headings = columns("model", "params", "tokens", "loss", "training", "use", "life")
-    return Table(f"FLOPs with {count_text(plan.given['inference_tokens'])} tokens of use", headings, rows, 0, note)
+    headings = columns("model", "params", "tokens", "loss", "training", "inference", "lifetime")
+    return Table(
+        f"FLOPs with {count_text(plan.given['inference_tokens'])} tokens of inference", headings, rows, 0, note
+    )
 
 
 def epochs_table(plan: ScalePlan) -> Table:
@@ -374,4 +357,4 @@ def epochs_table(plan: ScalePlan) -> Table:
         for row in plan.forms
     ]
     title = f"Epochs of {count_text(plan.answer.unique)} unique tokens"
-    return Table(title, columns("form", "epochs", "range"), rows, None, "`mixopt plan epochs` tells more of them.")
+    return Table(title, columns("form", "epochs", "range"), rows, None, "`mixopt plan epochs` has the details.")

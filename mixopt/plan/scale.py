@@ -77,13 +77,9 @@ class UsedRun(PlannedRun):
     @classmethod
     def used(cls, demand: Demand, run: Run, **more: Any) -> Self:
         """more: the fields that a subclass adds."""
-        return cls.of(
-            run,
-            tokens_per_param=run.tokens / run.params,
-            inference_compute=INFERENCE * run.params * demand.inference,
-            lifetime_compute=demand.lifetime(run),
-            **more,
-        )
+        inference = INFERENCE * run.params * demand.inference
+        costs = {"inference_compute": inference, "lifetime_compute": run.compute + inference}
+        return cls.of(run, tokens_per_param=run.tokens / run.params, **costs, **more)
 
 
 class ScaleAnswer(UsedRun):
@@ -192,14 +188,14 @@ def plan_scale(
     if plain is None:
         lowest = best_run(surfaces[0], MAX_COMPUTE, demand.unique).loss
         raise MixoptError(
-            f"--loss {demand.loss:g}: {surfaces[0].name} never gets there: the lowest it can tell of is "
+            f"--loss {demand.loss:g}: {surfaces[0].name} never gets there: the lowest loss it covers is "
             f"{lowest:.3f} nats/token; ask for a higher loss" + (" or give more --unique" if unique is not None else "")
         )
     run, least = demand.answer(surfaces[0], plain), smallest_model(surfaces[0])
     if run.params < least:
         raise MixoptError(
             f"the best model for that would have {count_text(run.params)} parameters, fewer than the "
-            f"{count_text(least)} that a law can tell of: raise --compute, or ask for a lower --loss"
+            f"{count_text(least)} that a law covers: raise --compute, or ask for a lower --loss"
         )
     return scale_plan(demand, surfaces, plain, run, fit)
 
@@ -211,7 +207,8 @@ def scale_plan(demand: Demand, surfaces: Sequence[Surface], plain: Run, run: Run
     others = replace(demand, compute=plain.compute, loss=None)
     forms = [form_answer(demand if one is lead else others, one) for one in surfaces]
     seeing = [form for form in forms if form.sees_repetition] or forms
-    richer = best_run(lead, demand.lifetime(plain), demand.unique, inference=demand.inference)
+    before, after = demand.lifetime(plain), demand.lifetime(run)
+    richer = best_run(lead, before, demand.unique, inference=demand.inference)
     extrapolations = beyond(lead, run)
     return ScalePlan(
         kind="scale",
@@ -221,11 +218,7 @@ def scale_plan(demand: Demand, surfaces: Sequence[Surface], plain: Run, run: Run
         interval=Evidence(lead.level, lead.allowed),
         plain=UsedRun.used(demand, plain),
         same_lifetime=UsedRun.used(demand, richer),
-        saved=Saved(
-            flops=demand.lifetime(plain) - demand.lifetime(run),
-            share=1 - demand.lifetime(run) / demand.lifetime(plain),
-            loss_at_same_lifetime=richer.loss - plain.loss,
-        ),
+        saved=Saved(before - after, 1 - after / before, loss_at_same_lifetime=richer.loss - plain.loss),
         forms=forms,
         disagreement=ScaleDisagreement(*extremes(seeing, "params", "tokens"), forms=len(seeing)),
         curve=curve(demand, surfaces, run),

@@ -6,15 +6,15 @@ from typing import Any, Self
 
 import numpy as np
 
-from mixopt.serialization import Record
+from mixopt.serialization import Json, Record
 
 Array = np.ndarray
-Loss = Callable[[Any, Any, Any], Any]  # (params, tokens, unique) -> nats/token, in their common shape
+# (params, tokens, unique) -> nats/token, in their common shape; takes complex numbers, which give exact slopes
+Loss = Callable[[Any, Any, Any], Any]
 
 TRAINING, INFERENCE = 6.0, 2.0  # FLOPs a parameter and token
 UNLIMITED = 1e30  # unique tokens that no run can repeat; finite, for estimators that refuse infinity
 TINY = 1e-20  # step of complex derivatives, in logs: its square is lost in rounding
-SMALL = 1e-4  # step of central differences, where a loss takes no complex numbers
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,6 @@ class Surface:
     allowed: what the members are, in words.
     level: None when all members are as good as the form itself, else the share of members that an interval holds.
     within: the lowest and the highest `params`, `tokens` and `epochs` that the form was fitted to.
-    analytic: whether the loss takes complex numbers, which give exact slopes.
     """
 
     name: str
@@ -36,12 +35,11 @@ class Surface:
     allowed: str = ""
     level: float | None = None
     within: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    analytic: bool = True
     made: str = "published"  # "published", "refitted" or "runs": whose constants these are
 
     def at(self, loss: Loss) -> "Surface":
         """The same form with a member's constants."""
-        return Surface(self.name, loss, self.source, analytic=self.analytic)
+        return Surface(self.name, loss, self.source)
 
 
 @dataclass(frozen=True)
@@ -84,17 +82,10 @@ class PlannedRun(Record):
     def of(cls, run: Run, **more: Any) -> Self:
         """more: the fields that a subclass adds."""
         limited = run.unique != UNLIMITED
-        return cls(
-            params=run.params,
-            tokens=run.tokens,
-            unique=run.unique if limited else None,
-            epochs=run.epochs if limited else None,
-            compute=run.compute,
-            loss=run.loss,
-            repeats=limited and run.epochs > 1,
-            inside=run.inside,
-            **more,
-        )
+        facts: Json = vars(run) | {"epochs": run.epochs, "repeats": limited and run.epochs > 1} | more
+        if not limited:
+            facts |= {"unique": None, "epochs": None}
+        return cls(compute=run.compute, **facts)
 
 
 def losses(surface: Surface, params: Any, tokens: Any, unique: Any) -> Array:
@@ -111,18 +102,12 @@ def run_at(surface: Surface, params: float, tokens: float, unique: float, *, ins
 def slope(surface: Surface, params: Any, tokens: Any, unique: Any, along: tuple[float, float, float]) -> Array:
     """d loss where ln params, ln tokens and ln unique move at these rates, in the common shape of the counts.
 
-    Exact to rounding for analytic forms, from central differences for others.
+    Exact to rounding, by a complex step.
     """
     counts = np.broadcast_arrays(*(np.asarray(count, dtype=float) for count in (params, tokens, unique)))
+    moved = [count * (1 + 1j * TINY * rate) for count, rate in zip(counts, along, strict=True)]
     with np.errstate(all="ignore"):
-        if surface.analytic:
-            moved = [count * (1 + 1j * TINY * rate) for count, rate in zip(counts, along, strict=True)]
-            return np.imag(surface.loss(*moved)) / TINY
-        ends = [
-            np.asarray(surface.loss(*(c * np.exp(side * SMALL * rate) for c, rate in zip(counts, along, strict=True))))
-            for side in (1, -1)
-        ]
-    return (ends[0] - ends[1]) / (2 * SMALL)
+        return np.imag(surface.loss(*moved)) / TINY
 
 
 BIGGER = (1.0, 0.0, 0.0)

@@ -1,8 +1,8 @@
 """Documents: what is shown of an answer, built once and rendered to the terminal, HTML or Markdown."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from mixopt.formatting import UNKNOWN
 
@@ -42,6 +42,12 @@ class Column:
     strong: bool = False  # the column that the table is about
 
 
+def columns(first: str, *others: str, strong: str = "", text: Sequence[str] = ()) -> list[Column]:
+    """Names, then numbers, but for the columns in `text`. strong: the column that the table is about."""
+    more = [Column(name, numeric=name not in text, strong=name == strong) for name in others]
+    return [Column(first, numeric=False), *more]
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows of formatted text; the first cell of a row is its heading. marked: the row to set off."""
@@ -57,6 +63,15 @@ class Table:
         kept = [i for i in range(len(self.columns)) if i == 0 or any(row[i] not in ("", UNKNOWN) for row in self.rows)]
         rows = [[row[i] for i in kept] for row in self.rows]
         return replace(self, columns=[self.columns[i] for i in kept], rows=rows)
+
+
+Row = TypeVar("Row")
+Cells = Mapping[str, Callable[[Row], str]]  # columns by name: what they say of a row
+
+
+def table_of(title: str, rows: Sequence[Row], cells: Cells[Row], marked: int | None = None, note: str = "") -> Table:
+    """A table by its columns, of which the first holds names and the others numbers."""
+    return Table(title, columns(*cells), [[text(row) for text in cells.values()] for row in rows], marked, note)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,15 +17,11 @@ from mixopt.runs.pools import full_unique, pool_shares
 from mixopt.scaling.results import KnownRepetition, Scale, SizeChoice
 from mixopt.scaling.rolling_origin import inputs
 from mixopt.search.local import polish
-from mixopt.search.simplex import Feasible
+from mixopt.search.simplex import Feasible, Floats, searched
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from mixopt.runs.table import RunTable
     from regressors.estimators.joint import AtScale, JointRegressor
-
-    Floats = NDArray[np.float64]
 
 TRAINING = 6.0  # FLOPs a parameter and a token (Kaplan et al. 2020, arXiv:2001.08361)
 MAX_SHRINKAGE = 10.0  # times smaller than the smallest trained model, or shorter than the shortest run
@@ -42,9 +39,48 @@ class Budget:
     pools: Mapping[str, float]
     compute: float | None = None
 
-    @property
-    def limited(self) -> bool:
-        return bool(self.pools)
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Runs, the loss to minimise, and what the larger run has."""
+
+    table: RunTable
+    objective: Target
+    budget: Budget
+
+    @cached_property
+    def trained(self) -> Scale:
+        """The largest trained scale."""
+        return Scale(*(float(self.table.numbers(name).max()) for name in ("params", "tokens")))
+
+    @cached_property
+    def space(self) -> Feasible:
+        return searched(self.table)
+
+    @cached_property
+    def mixtures(self) -> Floats:
+        """Every trained mixture once, (n_mixtures, n_domains)."""
+        return inputs(self.table)[np.unique(self.table.groups, return_index=True)[1], :-2]
+
+    def inputs(self) -> Floats:
+        """What the joint law is fitted to: with pools, every domain's unique tokens over the row's tokens after the
+        shares.
+
+        Runs without pools repeated nothing.
+        """
+        X = inputs(self.table)
+        if not self.budget.pools:
+            return X
+        from regressors.laws.effective_tokens import UNLIMITED
+
+        pools = pool_shares(self.table)
+        unique = np.full(self.table.weights.shape, np.inf) if pools is None else pools
+        return np.hstack([X[:, :-2], np.minimum(unique, UNLIMITED), X[:, -2:]])
+
+    def at(self, joint: JointRegressor, scale: Scale) -> AtScale:
+        """A predictor of shares at a scale, with the budget's pools if the joint law sees any."""
+        unique = full_unique(self.table.domains, self.budget.pools, scale.tokens) if joint.pools else None
+        return joint.at(scale.params, scale.tokens, unique)
 
 
 def check_budget(budget: Budget, table: RunTable) -> None:
@@ -54,50 +90,23 @@ def check_budget(budget: Budget, table: RunTable) -> None:
             raise MixoptError(f"--pool {name}: the runs have no such domain; they mix {', '.join(table.domains)}")
         if not (np.isfinite(pool) and pool > 0):
             raise MixoptError(f"--pool {name}: {pool:g} unique tokens: give a number above 0")
-    if budget.compute is not None:
-        low, high = _sizes(budget.compute, table)
-        if not np.isfinite(budget.compute) or budget.compute > MAX_COMPUTE:
-            raise MixoptError(
-                f"--compute {budget.compute:.3g}: more FLOPs than there are: give at most {MAX_COMPUTE:.0e}"
-            )
+    if (compute := budget.compute) is not None:
+        if not np.isfinite(compute) or compute > MAX_COMPUTE:
+            raise MixoptError(f"--compute {compute:.3g}: more FLOPs than there are: give at most {MAX_COMPUTE:.0e}")
+        low, high = _sizes(compute, table)
         if low >= high:
             least = TRAINING * table.numbers("params").min() * table.numbers("tokens").min() / MAX_SHRINKAGE**2
-            raise MixoptError(
-                f"--compute {budget.compute:.3g}: so few FLOPs train nothing near what was trained: give more than "
-                f"{least:.2g}"
-            )
+            problem = f"--compute {compute:.3g}: so few FLOPs train nothing near what was trained"
+            raise MixoptError(f"{problem}: give more than {least:.2g}")
 
 
 def _sizes(compute: float, table: RunTable) -> tuple[float, float]:
-    """The smallest and the largest size that are looked at."""
+    """The smallest and the largest size that are tried."""
     low = table.numbers("params").min() / MAX_SHRINKAGE
     return float(low), float(compute / (TRAINING * table.numbers("tokens").min() / MAX_SHRINKAGE))
 
 
-def pooled_inputs(table: RunTable, budget: Budget) -> Floats:
-    """What the joint law is fitted to: with pools, every domain's unique tokens over the row's tokens after the shares.
-
-    Runs without pools repeated nothing.
-    """
-    X = inputs(table)
-    if not budget.limited:
-        return X
-    from regressors.laws.effective_tokens import UNLIMITED
-
-    pools = pool_shares(table)
-    unique = np.full(table.weights.shape, np.inf) if pools is None else pools
-    return np.hstack([X[:, :-2], np.minimum(unique, UNLIMITED), X[:, -2:]])
-
-
-def at(joint: JointRegressor, scale: Scale, domains: Sequence[str], pools: Mapping[str, float]) -> AtScale:
-    """A predictor of shares at a scale, with these pools if the joint law sees any."""
-    unique = full_unique(domains, pools, scale.tokens) if joint.pools else None
-    return joint.at(scale.params, scale.tokens, unique)
-
-
-def best_size(
-    joint: JointRegressor, objective: Target, space: Feasible, mixtures: Floats, table: RunTable, budget: Budget
-) -> tuple[Scale, SizeChoice]:
+def best_size(joint: JointRegressor, problem: Problem) -> tuple[Scale, SizeChoice]:
     """The size that the budget's compute is best spent on, with its best mixture; and how much the size matters.
 
     The mixture is polished at every size tried, from the best one at the size before, first on a grid and then around
@@ -105,9 +114,9 @@ def best_size(
     """
     from scipy.optimize import minimize_scalar
 
-    compute = budget.compute
+    objective, space, compute = problem.objective, problem.space, problem.budget.compute
     assert compute is not None
-    low, high = np.log(_sizes(compute, table))
+    low, high = np.log(_sizes(compute, problem.table))
 
     def scale_of(log_size: float) -> Scale:
         params = float(np.exp(log_size))
@@ -115,7 +124,7 @@ def best_size(
 
     def loss(log_size: float) -> float:
         nonlocal start
-        predictor = at(joint, scale_of(log_size), table.domains, budget.pools)
+        predictor = problem.at(joint, scale_of(log_size))
         found = polish(
             lambda w: objective.of(predictor.predict(w)),
             lambda w: np.einsum("ntd,t->nd", predictor.gradient(w), objective.by_target),
@@ -126,16 +135,15 @@ def best_size(
         return found.loss
 
     grid = np.linspace(low, high, N_SIZES)
-    first = at(joint, scale_of(grid[0]), table.domains, budget.pools)
-    start = space.project(mixtures[int(objective.of(first.predict(mixtures)).argmin())])
+    first = objective.of(problem.at(joint, scale_of(grid[0])).predict(problem.mixtures))
+    start = space.project(problem.mixtures[int(first.argmin())])
     losses = np.array([loss(size) for size in grid])
     best = int(losses.argmin())
     edges = grid[max(best - 1, 0)], grid[min(best + 1, N_SIZES - 1)]
     found: Any = minimize_scalar(loss, bounds=edges, method="bounded", options={"xatol": 1e-3})
     log_size, lowest = (found.x, found.fun) if found.fun < losses[best] else (grid[best], losses[best])
-    scale = scale_of(float(log_size))
     as_good = _as_good(grid, losses, float(log_size), float(lowest))
-    return scale, SizeChoice(compute, at_edge=best in (0, N_SIZES - 1), level=LEVEL, as_good=as_good)
+    return scale_of(float(log_size)), SizeChoice(compute, best in (0, N_SIZES - 1), LEVEL, as_good)
 
 
 def _as_good(grid: Floats, losses: Floats, log_size: float, lowest: float) -> list[float]:
@@ -149,12 +157,10 @@ def _as_good(grid: Floats, losses: Floats, log_size: float, lowest: float) -> li
         place = here
         while 0 <= place + way < len(sizes) and values[place + way] < 0:
             place += way
-        beyond = place + way
-        if not 0 <= beyond < len(sizes):
-            ends.append(float(np.exp(sizes[place])))
-            continue
-        part = values[place] / (values[place] - values[beyond])
-        ends.append(float(np.exp(sizes[place] + part * (sizes[beyond] - sizes[place]))))
+        end, beyond = sizes[place], place + way
+        if 0 <= beyond < len(sizes):
+            end += values[place] / (values[place] - values[beyond]) * (sizes[beyond] - end)
+        ends.append(float(np.exp(end)))
     return ends
 
 
@@ -163,17 +169,18 @@ def epochs_of(weights: Mapping[str, float], tokens: float, pools: Mapping[str, f
     return {name: share * tokens / pools[name] if name in pools else None for name, share in weights.items()}
 
 
-def repetition(joint: JointRegressor, table: RunTable, objective: Target, budget: Budget) -> KnownRepetition | None:
+def repetition(joint: JointRegressor, problem: Problem) -> KnownRepetition | None:
     """What is known of R*, by validation set of the objective; None without pools."""
-    if not budget.limited:
+    if not problem.budget.pools:
         return None
+    table, used = problem.table, problem.objective.by_target > 0
     pools = pool_shares(table)
     most = None
     if pools is not None:
         shares = table.weights / table.weights.sum(axis=1, keepdims=True)
         most = {name: float(row.max()) for name, row in zip(table.domains, (shares / pools).T, strict=True)}
     shown = most is not None and max(most.values()) > 1
-    r_star = {name: float(joint.values_["R"][t]) for t, name in enumerate(table.targets) if objective.by_target[t] > 0}
+    r_star = {name: float(joint.values_["R"][t]) for t, name in enumerate(table.targets) if used[t]}
     return KnownRepetition(r_star, "runs" if shown else "published", most if shown else None)
 
 
@@ -184,11 +191,9 @@ def repetition_warnings(best: Mapping[str, float | None], known: KnownRepetition
         return []
     reads = "It reads " + ", ".join(f"{name} {two_digits(epochs)} times" for name, epochs in repeated.items())
     if known.from_ == "published":
-        r_star = next(iter(known.r_star.values()))
-        text = (
-            f"what repetition costs is the published R* = {r_star:.3g} alone, which the runs behind it barely identify."
-        )
-        return [Warning("published-r-star", f"{reads}, and no run repeated anything: {text}")]
+        costs = f"what repetition costs is the published R* = {next(iter(known.r_star.values())):.3g} alone"
+        text = f"{reads}, and no run repeated anything: {costs}, which the runs behind it barely identify."
+        return [Warning("published-r-star", text)]
     most = known.most or {}
     beyond = [name for name, epochs in repeated.items() if epochs > MAX_SEEN * max(most.get(name, 0), 1)]
     if not beyond:

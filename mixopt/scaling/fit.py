@@ -14,11 +14,10 @@ from mixopt.runs.stored import PROBES, table_digest
 from mixopt.scaling.budget import (
     TRAINING,
     Budget,
-    at,
+    Problem,
     best_size,
     check_budget,
     epochs_of,
-    pooled_inputs,
     repetition,
     repetition_warnings,
 )
@@ -37,18 +36,14 @@ from mixopt.scaling.rolling_origin import Judged, inputs, judge
 from mixopt.scaling.stored import FORMAT, KIND, StoredScale, restored
 from mixopt.search.certificate import certify
 from mixopt.search.optimize import Found, objective_of, search
-from mixopt.search.simplex import Feasible, distance_to_hull, searched, total_variation
+from mixopt.search.simplex import distance_to_hull, total_variation
 from mixopt.serialization import Json, digest, nan_to_null
 from mixopt.study.progress import Progress
 from mixopt.version import versions
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from mixopt.runs.table import RunTable
     from regressors.estimators.joint import AtScale, JointRegressor
-
-    Floats = NDArray[np.float64]
 
 TRIALS = 1000  # mixtures that each search tries
 MAX_BEYOND = 10.0  # times the largest trained scale: further than any table we know could check
@@ -88,23 +83,21 @@ def fit_scale(
     if unknown := [name for name in names if name not in JOINT_LAWS]:
         raise MixoptError(f"no joint law is called {unknown[0]!r}: choose from {', '.join(JOINT_LAWS)}")
     table = narrowed(table, list(target))
-    objective = target_of(target, table)
-    trained = Scale(float(table.numbers("params").max()), float(table.numbers("tokens").max()))
-    budget = Budget(dict(pools or {}), compute)
-    check_budget(budget, table)
-    scale = _given_scale(at_params, at_tokens, compute, trained)
-    judged = judge(table, objective, names, progress=progress)
+    problem = Problem(table, target_of(target, table), Budget(dict(pools or {}), compute))
+    check_budget(problem.budget, table)
+    scale = _given_scale(at_params, at_tokens, compute, problem.trained)
+    judged = judge(table, problem.objective, names, progress=progress)
     progress.stage("fit")
-    joint = JointRegressor(judged.chosen, pools=budget.limited).fit(pooled_inputs(table, budget), table.losses)
+    joint = JointRegressor(judged.chosen, pools=bool(pools)).fit(problem.inputs(), table.losses)
     progress.finish(judged.chosen)
     progress.stage("search")
     sized = None
     if scale is None:
-        scale, sized = best_size(joint, objective, searched(table), _mixtures(table), table, budget)
-    best = recommended(joint, table, objective, scale, trained, judged, budget, seed=seed)
+        scale, sized = best_size(joint, problem)
+    best = recommended(joint, problem, judged, scale, seed=seed)
     progress.finish(f"{TRIALS} mixtures tried at each scale")
-    known = repetition(joint, table, objective, budget)
-    warnings = scale_warnings(table, joint, judged, best, scale, trained) + repetition_warnings(best.epochs, known)
+    known = repetition(joint, problem)
+    warnings = scale_warnings(joint, problem, judged, best, scale) + repetition_warnings(best.epochs, known)
     evidence = ScaleEvidence(
         judged=judged.scores(),
         exponents=exponents(joint),
@@ -115,52 +108,42 @@ def fit_scale(
         warnings=[warning.text for warning in warnings],
         warning_codes=[warning.code for warning in warnings],
     )
-    made = {**(source or {}), "command": command, "laws": names, "seed": seed, **_hashes(table)}
-    return restored(
-        file_content(
-            table, joint, objective, budget, law=judged.chosen, at=scale, trained=trained, made=made, evidence=evidence
-        )
-    )
+    scales = [table.numbers(name).tolist() for name in ("params", "tokens")]
+    made = {**(source or {}), "command": command, "laws": names, "seed": seed}
+    made |= {"table_sha256": digest([table_digest(table), *scales]), "versions": versions()}
+    return restored(file_content(joint, problem, judged.chosen, scale, made=made, evidence=evidence))
 
 
 def _given_scale(params: float | None, tokens: float | None, compute: float | None, trained: Scale) -> Scale | None:
     """The scale to predict at, None where it is to be found."""
+    for count in (params, tokens):
+        if count is not None and not (np.isfinite(count) and count > 0):
+            raise MixoptError(f"{count:g} parameters or tokens: give a number above 0")
     if compute is None:
-        return Scale(_above_0(params, trained.params), _above_0(tokens, trained.tokens))
-    if params is None and tokens is None:
-        return None
-    if params is None or tokens is None:
-        one = _above_0(tokens if params is None else params, 1.0)
-        other = compute / (TRAINING * one)
-        return Scale(other, one) if params is None else Scale(one, other)
-    raise MixoptError("--compute, --at-params and --at-tokens: two of them settle the third, leave one out")
+        return Scale(float(params or trained.params), float(tokens or trained.tokens))
+    if params and tokens:
+        raise MixoptError("--compute, --at-params and --at-tokens: two of them settle the third, leave one out")
+    if params:
+        return Scale(params, compute / (TRAINING * params))
+    return Scale(compute / (TRAINING * tokens), tokens) if tokens else None
 
 
 def file_content(
-    table: RunTable,
-    joint: JointRegressor,
-    objective: Target,
-    budget: Budget,
-    *,
-    law: str,
-    at: Scale,
-    trained: Scale,
-    made: Json,
-    evidence: ScaleEvidence,
+    joint: JointRegressor, problem: Problem, law: str, at: Scale, *, made: Json, evidence: ScaleEvidence
 ) -> Json:
     """What the file holds but for its checksum."""
-    X = pooled_inputs(table, budget)
+    X, table = problem.inputs(), problem.table
     probes = X[np.unique(np.linspace(0, len(X) - 1, PROBES).astype(int))]
     return {
         "kind": KIND,
         "format": FORMAT,
         "law": law,
-        "target": {"weights": objective.weights, "unit": "nats/token"},
+        "target": {"weights": problem.objective.weights, "unit": "nats/token"},
         "domains": list(table.domains),
         "texts": list(table.targets),
         "at": at.to_json(),
-        "trained": trained.to_json(),
-        "pools": budget.pools,
+        "trained": problem.trained.to_json(),
+        "pools": problem.budget.pools,
         "made": made,
         "evidence": evidence.to_json(),
         "model": joint.to_dict(),
@@ -175,17 +158,6 @@ def file_content(
     }
 
 
-def _hashes(table: RunTable) -> Json:
-    scales = [table.numbers(name).tolist() for name in ("params", "tokens")]
-    return {"table_sha256": digest([table_digest(table), *scales]), "versions": versions()}
-
-
-def _above_0(count: float | None, default: float) -> float:
-    if count is not None and not (np.isfinite(count) and count > 0):
-        raise MixoptError(f"{count:g} parameters or tokens: give a number above 0")
-    return default if count is None else float(count)
-
-
 # What the fit says
 
 
@@ -196,16 +168,8 @@ def exponents(joint: JointRegressor) -> list[ExponentEstimate]:
         value, sd = float(np.mean(one.value)), float(np.mean(one.sd))
         prior = one.prior_sd if np.isfinite(one.prior_sd) else None
         decided_by = "the runs alone" if not prior else "the prior" if sd > MAX_NARROWING * prior else "runs and prior"
-        estimate = ExponentEstimate(
-            name=one.name,
-            value=value,
-            standard_error=value * sd,  # sd is of the logarithm
-            prior=one.prior if prior else None,
-            prior_standard_error=one.prior * prior if prior else None,
-            narrowed_to=sd / prior if prior else None,
-            from_=decided_by,
-        )
-        found.append(estimate)
+        before = (one.prior, one.prior * prior, sd / prior) if prior else (None, None, None)
+        found.append(ExponentEstimate(one.name, value, value * sd, *before, decided_by))  # sd is of the logarithm
     return found
 
 
@@ -221,28 +185,23 @@ def priors(joint: JointRegressor) -> list[PriorStrength]:
 # The best mixture
 
 
-def recommended(
-    joint: JointRegressor,
-    table: RunTable,
-    objective: Target,
-    scale: Scale,
-    trained: Scale,
-    judged: Judged,
-    budget: Budget,
-    *,
-    seed: int,
-) -> BestMixture:
+def recommended(joint: JointRegressor, problem: Problem, judged: Judged, scale: Scale, *, seed: int) -> BestMixture:
     """The mixtures predicted to be best at `scale` and at the largest trained one, beside the best measured there."""
-    shares, space, mixtures = inputs(table)[:, :-2], searched(table), _mixtures(table)
-    predictor = at(joint, scale, table.domains, budget.pools)
-    first = best_at(predictor, objective, space, mixtures, seed=seed)
-    found = {"best": first}
+    table, objective, space, trained = problem.table, problem.objective, problem.space, problem.trained
+
+    def best_at(predictor: AtScale) -> Found:
+        starts = list(problem.mixtures)
+        return search(*objective_of(predictor, objective), space, trials=TRIALS, seeds=starts, seed=seed)
+
+    predictor = problem.at(joint, scale)
+    first = best_at(predictor)
+    weights = {"best": first.weights}
     if scale != trained:
-        there = at(joint, trained, table.domains, budget.pools)
-        found["best_at_trained"] = best_at(there, objective, space, mixtures, seed=seed)
-    weights = {name: one.weights for name, one in found.items()}
+        weights["best_at_trained"] = best_at(problem.at(joint, trained)).weights
+    measured = None
     if (row := best_measured(table, objective)) is not None:
-        weights["best_measured"] = shares[row]
+        weights["best_measured"] = inputs(table)[row, :-2]
+        measured = MeasuredRun(table.run_ids[row], float(objective.of(table.losses)[row]))
     weights["uniform"] = space.project(np.full(len(table.domains), 1 / len(table.domains)))
     losses = objective.of(predictor.predict(np.array(list(weights.values()))))
     spread = judged.spread
@@ -252,31 +211,19 @@ def recommended(
             loss=float(loss),
             low=None if spread is None else float(loss * (1 - spread)),
             high=None if spread is None else float(loss * (1 + spread)),
-            outside=distance_to_hull(w, mixtures),
+            outside=distance_to_hull(w, problem.mixtures),
         )
         for (name, w), loss in zip(weights.items(), losses, strict=True)
     }
-    best = weights["best"]
     certificate = certify(predictor, objective, space, first.weights)
     return BestMixture(
         mixtures=predicted,
-        best_measured_run=None
-        if row is None
-        else MeasuredRun(table.run_ids[row], float(objective.of(table.losses)[row])),
-        differs={name: float(total_variation(best, w)) for name, w in weights.items() if name != "best"},
+        best_measured_run=measured,
+        differs={name: float(total_variation(first.weights, w)) for name, w in weights.items() if name != "best"},
         beyond=Scale(scale.params / trained.params, scale.tokens / trained.tokens),
         search=SearchResult(TRIALS, first.agreeing_starts, first.starts, certificate),
-        epochs=epochs_of(predicted["best"].weights, scale.tokens, budget.pools),
+        epochs=epochs_of(predicted["best"].weights, scale.tokens, problem.budget.pools),
     )
-
-
-def _mixtures(table: RunTable) -> Floats:
-    """Every trained mixture once, (n_mixtures, n_domains)."""
-    return inputs(table)[np.unique(table.groups, return_index=True)[1], :-2]
-
-
-def best_at(predictor: AtScale, objective: Target, space: Feasible, mixtures: Floats, *, seed: int) -> Found:
-    return search(*objective_of(predictor, objective), space, trials=TRIALS, seeds=list(mixtures), seed=seed)
 
 
 def best_measured(table: RunTable, objective: Target) -> int | None:
@@ -291,12 +238,11 @@ def best_measured(table: RunTable, objective: Target) -> int | None:
 
 
 def scale_warnings(
-    table: RunTable, joint: JointRegressor, judged: Judged, best: BestMixture, scale: Scale, trained: Scale
+    joint: JointRegressor, problem: Problem, judged: Judged, best: BestMixture, scale: Scale
 ) -> list[Warning]:
-    found = []
-    checked = {"params": judged.beyond("size"), "tokens": judged.beyond("tokens")}
-    for name, what in (("params", "parameters"), ("tokens", "tokens")):
-        beyond, known = getattr(best.beyond, name), checked[name]
+    found, table = [], problem.table
+    for name, what, kind in (("params", "parameters", "size"), ("tokens", "tokens", "tokens")):
+        beyond, known = getattr(best.beyond, name), judged.beyond(kind)
         times = f"{beyond:.2g} times the {what} of the largest trained run"
         if len(np.unique(table.numbers(name))) == 1 and max(beyond, 1 / beyond) > SAME_SCALE:
             text = f"what {beyond:.2g} times as many change is the prior's word, and the range says nothing of it."
@@ -314,10 +260,8 @@ def scale_warnings(
     unsure = [one.name for one in exponents(joint) if one.from_ == "the prior"]
     moved = {"alpha": best.beyond.params, "beta": best.beyond.tokens}
     if unidentified := [name for name in unsure if not 1 / SAME_SCALE <= moved[name] <= SAME_SCALE]:
-        text = (
-            f"The runs don't identify {' and '.join(unidentified)}: how far loss falls beyond them is the prior's word."
-        )
-        found.append(Warning("exponent-from-prior", text))
+        which = f"The runs don't identify {' and '.join(unidentified)}"
+        found.append(Warning("exponent-from-prior", f"{which}: how far loss falls beyond them is the prior's word."))
     found += unusual_exponents(joint)
     if judged.persistence_wins:
         text = (
@@ -328,7 +272,7 @@ def scale_warnings(
     if not np.all(joint.converged_):
         found.append(Warning("not-converged", "The fit did not converge for every loss."))
     _, checkpoints = np.unique(inputs(table)[:, :-1].round(6), axis=0, return_counts=True)
-    if checkpoints.max() > 1 and scale.tokens > SAME_SCALE * trained.tokens:
+    if checkpoints.max() > 1 and scale.tokens > SAME_SCALE * problem.trained.tokens:
         text = (
             "Checkpoints count as runs of so many tokens: where the learning rate falls within a run, they say little "
             "of longer runs, and the range says too little."

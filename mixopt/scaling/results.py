@@ -37,13 +37,10 @@ class OriginScore(Record):
     spearman: float | None
 
 
-class LawScore(Record):
+class LawScore(OriginScore):
     """A law's errors, means over origins: of all, and of those by size and by tokens."""
 
     law: str
-    error: float | None
-    bias: float | None
-    spearman: float | None
     error_size: float | None
     error_tokens: float | None
     origins: list[OriginScore]

@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mixopt.runs.table import RunTable
+    from mixopt.search.simplex import Floats
     from regressors.evaluation.cross_validation import Split
-
-    Floats = NDArray[np.float64]
 
 DEFAULT = "joint-effective-data"
 PERSISTENCE = "persistence"
@@ -72,9 +71,8 @@ class Judged:
     @property
     def spread(self) -> float | None:
         """HELD of the held-out losses were predicted with smaller relative errors, in the worst origin."""
-        each = [_quantile(held.off) for held in self._of(self.chosen)]
-        known = [one for one in each if np.isfinite(one)]
-        return max(known) if known else None
+        errors = [np.abs(held.off[np.isfinite(held.off)]) for held in self._of(self.chosen)]
+        return max((float(np.quantile(known, HELD)) for known in errors if len(known)), default=None)
 
     @property
     def persistence_wins(self) -> bool:
@@ -84,17 +82,12 @@ class Judged:
         """Every law's errors, and the choice, as the fit's file holds them."""
         laws = []
         for name in self.held:
-            all_of = self._of(name)
-            score = LawScore(
-                law=name,
-                error=nan_to_null(self.error(name)),
-                bias=nan_to_null(_mean([_mean(held.off) for held in all_of])),
-                spearman=nan_to_null(_mean([held.spearman for held in all_of])),
-                error_size=nan_to_null(self.error(name, "size")),
-                error_tokens=nan_to_null(self.error(name, "tokens")),
-                origins=[OriginScore(*nan_to_null((h.error, _mean(h.off), h.spearman))) for h in all_of],
-            )
-            laws.append(score)
+            each = [(held.error, _mean(held.off), held.spearman) for held in self._of(name)]
+            bias, spearman = (_mean([scores[k] for scores in each]) for k in (1, 2))
+            means = {"error": self.error(name), "bias": bias, "spearman": spearman}
+            means |= {"error_size": self.error(name, "size"), "error_tokens": self.error(name, "tokens")}
+            origins = [OriginScore(*nan_to_null(scores)) for scores in each]
+            laws.append(LawScore(**nan_to_null(means), law=name, origins=origins))
         laws.sort(key=lambda row: np.inf if row.error is None else row.error)
         return LawScores(laws, list(self.origins), self.chosen, self.why, self.spread, HELD)
 
@@ -124,9 +117,8 @@ def judge(table: RunTable, objective: Target, laws: Sequence[str], *, progress: 
         held[PERSISTENCE].append(held_out(split, predicted, measured, X, table.groups))
     progress.finish(f"{counted(len(laws), 'joint law')}, {counted(len(splits), 'split')} by size or tokens")
     if not splits:
-        return Judged(
-            {}, [], DEFAULT if DEFAULT in laws else laws[0], "No scale could be held out: nothing was judged."
-        )
+        default = DEFAULT if DEFAULT in laws else laws[0]
+        return Judged({}, [], default, "No scale could be held out: nothing was judged.")
     chosen, why = choose({name: held[name] for name in laws})
     return Judged(held, [described(split, X) for split in splits], chosen, why)
 
@@ -151,14 +143,8 @@ def described(split: Split, X: Floats) -> RollingOrigin:
     """How many rows were fitted and predicted, and how far beyond the fitted the predicted ones lie."""
     counts = X[:, -2] if split.kind == "size" else X[:, -1]
     fitted, predicted = float(counts[split.fitted].max()), float(counts[split.predicted].max())
-    return RollingOrigin(
-        kind=split.kind,
-        fitted=int(split.fitted.sum()),
-        predicted=int(split.predicted.sum()),
-        up_to=fitted,
-        then=predicted,
-        beyond=predicted / fitted,
-    )
+    rows = int(split.fitted.sum()), int(split.predicted.sum())
+    return RollingOrigin(split.kind, *rows, up_to=fitted, then=predicted, beyond=predicted / fitted)
 
 
 def persistence(split: Split, measured: Floats, X: Floats, groups: NDArray[np.int64]) -> Floats:
@@ -213,11 +199,6 @@ def paired_error(a: Sequence[Held], b: Sequence[Held]) -> float:
     means = [pair.mean() for pair in pairs]
     between = np.std(means, ddof=1) / np.sqrt(len(means)) if len(means) > 1 else 0.0
     return float(max(within, between))
-
-
-def _quantile(off: Floats) -> float:
-    known = np.abs(off[np.isfinite(off)])
-    return float(np.quantile(known, HELD)) if len(known) else np.nan
 
 
 def _mean(values: Any) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,21 +11,16 @@ import numpy as np
 
 from mixopt.errors import MixoptError
 from mixopt.runs.mixtures import as_shares
-from mixopt.runs.objective import Target
 from mixopt.runs.pools import full_unique
-from mixopt.runs.stored import SAME, Stored, numbers, write_fit
+from mixopt.runs.stored import SAME, Stored, numbers, read_fit
 from mixopt.scaling.results import ScaleEvidence
-from mixopt.serialization import Json, digest
+from mixopt.serialization import Json
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from mixopt.search.simplex import Floats
     from regressors.estimators.joint import AtScale, JointRegressor
 
-    Floats = NDArray[np.float64]
-
-KIND, FORMAT = "mixopt scale", 1  # a file says both; FORMAT rises when older mixopts could no longer read it
-HEAD = b'{\n"kind": "mixopt scale"'
+KIND, FORMAT = "mixopt scale", 1  # a file says both; the latter rises when older mixopts could no longer read it
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +48,11 @@ class StoredScale(Stored):
 
         With pools, longer runs repeat them more.
         """
-        asked = self.record["at"]
-        scale = {name: asked[name] if n is None else n for name, n in (("params", params), ("tokens", tokens))}
-        for name, count in scale.items():
+        size = self.record["at"]["params"] if params is None else params
+        length = self.record["at"]["tokens"] if tokens is None else tokens
+        for name, count in {"params": size, "tokens": length}.items():
             if not (np.isfinite(count) and count > 0):
                 raise MixoptError(f"{name} = {count:g}: give a number above 0")
-        size, length = scale["params"], scale["tokens"]
         unique = full_unique(self.domains, self.record["pools"], length) if self.joint.pools else None
         return self.joint.at(size, length, unique)
 
@@ -75,30 +68,13 @@ class StoredScale(Stored):
         shares = as_shares(mixtures, self.domains)
         return self.at(params, tokens).predict(shares / shares.sum(axis=1, keepdims=True))
 
-    def save(self, path: str | Path) -> None:
-        """Writes the file, whole or not at all; `load_scale` reads it."""
-        write_fit(Path(path), self.record)
-
 
 def load_scale(path: str | Path) -> StoredScale:
     """A joint law from its file: `mixopt scale RUNS.csv` writes it. Nothing in the file is run.
 
     Raises MixoptError for a file that is none, was changed, or that this version of mixopt predicts otherwise from.
     """
-    path, again = Path(path), "run `mixopt scale` again"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise MixoptError(f"{path}: can't be read ({error.strerror}): `mixopt scale RUNS.csv` writes it") from None
-    except ValueError as error:
-        raise MixoptError(f"{path}: not JSON ({error}): {again}") from None
-    if not isinstance(record, dict) or record.get("kind") != KIND:
-        raise MixoptError(f"{path}: not a fit over scales; `mixopt scale RUNS.csv` writes one")
-    if record.get("format") != FORMAT:
-        raise MixoptError(f"{path}: of format {record.get('format')}, this mixopt reads {FORMAT}: {again}")
-    if record.pop("checksum", None) != digest(record):
-        raise MixoptError(f"{path}: not as it was written (its checksum is another): {again}")
-    return restored(record, where=str(path))
+    return restored(read_fit(Path(path), KIND, FORMAT), where=str(path))
 
 
 def restored(record: Json, *, where: str = "the fit") -> StoredScale:
@@ -113,15 +89,4 @@ def restored(record: Json, *, where: str = "the fit") -> StoredScale:
         raise MixoptError(f"{what} can't be restored ({error}): run `mixopt scale` again") from None
     if not np.allclose(again, numbers(record["probes"]["losses"]), rtol=SAME, atol=0):
         raise MixoptError(f"{what} predicts otherwise in this version: run `mixopt scale` again")
-    weights = record["target"]["weights"]
-    objective = Target(weights, np.array([weights.get(text, 0.0) for text in record["texts"]]))
-    return StoredScale(record=record, objective=objective, joint=joint)
-
-
-def is_scale(path: Path) -> bool:
-    """Whether a file begins as one of these, whole or not."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(HEAD)) == HEAD
-    except OSError:
-        return False
+    return StoredScale(record, joint)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from mixopt.formatting import MIN_SHARE, count_text, epochs_text, format_target, loss, mixture, number
-from mixopt.report.document import Block, Column, Document, Paragraph, Section, Table, Warning
+from mixopt.formatting import MIN_SHARE, count_text, counted, epochs_text, format_target, loss, mixture, number
+from mixopt.report.document import Block, Cells, Document, Paragraph, Section, Table, Warning, columns, table_of
 from mixopt.scaling.results import (
     HULL_TOLERANCE,
     BestMixture,
     ExponentEstimate,
     KnownRepetition,
+    LawScore,
     LawScores,
     PriorStrength,
     RollingOrigin,
@@ -48,6 +49,7 @@ def scale_document(fit: StoredScale) -> Document:
     )
     blocks = [mixture_table(best, at, pooled=bool(fit.record["pools"])), loss_table(best, at)]
     pairs = zip_longest(evidence.warnings, evidence.warning_codes, fillvalue="")  # older files have no codes
+    exponents = [exponent_table(evidence.exponents, fit.law), *(Paragraph(prior_text(one)) for one in evidence.priors)]
     return Document(
         title=f"Best mixture at {scale_text(at)}",
         headline=f"Best mixture at {scale_text(at)}: {mixture(first.weights)}.",
@@ -55,15 +57,7 @@ def scale_document(fit: StoredScale) -> Document:
         warnings=[Warning(code, text) for text, code in pairs],
         sections=[
             Section("laws", "Laws on held-out scales", law_blocks(evidence.judged), brief=True),
-            Section(
-                "exponents",
-                "Exponents",
-                [
-                    exponent_table(evidence.exponents, fit.law),
-                    *(Paragraph(prior_text(prior)) for prior in evidence.priors),
-                ],
-                brief=True,
-            ),
+            Section("exponents", "Exponents", exponents, brief=True),
             Section("mixture", "Best mixture", [*blocks, *(Paragraph(text) for text in notes if text)], brief=True),
         ],
     )
@@ -76,23 +70,19 @@ def law_blocks(judged: LawScores) -> list[Block]:
     """Every law's held-out errors, and why one was chosen."""
     blocks: list[Block] = []
     if judged.laws:
-        headings = ("error", "bias", "Spearman", "larger sizes", "more tokens")
-        rows = [
-            (
-                row.law + (" (used)" if row.law == judged.chosen else ""),
-                error_text(row.error),
-                error_text(row.bias, sign=True),
-                number(row.spearman),
-                error_text(row.error_size),
-                error_text(row.error_tokens),
-            )
-            for row in judged.laws
-        ]
+        cells: Cells[LawScore] = {
+            "law": lambda row: row.law + (" (used)" if row.law == judged.chosen else ""),
+            "error": lambda row: error_text(row.error),
+            "bias": lambda row: error_text(row.bias, sign=True),
+            "Spearman": lambda row: number(row.spearman),
+            "larger sizes": lambda row: error_text(row.error_size),
+            "more tokens": lambda row: error_text(row.error_tokens),
+        }
         used = next((n for n, row in enumerate(judged.laws) if row.law == judged.chosen), None)
         title = "Held-out scales: relative errors of the target loss, mean of the splits"
         splits = "; ".join(map(origin_text, judged.origins))
         note = f"Fitted to all before, predicted after: {splits}."
-        blocks.append(Table(title, [Column("law", numeric=False), *map(Column, headings)], rows, used, note))
+        blocks.append(table_of(title, judged.laws, cells, used, note))
     if judged.why:
         blocks.append(Paragraph(judged.why))
     return blocks
@@ -110,22 +100,20 @@ def exponent_table(exponents: list[ExponentEstimate], law: str) -> Table:
         decided_by = one.from_
         if one.narrowed_to is not None and decided_by != "the prior":
             decided_by += f", width x{one.narrowed_to:.2f}"
-        rows.append(
-            (MEANINGS.get(one.name, one.name), f"{one.value:.3f} ± {one.standard_error:.3f}", before, decided_by)
-        )
-    headings = ("value", "before the runs", "decided by")
-    return Table(f"Exponents, {law}", [Column("exponent", numeric=False), *map(Column, headings)], rows)
+        value = f"{one.value:.3f} ± {one.standard_error:.3f}"
+        rows.append((MEANINGS.get(one.name, one.name), value, before, decided_by))
+    return Table(f"Exponents, {law}", columns("exponent", "value", "before the runs", "decided by"), rows)
 
 
 def prior_text(prior: PriorStrength) -> str:
-    what = "size" if prior.kind == "size" else "tokens"
-    strength = "as the law says" if prior.strength == 1 else f"{prior.strength:g} times as strong"
-    strength = "none" if prior.strength == 0 else strength
+    strength = {0.0: "none", 1.0: "as the law says"}.get(prior.strength, f"{prior.strength:g} times as strong")
     if not prior.tried:
-        needed = "sizes" if what == "size" else "early token counts"
-        return f"Prior for {what}: {strength}; the runs can't judge it (it takes three {needed})."
+        needed = "sizes" if prior.kind == "size" else "early token counts"
+        return f"Prior for {prior.kind}: {strength}; the runs can't judge it (it takes three {needed})."
     tried = ", ".join(f"{name}: {error_text(error)}" for name, error in prior.tried.items())
-    return f"Prior for {what}: {strength}. Held-out errors by strength: {tried}; 1 unless another is clearly better."
+    return (
+        f"Prior for {prior.kind}: {strength}. Held-out errors by strength: {tried}; 1 unless another is clearly better."
+    )
 
 
 # The best mixture
@@ -140,43 +128,34 @@ def mixture_table(best: BestMixture, at: Scale, *, pooled: bool) -> Table:
     rows = []
     for name in sorted(used, key=lambda name: -first[name]):
         epochs = best.epochs.get(name)
-        pool = (
-            [count_text(first[name] * at.tokens), "no limit" if epochs is None else epochs_text(epochs)]
-            if pooled
-            else []
-        )
-        rows.append((name, *(f"{weights[name]:.1%}" for weights in shares), *pool))
-    extra = ["tokens", "epochs"] if pooled else []
+        text = "no limit" if epochs is None else epochs_text(epochs)
+        rows.append((name, *(f"{weights[name]:.1%}" for weights in shares), count_text(first[name] * at.tokens), text))
     if more := len(first) - len(used):
-        rows.append((f"{more} other{'s' * (more > 1)}", *["0.0%"] * len(shown), *[""] * len(extra)))
-    columns = [Column("domain", numeric=False), Column("best", strong=True)]
-    columns += [Column(MIXTURES[name]) for name in shown[1:]] + [Column(name) for name in extra]
-    return Table(f"Best mixture at {scale_text(at)}", columns, rows)
+        rows.append((counted(more, "other"), *["0.0%"] * len(shown), "", ""))
+    headings = columns("domain", *(MIXTURES[name] for name in shown), "tokens", "epochs", strong="best")
+    if not pooled:
+        headings, rows = headings[:-2], [row[:-2] for row in rows]
+    return Table(f"Best mixture at {scale_text(at)}", headings, rows)
 
 
 def loss_table(best: BestMixture, at: Scale) -> Table:
-    rows = [
-        (
-            MIXTURES[name],
-            number(row.loss),
-            "" if row.low is None else f"{row.low:.2f} to {row.high:.2f}",
-            "no" if row.outside <= HULL_TOLERANCE else f"{row.outside:.1%}",
-        )
-        for name, row in best.mixtures.items()
-    ]
-    columns = [Column("mixture", numeric=False), *map(Column, ("nats/token", "range", "outside the runs"))]
-    return Table(f"Predicted target loss at {scale_text(at)}", columns, rows, 0)
+    rows = []
+    for name, row in best.mixtures.items():
+        ends = "" if row.low is None else f"{row.low:.2f} to {row.high:.2f}"
+        outside = "no" if row.outside <= HULL_TOLERANCE else f"{row.outside:.1%}"
+        rows.append((MIXTURES[name], number(row.loss), ends, outside))
+    headings = columns("mixture", "nats/token", "range", "outside the runs")
+    return Table(f"Predicted target loss at {scale_text(at)}", headings, rows, 0)
 
 
 def size_text(size: SizeChoice, at: Scale) -> str:
     """What the compute is best spent on, and how much that matters."""
     low, high = size.as_good
-    text = (
+    edge = " It is the smallest or largest size that was tried: the runs say too little of others."
+    return (
         f"Best use of {size.compute:.3g} FLOPs (6 N D): {scale_text(at)}. Sizes from {count_text(low)} to "
-        f"{count_text(high)} parameters come within {size.level:.1%} of its loss."
+        f"{count_text(high)} parameters come within {size.level:.1%} of its loss.{edge if size.at_edge else ''}"
     )
-    edge = " It is the smallest or largest size that was looked at: the runs say too little of others."
-    return text + (edge if size.at_edge else "")
 
 
 def repetition_text(known: KnownRepetition) -> str:

@@ -127,7 +127,7 @@ def test_tables_the_page_and_json_tell_of_the_fit(run, home):
     )
     assert told["made"]["files"][0]["name"] == "runs.csv" and told["fit"]["runs"] == len(made_runs())
     page = (home / "plan.html").read_text(encoding="utf-8")
-    assert "Errors on runs left out" in page and "runs.csv: sha256" in page
+    assert "Held-out errors" in page and "runs.csv: sha256" in page
     assert 'id="figure-r-star"' in page
     table, profiles = fit_section(LawFit.from_json(told["fit"])).blocks
     assert len(table.rows) == len(told["fit"]["judged"]) and len(profiles.plots) == len(profiles.choices)

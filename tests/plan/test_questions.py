@@ -208,7 +208,7 @@ def test_scale_is_the_best_split_and_says_what_use_changes():
 
 def test_a_form_that_knows_nothing_of_repetition_says_so_when_it_leads():
     told = mixopt.plan_epochs(**CASE, preset="chinchilla")
-    assert told["form"] == "chinchilla" and "promises too much" in told["notes"][0]
+    assert told["form"] == "chinchilla" and "too optimistic" in told["notes"][0]
     assert told.marginal.fresh_share == pytest.approx(1)
 
 
@@ -337,7 +337,7 @@ def test_the_terminal_says_what_to_do_and_how_sure_that_is(run):
     said = " ".join(run("epochs", "--unique", "25B", "--compute", "1e22").split())
     assert "Train 7.03B parameters for 9.49 epochs of your 25B tokens (237B in all)" in said
     assert "2.54B to 8.57B parameters, 7.78 to 26.3 epochs" in said and "data-constrained (used)" in said
-    assert "a bigger model pays more than another epoch" in said
+    assert "a bigger model pays off more than another epoch" in said
     said = " ".join(run("scale", "--compute", "1e22", "--inference-tokens", "1T").split())
     assert "23% less than the model of equal loss that is cheapest to train" in said
 
