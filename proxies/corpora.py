@@ -27,6 +27,15 @@ _JSON_NAMES = {list: "a list", dict: "an object", str: "a string", int: "a numbe
 _JSON_NAMES |= {bool: "true or false", type(None): "null"}
 _MAX_WITHOUT_TEXT = 1000  # records without the text column before we say that it isn't there
 
+PROBLEMS = {  # counts of `Counts` -> how they read after a number
+    "empty": "empty",
+    "no_text": "without the text column",
+    "not_text": "whose text is no string",
+    "bad_json": "with broken JSON",
+    "bad_utf8": "with broken UTF-8",
+    "unread_files": "files of a kind that is not read",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -250,15 +259,7 @@ def _cut(texts: Iterator[str], limit: float | None, counts: Counts, place: str) 
 
 
 def _met(counts: Counts) -> str:
-    kinds = {
-        "empty": "empty",
-        "no_text": "without the text column",
-        "not_text": "with something else than text in it",
-        "bad_json": "not JSON objects",
-        "bad_utf8": "not UTF-8",
-        "unread_files": "files of no kind we read",
-    }
-    met = [f"{getattr(counts, kind)} {words}" for kind, words in kinds.items() if getattr(counts, kind)]
+    met = [f"{getattr(counts, kind)} {words}" for kind, words in PROBLEMS.items() if getattr(counts, kind)]
     return f" ({', '.join(met)})" if met else ""
 
 

@@ -5,19 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from mixopt.formatting import UNKNOWN, bytes_text, count_text, known, listed, percent
 from mixopt.report.document import Block, Code, Column, Listing, Paragraph, Section, Table
+from proxies.corpora import PROBLEMS as READING_PROBLEMS
 
 if TYPE_CHECKING:
     import pandas
 
 
 LISTED = 60  # overlaps that are listed
-PROBLEMS = {
-    "empty": "empty",
-    "no_text": "without the text column",
-    "not_text": "whose text is no string",
-    "bad_json": "with broken JSON",
-    "bad_utf8": "with broken UTF-8",
-    "unread_files": "files of a kind that is not read",
+PROBLEMS = READING_PROBLEMS | {
     "cut_files": "files read from their start only",
     "left_out": "left out by max_bytes",
     "duplicates": "repeating an earlier one",

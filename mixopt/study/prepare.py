@@ -54,16 +54,8 @@ def open_documents(study: AnyStudy, study_path: Path, name: str, text: Text) -> 
     if hub and resolve(study_path, hub).is_dir():
         hub = str(resolve(study_path, hub))  # a data set's folder beside the study file, in place of a hub name
     try:
-        source = Source(
-            path=path,
-            hub=hub,
-            builtin=text.builtin,
-            subset=text.subset,
-            split=text.split,
-            text=text.text,
-            unit=text.unit,
-        )
-        return read(source, max_bytes=study.prepare.max_bytes, on_bad=study.prepare.on_bad)
+        given: Json = {key: getattr(text, key) for key in Text.model_fields} | {"path": path, "hub": hub}
+        return read(Source(**given), max_bytes=study.prepare.max_bytes, on_bad=study.prepare.on_bad)
     except ValueError as error:
         raise MixoptError(f"{study_path}: {part}.{name}: {error}") from None
 
@@ -183,11 +175,11 @@ def describe(shards: dict[str, "Shard"], tokenizer: "Tokenizer") -> Json:
 
 def corpus_notes(report: Json) -> list[str]:
     """Sentences on problems and duplicates of the corpora."""
+    from proxies.corpora import PROBLEMS
+
     notes = []
-    words = {"empty": "empty", "no_text": "without text", "not_text": "not text", "bad_json": "broken JSON",
-             "bad_utf8": "broken UTF-8", "unread_files": "files of another kind"}  # fmt: skip
     for name, text in report["texts"].items():
-        met = [f"{text['problems'][key]} {word}" for key, word in words.items() if text["problems"].get(key)]
+        met = [f"{text['problems'][key]} {word}" for key, word in PROBLEMS.items() if text["problems"].get(key)]
         if met:
             places = [place for found in text["problems"].get("places", {}).values() for place in found][:1]
             notes.append(f"{name}: left out {', '.join(met)}" + (f" (first: {places[0]})" if places else ""))

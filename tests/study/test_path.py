@@ -333,7 +333,7 @@ def test_broken_lines_are_refused_by_place_and_counted_when_skipped(home, tmp_pa
     passed = command("prepare", "study.yaml", "--out", "out", cwd=tmp_path)
     assert passed.returncode == 0, passed.stderr
     shown = " ".join(passed.stdout.split())
-    assert "digits: left out 1 empty, 1 without text, 1 broken JSON, 1 broken UTF-8" in shown
+    assert "digits: left out 1 empty, 1 without the text column, 1 with broken JSON, 1 with broken UTF-8" in shown
 
 
 def test_a_worker_that_dies_is_reported_and_finished_runs_stay(home, monkeypatch, tmp_path, done):
