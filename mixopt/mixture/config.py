@@ -52,6 +52,9 @@ def storage_url(value: str) -> str:
 PredictorName = Annotated[str, AfterValidator(name_of_predictor), Field(json_schema_extra={"enum": list(PREDICTORS)})]
 
 
+Times = Annotated[int, BeforeValidator(parse_whole), Field(ge=0, le=1000)]
+
+
 class FullRun(Record):
     """The run that the recommendation is for."""
 
@@ -68,19 +71,17 @@ class Proxy(ProxyShape):
 
 class Design(Record):
     mixtures: WholeCount = Field(default=40, ge=4, description="different mixtures, natural and uniform among them")
-    repeats: Annotated[int, BeforeValidator(parse_whole), Field(ge=0, le=1000)] = Field(
-        default=3, description="more runs of one mixture with other seeds: the noise floor"
-    )
+    repeats: Times = Field(default=3, description="more runs of one mixture with other seeds: the noise floor")
     repetition_matched: bool = Field(
         default=True,
         description="proxies draw from a fixed part of each pool, so that their epochs match the full run's",
     )
-    repetition_runs: Annotated[int, BeforeValidator(parse_whole), Field(ge=0, le=1000)] = Field(
+    repetition_runs: Times = Field(
         default=6,
         description="more runs of some mixtures from a third and three times their pools: they tell weight and "
         "repetition apart. None are needed, and none made, where no mixture repeats anything",
     )
-    shorter_runs: Annotated[int, BeforeValidator(parse_whole), Field(ge=0, le=1000)] = Field(
+    shorter_runs: Times = Field(
         default=3,
         description="more runs of half the tokens at the same epochs, beside repetition_runs: they tell what unique "
         "tokens are worth in training tokens",
@@ -201,6 +202,4 @@ def without_runs(study: Study) -> Problems:
     if study.full is None:
         found.append((("full",), "is missing: state params and tokens of the run to plan"))
     found += text_problems(study, study.target)
-    if study.design.mixtures < 4:
-        found.append((("design", "mixtures"), "needs 4 or more"))
     return found

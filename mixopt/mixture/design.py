@@ -212,15 +212,14 @@ def runs_of_repetition(
         relevance=1 / len(names) + target,
         count=study.design.repetition_runs,
     )
-    again = []
-    for row, pools in found:
-        drawn = {name: int(pool) for name, pool in zip(names, pools, strict=True)}
-        again.append(replace(ordinary[row], role=REPETITION, pools=drawn))
+    again = [
+        replace(ordinary[row], role=REPETITION, pools=dict(zip(names, map(int, pools), strict=True)))
+        for row, pools in found
+    ]
     # Shorter runs of the same mixtures, and first of the one whose noise is known.
     uniform = next(i for i, run in enumerate(ordinary) if run.role == REPEATED)
     rows = list(dict.fromkeys([uniform, *(row for row, _ in found)])) if found else []
-    least = recipe.context + 1
-    half = {name: max(round(pool * HALF), least) for name, pool in zip(names, own, strict=True)}
+    half = {name: max(round(pool * HALF), recipe.context + 1) for name, pool in zip(names, own, strict=True)}
     shorter = rows[: study.design.shorter_runs]
     return again + [replace(ordinary[row], role=SHORTER, pools=half, length=HALF) for row in shorter]
 

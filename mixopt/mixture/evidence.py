@@ -9,7 +9,7 @@ from mixopt.formatting import UNKNOWN, counted, epochs_text, known, listed, loss
 from mixopt.mixture import figures
 from mixopt.mixture.results import Recommendation
 from mixopt.mixture.runs import Results
-from mixopt.mixture.summary import SCORE_COLUMNS, noise_rows, score_cells, score_table, selection_text
+from mixopt.mixture.summary import SCORE_COLUMNS, score_cells, score_table, selection_text
 from mixopt.report.document import Bar, Bars, Block, Figure, Folded, Paragraph, Section, Table, columns
 from mixopt.runs.objective import TARGET
 
@@ -53,7 +53,7 @@ def _target_name(name: str) -> str:
 
 def noise_section(results: Results) -> Section:
     """How much runs of one mixture differ, against how much mixtures differ."""
-    rows = noise_rows(results.selection.noise)
+    rows = sorted(results.selection.noise, key=lambda row: row.target != TARGET)
     if not any(known(row.sd) for row in rows):
         text = (
             "No mixture was trained with more than one seed, so run-to-run noise is unknown: small differences in this "

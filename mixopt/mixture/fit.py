@@ -14,7 +14,6 @@ from mixopt.mixture.pool_ablation import (
     NEED_PLACE,
     NEED_POOLS,
     Task,
-    auxiliary_runs,
     evidence,
     r_star,
     runs_of,
@@ -26,6 +25,7 @@ from mixopt.mixture.scores import select
 from mixopt.runs.objective import TARGET, target_of
 from mixopt.runs.pools import common_unique, pool_shares
 from mixopt.serialization import CACHE_KEY, Json, cached, digest, nan_to_null, read_json, write_json
+from mixopt.study.jobs import REPETITION
 from mixopt.study.layout import Folder
 from mixopt.study.progress import Progress
 
@@ -200,7 +200,7 @@ def judge_all(
     from regressors.evaluation.cross_validation import near_groups
 
     progress = progress or Progress()
-    fitted_on, auxiliary = runs_of(table), auxiliary_runs(table)
+    fitted_on, auxiliary = runs_of(table), runs_of(table, role=REPETITION)
     objective = target_of(target, fitted_on)
     W, Y = fitted_on.weights, fitted_on.losses
     labels = near_groups(np.vstack([W, auxiliary.weights]))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import UNKNOWN, counted, format_target, known, loss, percent
+from mixopt.formatting import UNKNOWN, counted, format_target, known, loss, mean, percent
 from mixopt.mixture.fit import judge_all
 from mixopt.mixture.pool_ablation import NEED_POOLS, runs_of, task_of
 from mixopt.mixture.results import Score
@@ -152,33 +152,20 @@ def board(scores: Iterable[Json], predictors: Sequence[str], spreads: Mapping[st
     """A row a predictor: means over the losses, the lowest error first. spreads: a loss's sd between mixtures."""
     rows = [row for row in scores if row["target"] != TARGET]
     scaled = [{**row, **_in_spreads(row, spreads.get(row["target"]))} for row in rows]
-    best = _best_on(scaled)
+    # The last of a loss's rows stays, that of the lowest error; of equal ones the first predictor's.
+    judged = [row for row in scaled[::-1] if row["rmse_sd"] is not None]
+    best = {row["target"]: row["predictor"] for row in sorted(judged, key=lambda row: -row["rmse_sd"])}
     made = []
     for name in predictors:
         own = [row for row in scaled if row["predictor"] == name]
-        means = {key: _mean(row.get(key) for row in own) for key in AVERAGED}
+        means = {key: mean(row.get(key) for row in own) for key in AVERAGED}
         seconds = next((row.get("seconds") for row in own), None)
-        made.append({"predictor": name, **means, "best_on": best.count(name), "seconds": seconds})
+        made.append({"predictor": name, **means, "best_on": [*best.values()].count(name), "seconds": seconds})
     return sorted(made, key=lambda row: float("inf") if row["rmse_sd"] is None else row["rmse_sd"])
 
 
 def _in_spreads(row: Json, spread: float | None) -> dict[str, float | None]:
     return {new: row[key] / spread if spread and row.get(key) is not None else None for key, new in SCALED.items()}
-
-
-def _best_on(rows: Sequence[Json]) -> list[str]:
-    """The predictor of lowest error on each loss."""
-    lowest: dict[str, Json] = {}
-    for row in rows:
-        text = row["target"]
-        if row["rmse_sd"] is not None and (text not in lowest or row["rmse_sd"] < lowest[text]["rmse_sd"]):
-            lowest[text] = row
-    return [row["predictor"] for row in lowest.values()]
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 # The leaderboard as a document
@@ -274,6 +261,6 @@ def _noise_text(record: Json) -> str:
     if not ratios:
         return "No mixture was trained twice, so it is not known how much of the losses' scatter is noise."
     return (
-        f"Runs of one mixture scatter by {loss(_mean(ratios))} standard deviations of a loss between mixtures, on "
+        f"Runs of one mixture scatter by {loss(mean(ratios))} standard deviations of a loss between mixtures, on "
         "average over the losses: no predictor of single runs can have a smaller error."
     )

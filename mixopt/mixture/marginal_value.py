@@ -162,14 +162,14 @@ def marginal_value_section(priced: ShadowPrices | None, repetition: RepetitionEv
 
 def price_table(priced: ShadowPrices) -> Table:
     level = f"{100 * priced.level:.0f}% interval"
-    rows = sorted(priced.domains, key=lambda row: (-_part_gain(row), row.domain))
+    rows = sorted(priced.domains, key=lambda row: (-_gain(row.unique) * _pool(row), row.domain))
     rows = [row for row in rows if row.unique or row.cap][:MAX_PRICED]
     fall = f"Fall with {PRICED_PART:.0%} more"
     names = ("Domain", "Unique tokens", "Epochs", fall, level, "One token's worth", level, "Cap")
     headings = columns(*names, "Fall with a cap 10% higher", strong=fall, text=["Cap"])
     cells = []
     for row in rows:
-        size, cap = PRICED_PART * (row.pool or 0.0), row.cap
+        size, cap = PRICED_PART * _pool(row), row.cap
         raised = (cap_text(cap), two_digits(0.1 * cap.at * (cap.gain or 0.0))) if cap else ("", "")
         cells.append(
             (
@@ -184,10 +184,6 @@ def price_table(priced: ShadowPrices) -> Table:
     title = "Loss reduction of the full run from more unique text, nats/token at proxy scale"
     title += "; value of one unique token in training tokens" if any(row.worth for row in rows) else ""
     return Table(title, headings, cells, note=_price_note(priced)).without_empty_columns()
-
-
-def _part_gain(row: DomainPrices) -> float:
-    return (row.unique.gain or 0.0) * (row.pool or 0.0) if row.unique else 0.0
 
 
 def _price(price: Price | None, size: float) -> tuple[str, str]:

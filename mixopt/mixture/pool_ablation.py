@@ -171,8 +171,3 @@ def without_other_pools(table: RunTable) -> RunTable:
     if "role" not in table.frame:
         return table
     return replace(table, frame=table.frame[~table.frame["role"].isin((REPETITION, SHORTER))].reset_index(drop=True))
-
-
-def auxiliary_runs(table: RunTable) -> RunTable:
-    """The runs of role "repetition"."""
-    return runs_of(table, role=REPETITION)

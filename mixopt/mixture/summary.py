@@ -28,7 +28,6 @@ from mixopt.mixture.marginal_value import main_price_sentences
 from mixopt.mixture.results import (
     Domain,
     NestedScore,
-    Noise,
     Prediction,
     Recommendation,
     Score,
@@ -269,11 +268,6 @@ def score_cells(row: Score) -> tuple[str, ...]:
 
 def seconds(value: Any) -> str:
     return UNKNOWN if not known(value) else f"{value:.2g}" if value < 10 else f"{value:.0f}"
-
-
-def noise_rows(noise: Sequence[Noise]) -> list[Noise]:
-    """The target first."""
-    return sorted(noise, key=lambda row: row.target != TARGET)
 
 
 # The trained recommendation

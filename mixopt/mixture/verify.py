@@ -36,18 +36,12 @@ def verify(study: Study, study_path: Path, folder: Folder, progress: Progress) -
         raise MixoptError("verify trains on the study's corpora, and this study took its runs from a file: it has none")
     recommendation = Recommendation.read(folder.recommendation, made_by="run")
     shards = open_shards(study, folder)
-    sizes = []
-    for params_scale, tokens_scale in scales(study):
-        sizes.append(one_size(study, study_path, folder, shards, recommendation, params_scale, tokens_scale, progress))
+    scales = dict.fromkeys([(1.0, 1.0), (study.verify.params_scale, study.verify.tokens_scale)])
+    sizes = [one_size(study, study_path, folder, shards, recommendation, *scale, progress) for scale in scales]
     verified = Verification(study.target_weights, sizes, [conclude(size) for size in sizes])
     about = [[row.to_json() for row in recommendation.domains], study.verify.model_dump(), verified.to_json()["sizes"]]
     write_json(folder.verification, verified.to_json() | {CACHE_KEY: digest(about)})
     return verified
-
-
-def scales(study: Study) -> list[tuple[float, float]]:
-    larger = (study.verify.params_scale, study.verify.tokens_scale)
-    return [(1.0, 1.0)] + ([larger] if larger != (1.0, 1.0) else [])
 
 
 def one_size(

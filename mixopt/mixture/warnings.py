@@ -61,8 +61,8 @@ class Evidence:
 
 def limitations(evidence: Evidence) -> list[Warning]:
     """The warnings that apply, the gravest first."""
-    checks = (_no_gain, _rank, _mixed_runs, _outside, _far, _best_measured, _optimism, _noise, _epochs,
-              _proxy_size, _limits, _one_domain, _starts, _left_out, _unknown_pools)  # fmt: skip
+    checks = (_no_gain, _rank, _mixed_runs, _distance, _best_measured, _optimism, _noise, _epochs, _proxy_size,
+              _search, _left_out, _unknown_pools)  # fmt: skip
     return [warning for check in checks for warning in check(evidence)]
 
 
@@ -110,18 +110,15 @@ def _mixed_runs(evidence: Evidence) -> Iterator[Warning]:
             )
 
 
-def _outside(evidence: Evidence) -> Iterator[Warning]:
-    distance = distance_to_hull(evidence.found.weights, evidence.table.weights)
-    if distance > MIN_OUTSIDE:
+def _distance(evidence: Evidence) -> Iterator[Warning]:
+    """How far the recommended mixture is from the trained ones: from their convex hull, and from the nearest."""
+    weights = evidence.table.weights
+    if (distance := distance_to_hull(evidence.found.weights, weights)) > MIN_OUTSIDE:
         yield Warning(
             "outside-hull",
             f"The recommended mixture lies outside the convex hull of the trained mixtures ({distance:.1%} of its "
             "tokens are beyond any blend of them): its prediction extrapolates. Train it, or mixtures near it, first.",
         )
-
-
-def _far(evidence: Evidence) -> Iterator[Warning]:
-    weights = evidence.table.weights
     weights = np.unique(np.round(weights / weights.sum(axis=1, keepdims=True), 6), axis=0)
     _, distance = nearest(evidence.found.weights, weights)
     if len(weights) < 3:
@@ -227,8 +224,7 @@ def proxy_epochs(table: RunTable) -> dict[str, float]:
 
 
 def _proxy_size(evidence: Evidence) -> Iterator[Warning]:
-    params = evidence.proxy_params
-    if params is not None and params < MIN_PROXY:
+    if (params := evidence.proxy_params) is not None and params < MIN_PROXY:
         yield Warning(
             "small-proxy",
             f"The runs are models of {params / 1e6:.2g}M parameters, which rank mixtures for much larger models only "
@@ -237,28 +233,22 @@ def _proxy_size(evidence: Evidence) -> Iterator[Warning]:
         )
 
 
-def _limits(evidence: Evidence) -> Iterator[Warning]:
-    touched = ", ".join(f"{name} ({key})" for name, key in evidence.feasible.at_limits(evidence.found.weights))
-    if touched:
+def _search(evidence: Evidence) -> Iterator[Warning]:
+    """Where the search ended: at limits, in a corner, or in several places."""
+    found = evidence.found
+    if touched := ", ".join(f"{name} ({key})" for name, key in evidence.feasible.at_limits(found.weights)):
         yield Warning(
             "at-limits",
             f"The recommended mixture is at limits of the search: {touched}. Without them it would move further.",
         )
-
-
-def _one_domain(evidence: Evidence) -> Iterator[Warning]:
-    i = int(evidence.found.weights.argmax())
-    share = evidence.found.weights[i]
+    i = int(found.weights.argmax())
+    share = found.weights[i]
     if share >= MAX_SHARE and len(evidence.table.domains) > 1:
         yield Warning(
             "one-domain",
             f"{evidence.table.domains[i]} takes {share:.0%} of the tokens: the target rewards little else. If other "
             "skills matter, add validation sets that measure them to the target, or set search.min_weight.",
         )
-
-
-def _starts(evidence: Evidence) -> Iterator[Warning]:
-    found = evidence.found
     if found.starts >= 2 and 2 * found.agreeing_starts <= found.starts:
         yield Warning(
             "starts-disagree",
@@ -269,8 +259,7 @@ def _starts(evidence: Evidence) -> Iterator[Warning]:
 
 
 def _left_out(evidence: Evidence) -> Iterator[Warning]:
-    left = evidence.table.left_out
-    if left:
+    if left := evidence.table.left_out:
         named = ", ".join(f"{row['run_id']} ({row['reason']})" for row in left[:3])
         more = f" and {len(left) - 3} more" if len(left) > 3 else ""
         runs = len(evidence.table.frame)
