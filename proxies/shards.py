@@ -34,7 +34,7 @@ class ShardMeta:
     val_documents: int
     train_bytes: int  # UTF-8 bytes of text
     val_bytes: int
-    val_fraction: float  # as asked for; by documents, so that the tokens' share differs
+    val_fraction: float  # as set; of documents, so that the tokens' share differs
     dtype: str  # "uint16" or "uint32"
     vocab_size: int
     tokenizer: str  # hash of the tokenizer
@@ -253,5 +253,5 @@ def _map(path: Path, dtype: np.dtype, length: int) -> np.ndarray:
     size = path.stat().st_size if path.exists() else -1
     if size != length * dtype.itemsize:
         found = "is absent" if size < 0 else f"holds {size} bytes"
-        raise ValueError(f"{path} {found}, meta.json tells of {length * dtype.itemsize}: prepare this domain again")
+        raise ValueError(f"{path} {found}, meta.json expects {length * dtype.itemsize}: prepare this domain again")
     return np.memmap(path, dtype=dtype, mode="r")

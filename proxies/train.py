@@ -88,7 +88,7 @@ class ValidationSet:
 class Outcome:
     """Result of training one proxy. losses and bits_per_byte: by validation set; nats/token and bits/byte.
 
-    eval_history: evaluations before the end, where any were asked for.
+    eval_history: evaluations before the end, empty without any.
     """
 
     losses: dict[str, float]

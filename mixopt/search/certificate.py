@@ -12,6 +12,7 @@ from mixopt.formatting import counted, two_digits
 from mixopt.runs.objective import Target
 from mixopt.search.optimize import objective_of
 from mixopt.search.simplex import Bools, Feasible, Floats
+from mixopt.serialization import Record
 
 LIMIT_TOLERANCE = 1e-6  # a share of the tokens; a weight nearer than that to its limit stands at it
 MIN_SHOWN = 1e-5  # nats/token, below which no prediction is read
@@ -34,8 +35,7 @@ class Multipliers:
     residual: float
 
 
-@dataclass(frozen=True)
-class Certificate:
+class Certificate(Record):
     """How surely a mixture is its predictor's best one, as recommendation.json holds it.
 
     residual: of the first-order conditions, nats/token per unit of share; None: the predictor has no gradient.

@@ -20,6 +20,7 @@ from mixopt.search.certificate import multipliers
 from mixopt.search.local import polish
 from mixopt.search.optimize import objective_of
 from mixopt.search.simplex import Feasible, Floats
+from mixopt.serialization import Record
 from mixopt.study.jobs import SHORTER
 
 EXPONENT = (0.2, 0.5)  # of the loss's fall with tokens, B D^-b: published laws lie within
@@ -57,8 +58,7 @@ class LengthGain:
     runs: int
 
 
-@dataclass(frozen=True)
-class Price:
+class Price(Record):
     """What one unit more takes off the loss, nats/token, and its interval; None without folds to take it from.
 
     In JSON a gain or an end that is inf is null.
@@ -69,7 +69,6 @@ class Price:
     high: float | None
 
 
-@dataclass(frozen=True)
 class LengthPrice(Price):
     """Of one more training token at the same pools; at_same_epochs: at pools that grow with the run."""
 
@@ -77,7 +76,6 @@ class LengthPrice(Price):
     runs: int
 
 
-@dataclass(frozen=True)
 class CapPrice(Price):
     """Of a cap one epoch, or one unit of share, higher than `at`. setting: the key that caps."""
 
@@ -85,8 +83,7 @@ class CapPrice(Price):
     at: float
 
 
-@dataclass(frozen=True)
-class DomainPrices:
+class DomainPrices(Record):
     """A domain's prices; None for what is unlimited, not known or not met.
 
     pool: unique tokens, read `epochs` times. unique: of one more unique token, nats/token; worth: the same in training
@@ -101,8 +98,7 @@ class DomainPrices:
     cap: CapPrice | None
 
 
-@dataclass(frozen=True)
-class ShadowPrices:
+class ShadowPrices(Record):
     """The shadow prices as recommendation.json holds them. why: what they can't be had for, None where they are."""
 
     level: float
