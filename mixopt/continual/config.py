@@ -15,8 +15,8 @@ from mixopt.study.config import (
     Share,
     Size,
     WholeCount,
-    heads_of,
     parse_whole,
+    size_problems,
     sum_problems,
     text_problems,
     weights_of,
@@ -74,15 +74,9 @@ class ContinualQuestion(Record):
 
     params: Count | None = Field(default=None, description="non-embedding parameters; left out: the largest trained")
     tokens: Count | None = Field(default=None, description="to continue on; left out: the most that was trained")
-    compute: Count | None = Field(
-        default=None, description="training FLOPs, 6 x params x tokens, in place of both: the best split is found"
-    )
-    domain_tokens: Count | None = Field(
-        default=None, description="unique tokens of the new domain; left out: no limit, nothing is repeated"
-    )
-    tolerance: Share = Field(
-        default=0.03, description="how far the general loss may end above its start, a share of it"
-    )
+    compute: Count | None = Field(default=None, description="FLOPs (6 N D), in place of both: the best split is found")
+    domain_tokens: Count | None = Field(default=None, description="unique tokens of the new domain; left out: no limit")
+    tolerance: Share = Field(default=0.03, description="how far the general loss may end above its start, as a share")
 
 
 class ContinualStudy(AnyStudy):
@@ -138,10 +132,7 @@ def design_problems(study: ContinualStudy) -> Problems:
         value, times = Counter(getattr(getattr(study, part), key)).most_common(1)[0]
         if times > 1:
             found.append(((part, key), f"{value:g} stands there twice"))
-    widths = Counter(heads_of(study.proxy, size) for size in set(study.base.sizes))
-    if max(widths.values()) > 1:
-        found.append((("base", "sizes"), "two of them come to one width, which grows by whole heads: set them further "
-                      "apart, or give proxy more heads"))  # fmt: skip
+    found += size_problems(("base", "sizes"), study.proxy, study.base.sizes)
     if study.base.checkpoint is not None and "sizes" in study.base.model_fields_set:
         found.append((("base", "sizes"), "has no use with base.checkpoint, which has its own size: take one out"))
     step = study.proxy.batch * study.proxy.context

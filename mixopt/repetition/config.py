@@ -1,4 +1,4 @@
-"""Configuration of a repetition study: the ladder of runs, and the run whose number of epochs is asked for."""
+"""Configuration of a repetition study: the ladder of runs, and the run whose epochs are to be planned."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from mixopt.study.config import (
     Share,
     Size,
     WholeCount,
-    heads_of,
+    size_problems,
     sum_problems,
     text_problems,
     weights_of,
@@ -30,7 +30,7 @@ LEVELS = ("unique", "tokens", "flops")
 
 
 class RepetitionQuestion(Record):
-    """The run whose epochs are asked for: its unique tokens, and one of compute, params and tokens."""
+    """The run to plan: its unique tokens, and one of compute, params and tokens."""
 
     unique: Count = Field(description="unique tokens that there are")
     compute: Count | None = Field(default=None, description="training FLOPs, 6 x params x tokens; the split is free")
@@ -64,7 +64,7 @@ class Ladder(Record):
         "a larger model trains on fewer tokens",
     )
     epochs: list[Epochs] = Field(
-        default=[1.0, 2.0, 4.0, 8.0, 16.0, 32.0], min_length=2, description="passes over the unique tokens"
+        default=[1.0, 2.0, 4.0, 8.0, 16.0, 32.0], min_length=2, description="over the unique tokens"
     )
     max_tokens: WholeCount | None = Field(default=None, description="leave out runs that would train on more")
     weight_decay: list[Decay] = Field(
@@ -90,7 +90,9 @@ class Ladder(Record):
 class RepetitionStudy(AnyStudy):
     """A study of repetition: one study file."""
 
-    kind: Literal["repetition"] = Field(description="what is asked: what one more epoch over the same text is worth")
+    kind: Literal["repetition"] = Field(
+        description="how often to repeat text, and the marginal value of one more epoch"
+    )
     weights: dict[DomainName, Share] | None = Field(
         default=None,
         description="shares of several domains, the same in every run; left out: as much of each as there is",
@@ -149,14 +151,7 @@ def ladder_problems(study: RepetitionStudy) -> Problems:
     for key in ("sizes", "epochs", "weight_decay", level):
         twice = [value for value, times in Counter(getattr(design, key)).items() if times > 1]
         found += [(("design", key), f"{value:g} stands there twice") for value in twice[:1]]
-    widths = Counter(heads_of(study.proxy, size) for size in design.sizes)
-    for size in sorted(set(design.sizes)):
-        heads = heads_of(study.proxy, size)
-        if widths[heads] > 1 and len(set(design.sizes)) == len(design.sizes):
-            width = heads * study.proxy.width // study.proxy.heads
-            found.append((("design", "sizes"), f"{size:g} and another size both come to a width of {width}, which "
-                          "grows by whole heads: set them further apart, or give proxy more heads"))  # fmt: skip
-            break
+    found += size_problems(("design", "sizes"), study.proxy, design.sizes)
     step = study.proxy.batch * study.proxy.context
     least = values[0] if level == "unique" else values[0] / max(design.epochs) if level == "tokens" else step
     if least < step:

@@ -47,7 +47,7 @@ class LadderRun:
 
 @dataclass(frozen=True)
 class LadderPlan:
-    """Everything that the training of a study of repetition needs beside its shards."""
+    """Everything that the training of a study of repetition needs besides its shards."""
 
     runs: list[LadderRun]
     jobs: list["Job"]  # in the order of runs, each with its own recipe
@@ -89,8 +89,8 @@ def recipe_of(job: "Job") -> "Recipe":
 def ladder_runs(study: RepetitionStudy, *, vocab: int) -> list[LadderRun]:
     """Every run of the ladder, and the repeats, smallest first.
 
-    Unique tokens come in whole steps, so that every run passes over its text a whole number of times where the epochs
-    are whole; matched tokens and compute come in whole steps too, and their unique tokens in whole sequences.
+    Unique tokens come in whole steps, so that whole epochs stay whole; matched tokens and compute come in whole steps
+    too, and their unique tokens in whole sequences.
     """
     design, proxy = study.design, study.proxy
     step = proxy.batch * proxy.context

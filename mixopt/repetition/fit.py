@@ -39,7 +39,10 @@ class FormFit(Record):
 
 
 class RStar(Record):
-    """R*, the repeats until text is worth 1/e, of one form, with its profile interval; None: no end on that side."""
+    """R* of one form, the repeats after which a token counts for 1/e of a new one, with its profile interval.
+
+    low, high: None where the interval has no end on that side.
+    """
 
     form: str
     weight: float

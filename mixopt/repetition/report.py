@@ -98,7 +98,7 @@ def answer_section(found: Recommendation) -> Section:
     text = f"The answer by the laws fitted at {decay}, in the tables and figures of `mixopt plan epochs`."
     blocks: list[Block] = [Paragraph(text), *(block for section in others for block in section.blocks)]
     blocks.append(Folded("What each form of the law says", forms.blocks))
-    return Section("answer", "The run that was asked for", blocks, "The answer")
+    return Section("answer", "The planned run", blocks, "The answer")
 
 
 def isoloss_section(fit: RepetitionFit, measured: LadderRuns) -> Section:
@@ -118,7 +118,7 @@ def r_star_section(fit: RepetitionFit) -> Section:
     from scipy.stats import chi2
 
     meaning = (
-        "R* says how many repeats it takes until text is worth 1/e: U unique tokens seen E times count for "
+        "After R* repeats a token counts for 1/e of a new one: U unique tokens seen E times count for "
         "U (1 + R* (1 − e^(−(E−1)/R*))). Forms that let repetition harm have a penalty besides, so their R* alone "
         "doesn't tell how many epochs are best."
     )
@@ -138,7 +138,7 @@ def r_star_section(fit: RepetitionFit) -> Section:
     names = ("weight decay", "weight in the average", "R*", "from", "to")
     title = f"R* by form, with {fit.level:.0%} profile intervals"
     blocks.append(Table(title, [Column("form", numeric=False), *map(Column, names)], rows))
-    return Section("r-star", "How long text stays worth repeating", blocks, "R*")
+    return Section("r-star", "How fast the value of repeats decays", blocks, "R*")
 
 
 def runs_section(frame: Frame) -> Section:

@@ -1,4 +1,4 @@
-"""The finished runs of a repetition study as a table: losses beside unique tokens, epochs and weight decay."""
+"""The finished runs of a repetition study as a table: losses with unique tokens, epochs and weight decay."""
 
 from __future__ import annotations
 

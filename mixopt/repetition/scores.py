@@ -35,7 +35,7 @@ class Score(Record):
 
 
 class HeldOut(Record):
-    """Predictions of runs left out in folds, by form, beside what they measured, nats/token."""
+    """Predictions of runs left out in folds, by form, and what they measured, nats/token."""
 
     run_id: list[str]
     measured: list[float]

@@ -116,9 +116,8 @@ def r_star_text(found: Recommendation) -> str:
         for decay, row in found.r_star.items()
         if row is not None
     ]
-    if not parts:
-        return ""
-    return f"R*, the repeats until text is worth 1/e: {listed(parts)}, {found.level:.0%} profile intervals."
+    meaning = "R*, the repeats after which a token counts for 1/e of a new one"
+    return f"{meaning}: {listed(parts)}, {found.level:.0%} profile intervals." if parts else ""
 
 
 # Sections of the terminal and the page
@@ -152,12 +151,12 @@ def best_cells(best: BestEpochs) -> tuple[str, ...]:
 
 
 def epochs(value: float) -> str:
-    """Epochs as they were asked for."""
+    """Epochs as the design gives them."""
     return f"{value:.0f}" if abs(value - round(value)) < 0.02 else epochs_text(value)
 
 
 def scores_section(fit: RepetitionFit) -> Section:
-    """Held-out errors of every form, and the average's predictions beside what was measured."""
+    """Held-out errors of every form, and the average's predictions against what was measured."""
     sd = max((row.sd for row in fit.noise), default=None)
     noise = "" if sd is None else f" Runs of one configuration differ by up to {loss(sd)} (standard deviation)."
     caption = "Each point is a run that the average of forms had not seen. On the dashed line the prediction is exact."

@@ -204,6 +204,19 @@ def text_problems(study: AnyStudy, target: str | dict[str, float]) -> Problems:
 Size = Annotated[float, BeforeValidator(parse_count), Field(gt=0, le=10_000)]
 
 
-def heads_of(proxy: ProxyShape, size: float) -> int:
-    """Heads of a model of so many times the proxy's parameters, as `planning.make_recipe` rounds them."""
-    return max(1, round(proxy.heads * size**0.5))
+def heads_and_width(proxy: ProxyShape, size: float) -> tuple[int, int]:
+    """Of a model of so many times the proxy's parameters, as nearly as whole heads allow."""
+    heads = max(1, round(proxy.heads * size**0.5))
+    return heads, heads * (proxy.width // proxy.heads)
+
+
+def size_problems(where: tuple[str, ...], proxy: ProxyShape, sizes: list[float]) -> Problems:
+    """Whether every size comes to a model of its own."""
+    taken: set[int] = set()
+    for size in sorted(set(sizes)):
+        width = heads_and_width(proxy, size)[1]
+        if width in taken:
+            return [(where, f"{size:g} and another size both come to a width of {width}, which grows by whole heads: "
+                     "set them further apart, or give proxy more heads")]  # fmt: skip
+        taken.add(width)
+    return []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixopt.serialization import Json, digest, write_text
-from mixopt.study.config import AnyStudy, ProxyShape
+from mixopt.study.config import AnyStudy, ProxyShape, heads_and_width
 
 if TYPE_CHECKING:
     from proxies.launch import Job
@@ -56,18 +56,17 @@ def scaled(proxy: ProxyShape, *, vocab: int, params_scale: float, tokens: int, w
     """
     from proxies.train import Recipe
 
-    size = proxy.width // proxy.heads
-    heads = max(1, round(proxy.heads * params_scale**0.5))
+    heads, width = heads_and_width(proxy, params_scale)
     return Recipe(
         vocab=vocab,
         layers=proxy.layers,
-        width=heads * size,
+        width=width,
         heads=heads,
         context=proxy.context,
         batch=proxy.batch,
         tokens=tokens,
         # Adam's best rate falls about as 1 / width (Yang 2022, arXiv:2203.03466).
-        learning_rate=proxy.learning_rate * proxy.width / (heads * size),
+        learning_rate=proxy.learning_rate * proxy.width / width,
         warmup=proxy.warmup,
         decay=proxy.decay,
         weight_decay=weight_decay,

@@ -109,14 +109,14 @@ class StudyKind(ABC, Generic[Plan, Runs, Fit]):
         """The predictors, fitted and judged on held-out runs; kept in fits/."""
 
     @abstractmethod
-    def recommend(self, session: Session, runs: Runs) -> dict[str, Any]:
+    def recommend(self, session: Session, runs: Runs) -> Json:
         """Fit, the answer to the study's question, and recommendation.json, of which this is the content."""
 
     def export(self, session: Session) -> list[Path]:
         """Trainer configs of the recommendation. Raises MixoptError where the kind recommends no mixture."""
         raise MixoptError(f"{session.path}: a study of kind {self.name} recommends no mixture to export")
 
-    def verify(self, session: Session) -> dict[str, Any]:
+    def verify(self, session: Session) -> Json:
         """What is recommended really trained: the content of verify.json. Raises MixoptError where nothing can be."""
         raise MixoptError(f"{session.path}: a study of kind {self.name} recommends nothing that verify could train")
 
@@ -125,11 +125,11 @@ class StudyKind(ABC, Generic[Plan, Runs, Fit]):
         """Held-out scores of every predictor."""
 
     @abstractmethod
-    def document(self, recommendation: dict[str, Any]) -> Document:
+    def document(self, recommendation: Json) -> Document:
         """The answer as the terminal shows it."""
 
-    def verification_document(self, verified: dict[str, Any]) -> Document:
-        """What the trained recommendation measured, beside what was predicted."""
+    def verification_document(self, verified: Json) -> Document:
+        """What the trained recommendation measured, and what was predicted."""
         raise NotImplementedError(f"studies of kind {self.name} aren't verified")
 
     @abstractmethod

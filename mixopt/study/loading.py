@@ -1,13 +1,30 @@
 """Reader of study files: YAML 1.2, validated, and one line with file, line and key for whatever is wrong."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from mixopt.errors import MixoptError
 from mixopt.formatting import did_you_mean
+from mixopt.serialization import Json
 from mixopt.study.config import AnyStudy, Record
-from mixopt.study.kind import DEFAULT, StudyKind, kind_named
+from mixopt.study.kind import DEFAULT, kind_named
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """A study file as plain data, with the line of every key path, counted from 1."""
+
+    path: Path
+    data: Json
+    lines: dict[tuple[str, ...], int]
+
+    def place(self, where: Sequence[str]) -> str:
+        """file:line: key, with the line of the deepest key that is in the file."""
+        keys = tuple(where)
+        line = next((self.lines[keys[:n]] for n in range(len(keys), 0, -1) if keys[:n] in self.lines), None)
+        return f"{self.path}{f':{line}' if line else ''}: {'.'.join(keys)}" if keys else str(self.path)
 
 
 def load_study(path: Path | str) -> Any:
@@ -15,16 +32,24 @@ def load_study(path: Path | str) -> Any:
 
     Raises MixoptError naming file, line and key, and how to fix it.
     """
+    from pydantic import ValidationError
+
     path = Path(path)
-    data, lines = parse(read_text(path), path)
-    kind = kind_of(data, lines, path)
-    study = validate(data, lines, path, kind)
+    file = parse(read_text(path), path)
+    try:
+        kind = kind_named(file.data.get("kind", DEFAULT))
+    except MixoptError as error:
+        raise MixoptError(f"{file.place(['kind'])}: {error}") from None
+    try:
+        study = kind.record.model_validate(file.data)
+    except ValidationError as error:
+        raise MixoptError(explain(error.errors()[0], file, kind.record)) from None
     for where, message in kind.problems(study):
-        raise MixoptError(f"{place(path, lines, where)}: {message}")
+        raise MixoptError(f"{file.place(where)}: {message}")
     for where, target in files_named(study):
         if not any_match(path.parent, target):
             raise MixoptError(
-                f"{place(path, lines, where)}: {target} doesn't exist (looked in {path.parent.resolve()}): "
+                f"{file.place(where)}: {target} doesn't exist (looked in {path.parent.resolve()}): "
                 "paths are relative to the study file"
             )
     return study
@@ -39,8 +64,8 @@ def read_text(path: Path) -> str:
         raise MixoptError(f"{path}: can't be read as a study file ({error})") from None
 
 
-def parse(text: str, path: Path) -> tuple[Any, dict[tuple[str, ...], int]]:
-    """The document as plain data, and the line of every key."""
+def parse(text: str, path: Path) -> StudyFile:
+    """Raises MixoptError for text that isn't YAML, or holds no keys."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -55,11 +80,11 @@ def parse(text: str, path: Path) -> tuple[Any, dict[tuple[str, ...], int]]:
         raise MixoptError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise MixoptError(f"{path}: a study file is a mapping (name:, domains:, target:, ...), this holds no keys")
-    return data, key_lines(node)
+    return StudyFile(path, data, key_lines(node))
 
 
 def key_lines(node: Any, above: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
-    """Key path -> line, counted from 1, of a composed YAML mapping."""
+    """Key path -> line of a composed YAML mapping."""
     lines: dict[tuple[str, ...], int] = {}
     if getattr(node, "id", None) == "mapping":
         for key, value in node.value:
@@ -69,44 +94,21 @@ def key_lines(node: Any, above: tuple[str, ...] = ()) -> dict[tuple[str, ...], i
     return lines
 
 
-def kind_of(data: Any, lines: dict[tuple[str, ...], int], path: Path) -> StudyKind[Any, Any, Any]:
-    try:
-        return kind_named(data.get("kind", DEFAULT))
-    except MixoptError as error:
-        raise MixoptError(f"{place(path, lines, ['kind'])}: {error}") from None
-
-
-def validate(data: Any, lines: dict[tuple[str, ...], int], path: Path, kind: StudyKind[Any, Any, Any]) -> AnyStudy:
-    from pydantic import ValidationError
-
-    try:
-        return kind.record.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise MixoptError(explain(first, lines, path, data, kind)) from None
-
-
-def explain(
-    error: Any, lines: dict[tuple[str, ...], int], path: Path, data: Any, kind: StudyKind[Any, Any, Any]
-) -> str:
+def explain(error: Any, file: StudyFile, record: type[AnyStudy]) -> str:
     """One pydantic error as a line for the user."""
-    where = known_part(error["loc"], data)
-    what = error["type"]
-    if what == "extra_forbidden":
-        key = str(error["loc"][-1])
-        allowed = allowed_keys(error["loc"][:-1], kind.record)
-        hint = did_you_mean(key, allowed, otherwise=f"allowed here: {', '.join(allowed)}")
-        return f"{place(path, lines, where)}: unknown key; {hint}"
-    if what == "missing":
+    where = known_part(error["loc"], file.data)
+    if error["type"] == "extra_forbidden":
+        allowed = allowed_keys(error["loc"][:-1], record)
+        hint = did_you_mean(str(error["loc"][-1]), allowed, otherwise=f"allowed here: {', '.join(allowed)}")
+        return f"{file.place(where)}: unknown key; {hint}"
+    if error["type"] == "missing":
         full = [str(part) for part in error["loc"]]
-        schema = "mixopt schema" + ("" if data.get("kind", DEFAULT) == DEFAULT else f" --kind {data['kind']}")
-        return f"{place(path, lines, full)}: is missing; `{schema}` lists what a study file holds"
+        schema = "mixopt schema" + (f" --kind {file.data['kind']}" if file.data.get("kind", DEFAULT) != DEFAULT else "")
+        return f"{file.place(full)}: is missing; `{schema}` lists what a study file holds"
     message = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
-    shown = (
-        f", got {given!r}" if isinstance(given, str | int | float | bool | None) and repr(given) not in message else ""
-    )
-    return f"{place(path, lines, where)}: {message[0].lower()}{message[1:]}{shown}"
+    shown = isinstance(given, str | int | float | bool | None) and repr(given) not in message
+    return f"{file.place(where)}: {message[0].lower()}{message[1:]}" + (f", got {given!r}" if shown else "")
 
 
 def known_part(loc: Sequence[Any], data: Any) -> list[str]:
@@ -134,13 +136,6 @@ def records_in(annotation: Any) -> Iterator[Any]:
         yield annotation
     for inner in get_args(annotation):
         yield from records_in(inner)
-
-
-def place(path: Path, lines: dict[tuple[str, ...], int], where: Sequence[str]) -> str:
-    """file:line: key, with the line of the deepest key that is in the file."""
-    keys = tuple(where)
-    line = next((lines[keys[:n]] for n in range(len(keys), 0, -1) if keys[:n] in lines), None)
-    return f"{path}{f':{line}' if line else ''}: {'.'.join(keys)}" if keys else str(path)
 
 
 def files_named(study: Any) -> list[tuple[tuple[str, ...], str]]:

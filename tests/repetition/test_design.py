@@ -89,7 +89,7 @@ def test_a_file_without_a_kind_is_a_study_of_mixtures(write):
         ("epochs: [1, 2, 4]", "epochs: [1, 2, 2]", r":10: design.epochs: 2 stands there twice"),
         ("epochs: [1, 2, 4]", "epochs: 4", r":10: design.epochs: .*list"),
         ("epochs", "epoch", r":10: design.epoch: unknown key; did you mean 'epochs'\?"),
-        ("sizes: [1, 4]", "sizes: [1, 1.2]", r":8: design.sizes: 1 and another size both come to a width of 16"),
+        ("sizes: [1, 4]", "sizes: [1, 1.2]", r":8: design.sizes: 1.2 and another size both come to a width of 16"),
         ("unique: [640, 2560]", "unique: [20, 640]", r":9: design.unique: 20 unique tokens are less than one step"),
         ("unique: [640, 2560]", "tokens: [128]", r":9: design.tokens: 32 unique tokens are less than one step of 64"),
         ("repeats: 1", "repeats: 1\n  max_tokens: 100", r":13: design.max_tokens: leaves no run: .*640 tokens"),
