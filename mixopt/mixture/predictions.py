@@ -87,8 +87,8 @@ class Judged:
         """How much higher than predicted the loss of the recommended mixture is to be expected; None: not known."""
         found = self._optimism
         return ExpectedOptimism(
-            loss=None if found is None else found.loss,
-            standard_error=None if found is None else found.standard_error,
+            loss=found and found.loss,
+            standard_error=found and found.standard_error,
             method="repeated holdout: fitted to half of the mixtures, scored on the other half, the error at the "
             "mixture predicted best; shrunk towards the errors of all held-out runs",
         )

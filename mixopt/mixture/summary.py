@@ -181,13 +181,12 @@ def loss_table(
 
 def fit_document(selection: Selection) -> Document:
     """Held-out scores of every predictor, and how one was chosen."""
+    table = score_table(selection.scores, chosen=selection.chosen)
     return Document(
         title="Held-out scores",
         headline=f"Predictor: {selection.chosen}.",
         summary=[selection_text(selection), floor_text(selection)],
-        sections=[
-            Section("scores", "Held-out scores", [score_table(selection.scores, chosen=selection.chosen)], brief=True)
-        ],
+        sections=[Section("scores", "Held-out scores", [table], brief=True)],
     )
 
 
@@ -275,14 +274,9 @@ def seconds(value: Any) -> str:
 
 def verification_document(verified: Verification) -> Document:
     """Measured losses of the recommended mixture and its rivals, at every size."""
-    sentences = [*verified.conclusions] or ["No run of the recommended mixture has finished."]
-    blocks = verification_blocks(verified)
-    return Document(
-        title="Measured check",
-        headline=sentences[0],
-        summary=sentences[1:],
-        sections=[Section("check", "Measured check", blocks, brief=True)],
-    )
+    first, *others = verified.conclusions or ["No run of the recommended mixture has finished."]
+    section = Section("check", "Measured check", verification_blocks(verified), brief=True)
+    return Document("Measured check", first, others, sections=[section])
 
 
 def verification_blocks(verified: Verification, found: Recommendation | None = None) -> list[Block]:
@@ -325,19 +319,17 @@ def predictions_document(predicted: Json) -> Document:
     rows = sorted(predicted["mixtures"], key=lambda row: row["loss"])
     level = f"{predicted['level']:.0%} interval"
     names = ("Mixture", "Predicted", level, "Measured", "Outside the runs", "Nearest run")
-    cells = []
-    for row in rows[:MAX_PREDICTIONS]:
-        outside = row["outside"]
-        cells.append(
-            (
-                row["mixture"],
-                loss(row["loss"]),
-                bounds(Prediction(row["loss"], row["low"], row["high"])),
-                loss(row["measured"]),
-                UNKNOWN if outside is None else "no" if outside <= predicted["inside"] else f"{outside:.1%}",
-                f"{row['nearest_run']}, {row['distance']:.0%} away",
-            )
+    cells = [
+        (
+            row["mixture"],
+            loss(row["loss"]),
+            bounds(Prediction(row["loss"], row["low"], row["high"])),
+            loss(row["measured"]),
+            UNKNOWN if (far := row["outside"]) is None else "no" if far <= predicted["inside"] else f"{far:.1%}",
+            f"{row['nearest_run']}, {row['distance']:.0%} away",
         )
+        for row in rows[:MAX_PREDICTIONS]
+    ]
     note = f"The {MAX_PREDICTIONS} lowest of {len(rows)}; --out FILE.csv or --json give all."
     title = f"{format_target(predicted['target'])}, nats/token, by {predicted['predictor']}"
     note = note if len(rows) > MAX_PREDICTIONS else ""
