@@ -176,7 +176,7 @@ def test_a_predictor_that_keeps_its_promises_is_said_to():
     )
     found = made(table, held)
     assert found["optimism"]["loss"] == pytest.approx(-0.01)  # every run was better than predicted
-    assert "no optimism is to be expected" in sentence(found)
+    assert "no optimism is expected" in sentence(found)
 
 
 def test_few_runs_give_open_intervals_as_null():
@@ -184,7 +184,7 @@ def test_few_runs_give_open_intervals_as_null():
     found = made(table, Held(held.predicted, np.arange(5)), level=0.9)
     assert found["predicted"]["recommended"]["low"] is None
     assert found["gain"]["low"] is None
-    assert "too few for an interval" in warned(found, "no-gain")[0]
+    assert "too few runs for an interval" in warned(found, "no-gain")[0]
 
 
 def test_unknown_pools_leave_natural_epochs_and_tokens_open():
