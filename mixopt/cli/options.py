@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mixopt.runs.read import Reading
 
 ALL = "all"  # stands for every loss, or every predictor, of that name there is none
-TABLES = "a .csv, .tsv or .parquet file with a run a row, or two: mixtures, then losses"
+TABLES = "a .csv, .tsv or .parquet file with one run per row, or two: mixtures, then losses"
 
 Tables = Annotated[list[Path], typer.Argument(metavar="RUNS.csv [METRICS.csv]", help=TABLES)]
 Target = Annotated[
@@ -27,10 +27,10 @@ Target = Annotated[
 ]
 Predictors = Annotated[
     str | None,
-    typer.Option(metavar="A,B", help="predictors to judge, or all (see README); default: those that studies try"),
+    typer.Option(metavar="A,B", help="predictors to score, or all (see README); default: those that studies try"),
 ]
-Folds = Annotated[int | None, typer.Option(min=2, help="folds of held-out mixtures (default: as the runs bear)")]
-Seed = Annotated[int, typer.Option(min=0, help="of folds, starts and search")]
+Folds = Annotated[int | None, typer.Option(min=2, help="folds of held-out mixtures (default: by the number of runs)")]
+Seed = Annotated[int, typer.Option(min=0, help="random seed of folds, starts and search")]
 Where = Annotated[
     list[str] | None,
     typer.Option(metavar="CONDITION", help="read only rows with e.g. model_size=122M, step>=1000; may be repeated"),
@@ -49,33 +49,33 @@ Pools = Annotated[
     typer.Option(
         "--pool",
         metavar="DOMAIN=COUNT",
-        help="unique tokens that the larger run has of a domain, such as math=5B; may be repeated; others: no limit",
+        help="unique tokens of a domain in the larger run, such as math=5B; may be repeated; others: no limit",
     ),
 ]
 Budget = Annotated[
     str | None,
     typer.Option("--compute", metavar="FLOPS", help="training budget, 6 N D, such as 1e22; finds the size to train"),
 ]
-Laws = Annotated[str | None, typer.Option(metavar="A,B", help="joint laws to judge (default: all)")]
+Laws = Annotated[str | None, typer.Option(metavar="A,B", help="joint laws to score (default: all)")]
 
 # Options of `mixopt plan`
-Unique = Annotated[str | None, typer.Option(metavar="COUNT", help="tokens of different text there are, such as 25B")]
+Unique = Annotated[str | None, typer.Option(metavar="COUNT", help="unique tokens available, such as 25B")]
 Compute = Annotated[str | None, typer.Option(metavar="FLOPS", help="training budget, 6 N D, such as 1e22")]
 ModelParams = Annotated[str | None, typer.Option("--params", metavar="COUNT", help="parameters, such as 7B")]
 RunTokens = Annotated[
-    str | None, typer.Option("--tokens", metavar="COUNT", help="training tokens, repeats counted, such as 200B")
+    str | None, typer.Option("--tokens", metavar="COUNT", help="training tokens, repeats included, such as 200B")
 ]
 TargetLoss = Annotated[str | None, typer.Option(metavar="NATS", help="the loss to reach, nats/token, such as 2.2")]
 InferenceTokens = Annotated[
-    str | None, typer.Option(metavar="COUNT", help="tokens that the model will serve in its life, such as 1T")
+    str | None, typer.Option(metavar="COUNT", help="tokens served over the model's lifetime, such as 1T")
 ]
 PresetName = Annotated[
-    str | None, typer.Option("--preset", metavar="NAME", help="the form that leads, such as data-constrained")
+    str | None, typer.Option("--preset", metavar="NAME", help="form of the law, such as data-constrained")
 ]
-PlanRuns = Annotated[Path | None, typer.Option("--runs", metavar="RUNS.csv", help="fit to these finished runs first")]
+PlanRuns = Annotated[Path | None, typer.Option("--runs", metavar="RUNS.csv", help="fit the laws to these runs")]
 PlanColumns = Annotated[
     str | None,
-    typer.Option("--columns", metavar="MAP", help="of --runs, such as params=size,tokens=seen,unique=U,loss=val"),
+    typer.Option("--columns", metavar="MAP", help="columns of --runs, as params=size,tokens=seen,unique=U,loss=val"),
 ]
 
 
@@ -92,17 +92,17 @@ class TableOptions:
     ] = None
     losses: Annotated[
         str | None,
-        typer.Option(metavar="COLUMNS", help="loss columns: a prefix, a,b or text=column,text=column"),
+        typer.Option(metavar="COLUMNS", help="loss columns: a prefix, a,b or name=column,name=column"),
     ] = None
     where: Where = None
-    on: Annotated[str | None, typer.Option(metavar="COLUMN", help="the runs' id, which joins two files")] = None
+    on: Annotated[str | None, typer.Option(metavar="COLUMN", help="run id column, which joins two files")] = None
     params: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="parameters: a column, or a number such as 70M")
     ] = None
     tokens: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="training tokens: a column, or a number such as 20B")
     ] = None
-    last_step: Annotated[bool, typer.Option("--last-step", help="Of a run with several rows keep the last.")] = False
+    last_step: Annotated[bool, typer.Option("--last-step", help="Keep only the last row of each run.")] = False
     renormalise: Annotated[
         bool, typer.Option("--renormalise", help="Divide weights that don't sum to 1 by their sum (percents, say).")
     ] = False

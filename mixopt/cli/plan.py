@@ -53,12 +53,12 @@ def epochs(
     params: options.ModelParams = None,
     tokens: options.RunTokens = None,
 ) -> None:
-    """The best model and number of epochs for a text of so many unique tokens; what one more epoch is worth."""
+    """The best model size and number of epochs for this many unique tokens; what one more epoch is worth."""
     from mixopt.plan.epochs import plan_epochs
     from mixopt.plan.report import epochs_document
 
     if unique is None:
-        raise MixoptError("--unique is missing: how many tokens of different text there are, such as --unique 25B")
+        raise MixoptError("--unique is missing: how many unique tokens there are, such as --unique 25B")
     counts = {"unique": unique, "compute": compute, "params": params, "tokens": tokens}
     answer(shared, plan_epochs, epochs_document, counts)
 
@@ -72,7 +72,7 @@ def scale(
     inference_tokens: options.InferenceTokens = None,
     unique: options.Unique = None,
 ) -> None:
-    """The best model size and tokens for a budget, or the cheapest for a loss, with the cost of using it."""
+    """The best model size and tokens for a budget, or the cheapest for a loss, inference cost included."""
     from mixopt.plan.report import scale_document
     from mixopt.plan.scale import plan_scale
 
@@ -147,7 +147,7 @@ def show_plan(console: Console, plan: Record, made: Json, document: Document, ht
 
 
 def _column(option: str, what: str) -> typer.models.OptionInfo:
-    return typer.Option(option, metavar="COLUMN", help=f"column of {what} (default: by usual names)")
+    return typer.Option(option, metavar="COLUMN", help=f"column of {what} (default: by its usual names)")
 
 
 @dataclass(frozen=True)
@@ -165,13 +165,13 @@ class ContinualColumns:
     run_column: Annotated[str | None, _column("--run-column", "run ids; rows of one id are its checkpoints")] = None
 
 
-RUNS = "runs of continued pretraining, a checkpoint a row (.csv, .tsv, .parquet)"
-DOMAIN_TOKENS = "different domain tokens there are; without --tokens a run is passes over them"
-START = "general loss before continuing, where the table doesn't say it"
+RUNS = "runs of continued pretraining, one checkpoint per row (.csv, .tsv, .parquet)"
+DOMAIN_TOKENS = "unique domain tokens; without --tokens they and --passes set the length of the run"
+START = "general loss before continuing, if the table does not give it"
 LAW = "one law or curve for both losses (default: weighted by held-out errors)"
 TOLERATED = "how far the general loss may rise above its start (default: 3%)"
-PASSES = "over --domain-tokens, where they set the length (default: 1)"
-R_STAR = "passes after the first until repeated text is worth little (default: published)"
+PASSES = "epochs over --domain-tokens, where they set the length (default: 1)"
+R_STAR = "repeats after which text is worth little, R* (default: published)"
 
 
 @plan.command()
@@ -189,13 +189,13 @@ def cpt(
     start: Annotated[float | None, typer.Option("--general-start", metavar="NATS", help=START)] = None,
     where: options.Where = None,
     law: Annotated[str, typer.Option(help=LAW)] = "blend",
-    sampler: Annotated[str, typer.Option(help="of Optuna's search for the front: nsga2 or tpe")] = "nsga2",
-    trials: Annotated[int, typer.Option(min=0, help="of Optuna's search for the front; 0: none")] = 600,
+    sampler: Annotated[str, typer.Option(help="Optuna sampler for the Pareto front: nsga2 or tpe")] = "nsga2",
+    trials: Annotated[int, typer.Option(min=0, help="Optuna trials for the Pareto front; 0: none")] = 600,
     seed: options.Seed = 0,
     html: options.Html = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Continued pretraining: how much general text to keep, and what the domain gains, from a table of runs."""
+    """Continued pretraining: how much general text to replay, and what the domain gains, from a table of runs."""
     from mixopt.continual.fit import fit_continual
     from mixopt.continual.question import TOLERANCE, CptQuestion
     from mixopt.continual.recommend import plan_cpt

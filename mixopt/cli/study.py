@@ -20,7 +20,7 @@ StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="the study
 Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="study folder (default: studies/<name>)")]
 Markdown = Annotated[
     Path | None,
-    typer.Option(metavar="FILE.md", help="write it as Markdown as well; no file is overwritten"),
+    typer.Option(metavar="FILE.md", help="write it as Markdown as well; never overwrites a file"),
 ]
 
 
@@ -39,7 +39,7 @@ def init(
         print(path)
 
 
-def schema(kind: Annotated[str, typer.Option(help="of studies: mixture, repetition or continual")] = "mixture") -> None:
+def schema(kind: Annotated[str, typer.Option(help="mixture, repetition or continual")] = "mixture") -> None:
     """Print the JSON Schema of study files."""
     import json
 
@@ -49,7 +49,7 @@ def schema(kind: Annotated[str, typer.Option(help="of studies: mixture, repetiti
 
 
 def run(study: StudyFile, out: Out = None) -> None:
-    """Do everything: prepare, design, train, fit, search, report, export. Skips what is done."""
+    """Run all stages: prepare, design, train, fit, recommend, report, export. Skips finished work."""
     from mixopt.study import pipeline
 
     session, console = start(study, out)
@@ -84,7 +84,7 @@ def train(study: StudyFile, out: Out = None) -> None:
 
 
 def recommend(study: StudyFile, out: Out = None) -> None:
-    """Answer the study's question from the runs that are there: the best mixture, or the best number of epochs."""
+    """Answer the study's question from its finished runs: the best mixture, or the best number of epochs."""
     from mixopt.study import pipeline
 
     session, console = start(study, out)
@@ -110,7 +110,7 @@ def export(study: StudyFile, out: Out = None) -> None:
 
 
 def verify(study: StudyFile, out: Out = None) -> None:
-    """Really train what is recommended: a mixture beside the natural and the uniform one, or a continued run."""
+    """Train the recommendation: the mixture against the natural and the uniform one, or the continued run."""
     from mixopt.study import pipeline
 
     session, console = start(study, out, needs_corpora="verify")

@@ -29,11 +29,11 @@ def fit(
     table: options.TableOptions,
     target: options.Target = None,
     also: Annotated[
-        str | None, typer.Option(metavar="A,B", help="losses to fit beside the target's own, or all")
+        str | None, typer.Option(metavar="A,B", help="losses to fit besides the target's own, or all")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="the fit (default: RUNS.fit.json); of a study its folder"),
+        typer.Option("--out", "-o", help="file for the fit (default: RUNS.fit.json); for a study, its folder"),
     ] = None,
     predictors: options.Predictors = None,
     folds: options.Folds = None,
@@ -41,7 +41,7 @@ def fit(
     html: options.Html = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Judge every predictor on held-out mixtures and fit the best: of a study, or of a table of runs."""
+    """Score every predictor on held-out mixtures and fit the best, for a study or a table of runs."""
     given = table.of(files)
     if not given.of_tables:
         settings = {"target": target, "also": also, "predictors": predictors, "folds": folds, "seed": seed}
@@ -128,7 +128,7 @@ def leaderboard(
     files: options.Tables,
     table: options.TableOptions,
     target: Annotated[
-        str | None, typer.Option("--target", "-t", metavar="LOSS", help="also score a loss, a=0.7,b=0.3 or all alone")
+        str | None, typer.Option("--target", "-t", metavar="LOSS", help="also score this target, a=0.7,b=0.3 or all")
     ] = None,
     predictors: options.Predictors = None,
     folds: options.Folds = None,
@@ -136,7 +136,7 @@ def leaderboard(
     html: options.Html = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Judge every predictor on every loss of a table of runs."""
+    """Score every predictor on every loss of a table of runs."""
     from mixopt.mixture.leaderboard import leaderboard as judged
     from mixopt.mixture.leaderboard import leaderboard_document
     from mixopt.version import versions
@@ -168,10 +168,10 @@ def leaderboard(
 @options.table_options("weights", "where", "renormalise")
 def predict(
     fitted: Annotated[Path, typer.Argument(metavar="FIT.json", help="what `mixopt fit RUNS.csv` wrote")],
-    mixtures: Annotated[Path, typer.Argument(metavar="MIXTURES.csv", help="a mixture a row, a column a domain")],
+    mixtures: Annotated[Path, typer.Argument(metavar="MIXTURES.csv", help="a row per mixture, a column per domain")],
     table: options.TableOptions,
-    level: Annotated[float, typer.Option(min=0.01, max=0.99, help="of the intervals")] = 0.8,
-    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE.csv", help="write the predictions")] = None,
+    level: Annotated[float, typer.Option(min=0.01, max=0.99, help="level of the intervals")] = 0.8,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE.csv", help="file for predictions")] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Predict the target loss of mixtures from a fit, with intervals."""

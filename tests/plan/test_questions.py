@@ -12,7 +12,7 @@ import mixopt
 from mixopt.cli.main import main
 from mixopt.errors import MixoptError
 from mixopt.plan.epochs import EpochsPlan
-from mixopt.plan.marginal import marginal, prices, turning, value_of_a_repeat
+from mixopt.plan.marginal import marginal, prices, repeat_value, turning
 from mixopt.plan.optimum import balanced, best_split, cheapest_to_use
 from mixopt.plan.presets import REFITS, averaged, published, stored
 from mixopt.plan.questions import count
@@ -115,7 +115,7 @@ def test_the_prices_of_one_more_epoch_buy_what_it_brings():
 
 def test_a_token_seen_once_is_new_and_later_ones_are_worth_less():
     surface = FORMS["data-constrained"]
-    worth = value_of_a_repeat(surface, 7e9, np.array([0.5, 1.5, 3, 6, 12, 24]) * 25e9, 25e9)
+    worth = repeat_value(surface, 7e9, np.array([0.5, 1.5, 3, 6, 12, 24]) * 25e9, 25e9)
     assert worth[0] == pytest.approx(1)
     assert (np.diff(worth) < 0).all() and worth[-1] > 0
 
@@ -127,7 +127,7 @@ def test_turning_points_are_where_the_scales_tip():
     assert told.bigger_model == pytest.approx(run.epochs, rel=1e-9)
     for times in (2, 5, 10):
         at = getattr(told, f"new_text_{times}")
-        assert value_of_a_repeat(surface, run.params, at * 25e9, 25e9) == pytest.approx(1 / times, rel=1e-6)
+        assert repeat_value(surface, run.params, at * 25e9, 25e9) == pytest.approx(1 / times, rel=1e-6)
     assert told.harm is None
 
 
@@ -339,7 +339,7 @@ def test_the_terminal_says_what_to_do_and_how_sure_that_is(run):
     assert "2.54B to 8.57B parameters, 7.78 to 26.3 epochs" in said and "data-constrained (used)" in said
     assert "a bigger model pays off more than another epoch" in said
     said = " ".join(run("scale", "--compute", "1e22", "--inference-tokens", "1T").split())
-    assert "23% less than the model of equal loss that is cheapest to train" in said
+    assert "23% less than for the model of equal loss that is cheapest to train" in said
 
 
 @pytest.mark.parametrize("kind", ["epochs", "scale"])
