@@ -148,12 +148,12 @@ def _expected_optimism(table: RunTable, held_out: HeldOut, objective: Target, re
     """From repeated holdouts, the objective's own beside those of every validation set; None without any."""
     from regressors.evaluation.optimism import expected_optimism
 
-    rehearsal = getattr(held_out, "repeated_holdout", None)
-    if rehearsal is None:
+    holdouts = getattr(held_out, "repeated_holdout", None)
+    if holdouts is None:
         return None
-    guesses = [np.column_stack([objective.of(half), half]) for half in rehearsal.predicted]
+    guesses = [np.column_stack([objective.of(half), half]) for half in holdouts.predicted]
     measured = np.column_stack([objective.of(table.losses), table.losses])
-    return expected_optimism(rehearsal.rows, guesses, measured, residual)
+    return expected_optimism(holdouts.rows, guesses, measured, residual)
 
 
 def effects(
