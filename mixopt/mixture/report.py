@@ -58,6 +58,7 @@ from mixopt.report.document import (
     Warning,
 )
 from mixopt.report.sections import corpora, reproduce
+from mixopt.runs.table import read_table
 from mixopt.search.certificate import certificate_text
 from mixopt.serialization import Json, read_json
 from mixopt.study.layout import Folder
@@ -76,23 +77,17 @@ def read_report(folder: Path) -> Document:
     """The report of a study folder. Raises MixoptError when a file it needs is missing or can't be read;
     shards/corpora.json and verify.json may be absent.
     """
-    import pandas
-
     missing = [name for name in NEEDED if not (folder / name).is_file()]
     if missing:
         raise MixoptError(
             f"{folder} has no {' and no '.join(missing)}, so there is nothing to report yet: "
             "finish the study with `mixopt run` first"
         )
-    files, runs = Folder(folder), folder / "runs.parquet"
-    try:
-        table = pandas.read_parquet(runs)
-    except (ValueError, OSError) as error:
-        raise MixoptError(f"{runs} can't be read ({error}): delete it and run the study again") from error
+    files = Folder(folder)
     return study_report(
         Recommendation.read(files.recommendation, made_by="run"),
         Selection.read(files.selection, made_by="run"),
-        table,
+        read_table(folder),
         prepared=read_json(files.corpora, made_by="run") if files.corpora.is_file() else None,
         study_text=files.study.read_text(encoding="utf-8"),
         verified=Verification.read(files.verification, made_by="verify") if files.verification.is_file() else None,
@@ -111,7 +106,7 @@ def study_report(
     """The answer and all its evidence; equal inputs give equal documents.
 
     runs: the run table. prepared: the content of shards/corpora.json, None when the study was given finished runs.
-    study_text: the study file. Losses are in nats/token at proxy scale; absent parts are said to be absent.
+    study_text: the study file. Losses are in nats/token at proxy scale; the report names parts that are absent.
     """
     results = Results(found, selection, read_runs(runs, found.target.weights, selection), verified)
     sections = [

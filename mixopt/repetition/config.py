@@ -53,9 +53,7 @@ class Ladder(Record):
         default=None, min_length=1, description="unique tokens; each run trains on unique x epochs tokens"
     )
     tokens: list[WholeCount] | None = Field(
-        default=None,
-        min_length=1,
-        description="matched tokens instead: every run trains on so many, tokens / epochs of them unique",
+        default=None, min_length=1, description="matched tokens instead: of so many a run, tokens / epochs are unique"
     )
     flops: list[Count] | None = Field(
         default=None,
@@ -68,9 +66,7 @@ class Ladder(Record):
     )
     max_tokens: WholeCount | None = Field(default=None, description="leave out runs that would train on more")
     weight_decay: list[Decay] = Field(
-        default=[0.1, 1.0],
-        min_length=1,
-        description="each is a ladder of its own: stronger decay bears more epochs and changes the answer",
+        default=[0.1, 1.0], min_length=1, description="each a ladder of its own: stronger decay bears more epochs"
     )
     repeats: int = Field(
         default=2,
@@ -101,9 +97,7 @@ class RepetitionStudy(AnyStudy):
         default=None,
         description="a validation set, or weights over several that sum to 1; left out: that of the domains trained on",
     )
-    full: RepetitionQuestion = Field(
-        description="the run to plan: its unique tokens, and its compute, params or tokens"
-    )
+    full: RepetitionQuestion = Field(description="the run to plan: its unique tokens, and compute, params or tokens")
     proxy: ProxyShape = ProxyShape()
     design: Ladder = Ladder(unique=[16_000, 64_000, 256_000])
 

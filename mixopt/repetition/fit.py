@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import epochs_text
+from mixopt.formatting import epochs_text, loss
 from mixopt.repetition.config import RepetitionStudy
 from mixopt.repetition.curves import Contour, Curve, contours, return_curves
 from mixopt.repetition.runs import INPUTS, Frame, LadderRuns, counts_of, enough_to_fit
@@ -209,9 +209,8 @@ def r_stars(estimator: RepetitionRegressor) -> list[ProfiledRStar]:
 
 def fit_text(fit: RepetitionFit) -> str:
     """Held-out errors in a line."""
-    parts = []
-    for group in fit.arms:
-        error = group.score(INSIDE)
-        best = f"{'no score' if error is None else f'{error:.3f}'} (best form: {group.best_form(INSIDE)})"
-        parts.append(f"weight decay {group.weight_decay:g}: {best}")
+    parts = [
+        f"weight decay {group.weight_decay:g}: {loss(group.score(INSIDE))} (best form: {group.best_form(INSIDE)})"
+        for group in fit.arms
+    ]
     return f"RMSE, nats/token, of the average of forms at {'; '.join(parts)}"

@@ -123,10 +123,10 @@ def surfaces(group: GroupFit, scale: Scale) -> list[Surface]:
     lead = Surface(
         AVERAGE,
         regressor.loss,
-        "the forms below, averaged by what they predict of runs left out",
+        "the forms below, averaged by their held-out predictions",
         note=fitted_to,
         members=tuple(loss_of(refit) for refit in regressor.refits(N_MEMBERS)),
-        allowed="refits to configurations drawn again",
+        allowed="refits to bootstrap resamples of the configurations",
         level=LEVEL,
         within=within,
         made="runs",

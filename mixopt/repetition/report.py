@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mixopt.errors import MixoptError
 from mixopt.formatting import UNKNOWN, count_text, epochs_text, known, listed, loss, percent
 from mixopt.plan.report import epochs_sections
 from mixopt.repetition import figures
@@ -15,6 +14,7 @@ from mixopt.repetition.runs import Frame, LadderRuns
 from mixopt.repetition.summary import decay_text, document, epochs, noise_section, scores_section
 from mixopt.report.document import Block, Column, Document, Figure, Folded, Paragraph, Section, Table
 from mixopt.report.sections import corpora, reproduce
+from mixopt.runs.table import read_table
 from mixopt.serialization import read_json
 from mixopt.study.layout import Folder
 
@@ -23,16 +23,9 @@ MAX_ROWS = 120  # runs in the table
 
 def read_report(folder: Folder) -> Document:
     """The report of a finished study's folder. Raises MixoptError when a file is missing or of other content."""
-    import pandas
-
-    runs = folder.root / "runs.parquet"
-    if not (runs.is_file() and folder.recommendation.is_file()):
-        raise MixoptError(
-            f"{folder.root} has no finished study yet, so there is nothing to report: finish it with `mixopt run` first"
-        )
     found = Recommendation.read(folder.recommendation, made_by="recommend")
     fit = RepetitionFit.read(folder.fits / "repetition.json", made_by="fit")
-    measured = LadderRuns(pandas.read_parquet(runs), found.target.weights)
+    measured = LadderRuns(read_table(folder.root), found.target.weights)
     prepared = read_json(folder.corpora, made_by="prepare") if folder.corpora.is_file() else None
     text = folder.study.read_text(encoding="utf-8")
     again = reproduce(command="mixopt run study.yaml", versions={"mixopt": found.mixopt}, study=text)

@@ -14,7 +14,7 @@ from mixopt.serialization import Record, nan_to_null
 FOLDS = 5
 INSIDE, LONGEST, LARGEST = "left out", "longest", "largest"
 CASES = {
-    INSIDE: f"runs left out, {FOLDS} folds",
+    INSIDE: f"random folds ({FOLDS})",
     LONGEST: "the longest run of every curve",
     LARGEST: "the largest size",
 }

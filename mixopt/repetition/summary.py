@@ -52,8 +52,8 @@ def predicted_text(found: Recommendation) -> str:
     texts = {"loss": loss, "epochs": epochs_text, "params": count_text}
     ends = {key: interval(run.interval[key], text) or UNKNOWN for key, text in texts.items()}
     parts = [
-        f"Predicted loss {loss(run.loss)} nats/token. {found.level:.0%} of refits to runs drawn again predict "
-        f"{ends['loss']}, and answer {ends['epochs']} epochs of {ends['params']} parameters."
+        f"Predicted loss {loss(run.loss)} nats/token. {found.level:.0%} of refits to bootstrap resamples predict "
+        f"{ends['loss']} and recommend {ends['epochs']} epochs of {ends['params']} parameters."
     ]
     for n, group in enumerate(found.arms):
         if n != found.chosen:
@@ -72,9 +72,9 @@ def marginal_text(found: Recommendation) -> str:
     if not run.repeats or not known(more.change):
         return ""
     after = f"After {epochs_text(run.epochs)} epochs one more"
-    tail = f" From {epochs_text(harm)} epochs on repetition harms this model." if known(harm) else ""
+    tail = f" From {epochs_text(harm)} epochs on repetition hurts this model." if known(harm) else ""
     if more.change >= 0:
-        return f"{after} lowers nothing.{tail}"
+        return f"{after} does not lower the loss.{tail}"
     return (
         f"{after} lowers the loss by {loss(-more.change, 4)} nats/token, as much as {count_text(more.fresh_tokens)} "
         f"new tokens would ({100 * more.fresh_share:.0f}% of an epoch).{tail}"
@@ -86,11 +86,11 @@ def measured_text(found: Recommendation) -> str:
     curves = [(one, row, decay) for row in found.best for decay, one in row.by_decay.items()]
     top, row, decay = max(curves, key=lambda curve: curve[0].rise)
     if top.rise <= 0:
-        return "Measured: no curve rose within the ladder."
+        return "Measured: the loss did not rise with epochs in any trained configuration."
     return (
         f"Measured: {count_text(row.params)} parameters on {count_text(row.unique)} unique tokens reach "
         f"{loss(top.measured_least)} nats/token after {epochs(top.measured_best)} epochs and "
-        f"{loss(top.measured_last)} after {epochs(top.longest)} (weight decay {decay}): repetition harms there."
+        f"{loss(top.measured_last)} after {epochs(top.longest)} (weight decay {decay}): repetition hurts there."
     )
 
 
@@ -104,8 +104,8 @@ def weight_decay_text(found: Recommendation) -> str:
     lower = sum(b.measured_least < a.measured_least for a, b in pairs)
     longer = sum(b.measured_best > a.measured_best for a, b in pairs)
     return (
-        f"Weight decay {strong} bore more epochs than {weak} on {longer} of {counted(len(pairs), 'curve')}, and its "
-        f"best run had the lower loss on {lower}."
+        f"With weight decay {strong} the best epoch count was higher than with {weak} on {longer} of "
+        f"{counted(len(pairs), 'curve')}, and the best loss was lower on {lower}."
     )
 
 
@@ -133,8 +133,8 @@ def best_section(found: Recommendation) -> Section:
     names = ("parameters", "unique tokens", "weight decay", "best epochs", f"{found.level:.0%} interval", "best run",
              "its loss")  # fmt: skip
     note = (
-        "Best epochs: where the fitted loss is least. Best run: the epochs of the trained run with the least loss; + "
-        "where it is the longest one, so that the best may lie beyond it."
+        "Best epochs: where the fitted loss is lowest. Best run: the epochs of the trained run with the lowest loss; + "
+        "marks the longest run, where the optimum may lie beyond it."
     )
     table = Table("Best number of epochs at the trained sizes", list(map(Column, names)), rows, None, note)
     return Section("best", "How many epochs were best", [table], "Best epochs", brief=True)
@@ -145,7 +145,7 @@ def best_cells(best: BestEpochs) -> tuple[str, ...]:
     epochs of the best trained run, with a + where it is the longest, and its loss."""
     low, high = best.best_low, best.best_high
     to = "or more" if high is None else f"to {epochs_text(high)}"
-    between = "beyond the ladder" if low is None else f"{epochs_text(low)} {to}"
+    between = "beyond the runs" if low is None else f"{epochs_text(low)} {to}"
     longest = "+" if best.measured_best >= best.longest * (1 - 1e-9) else ""
     return epochs_text(best.best), between, epochs(best.measured_best) + longest, loss(best.measured_least)
 
@@ -163,7 +163,7 @@ def scores_section(fit: RepetitionFit) -> Section:
     blocks: list[Block] = [
         Paragraph(
             "Every form was fitted without some runs and scored on them: root mean squared errors, nats/token. The "
-            f"average weighs the forms by what each predicts of runs left out; it answers the question.{noise}"
+            f"average weights the forms by their held-out predictions; the recommendation is the average's.{noise}"
         ),
         Figure(
             "held-out",

@@ -131,6 +131,17 @@ def write_table(frame: pd.DataFrame, folder: Path) -> None:
         frame.to_csv(half, index=False)
 
 
+def read_table(folder: Path) -> pd.DataFrame:
+    """folder/runs.parquet. Raises MixoptError where it isn't there or can't be read."""
+    import pandas as pd
+
+    path = Path(folder) / "runs.parquet"
+    try:
+        return pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise MixoptError(f"{path} can't be read ({error}): `mixopt run` makes it anew") from error
+
+
 def read_run(path: Path) -> RunRecord:
     """One finished run. Raises MixoptError for a file that isn't a whole run."""
     try:
