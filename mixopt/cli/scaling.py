@@ -26,16 +26,17 @@ def scale(
     pool: options.Pools = None,
     compute: options.Budget = None,
     laws: options.Laws = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="the fit (default: RUNS.scale.json)")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="file for the fit (default: RUNS.scale.json)")] = None,
     seed: options.Seed = 0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Predict the best mixture, and its loss, for larger models or more tokens than a table's runs have."""
+    """Predict the best mixture, and its loss, for larger models or more tokens than in a table of runs."""
     from mixopt.runs.scales import read_scales
     from mixopt.runs.stored import is_fit
     from mixopt.scaling.fit import fit_scale
     from mixopt.scaling.stored import KIND
     from mixopt.scaling.summary import scale_document
+    from regressors.estimators.joint import JOINT_LAWS
 
     given = table.of(files)
     if not given.of_tables:
@@ -44,24 +45,17 @@ def scale(
     path = out or Path(f"{given.name}.scale.json")
     if path.exists() and not is_fit(path, KIND):
         raise MixoptError(f"{path} is there already and is no fit over scales: choose another name with --out")
-    wanted = {
+    settings = {
         "at_params": options.positive_count("at-params", at_params),
         "at_tokens": options.positive_count("at-tokens", at_tokens),
         "pools": pool_counts(pool),
         "compute": options.positive_count("compute", compute),
+        "laws": None if laws in (None, options.ALL) else options.names_among(JOINT_LAWS, laws, "--laws"),
     }
-    names = law_names(laws)
     runs = read_scales(given, progress)
-    fitted = fit_scale(
-        runs,
-        options.target_weights(target, runs.targets),
-        names,
-        **wanted,
-        seed=seed,
-        source=given.record(),
-        command=command_line(),
-        progress=progress,
-    )
+    weights = options.target_weights(target, runs.targets)
+    made = {"source": given.record(), "command": command_line()}
+    fitted = fit_scale(runs, weights, **settings, **made, seed=seed, progress=progress)
     fitted.save(path)
     if as_json:
         print_json({key: fitted.record[key] for key in SHOWN})
@@ -82,10 +76,3 @@ def pool_counts(given: Sequence[str] | None) -> dict[str, float]:
             raise MixoptError(f"--pool {name}: given twice: keep one of them")
         found[name] = pool
     return found
-
-
-def law_names(text: str | None) -> list[str] | None:
-    """a,b as names of joint laws; None or all: every one. Raises MixoptError for others."""
-    from regressors.estimators.joint import JOINT_LAWS
-
-    return None if text in (None, options.ALL) else options.names_among(JOINT_LAWS, text, "--laws")

@@ -17,19 +17,19 @@ from mixopt.formatting import count_text, epochs_text
 from mixopt.plan.fit import LawFit
 from mixopt.plan.marginal import (
     Marginal,
-    NextStep,
     Prices,
+    Step,
     Turning,
     marginal,
     next_steps,
     prices,
+    repeat_value,
     turning,
-    value_of_a_repeat,
 )
 from mixopt.plan.optimum import MIN_COUNT, balanced, best_run, least_compute
 from mixopt.plan.presets import LEADING
 from mixopt.plan.questions import LIMITS, Count, counts_of, forms_of, smallest_model
-from mixopt.plan.surface import TRAINING, Array, Interval, Intervals, PlannedRun, Run, Surface, losses, run_at
+from mixopt.plan.surface import TRAINING, Interval, Intervals, PlannedRun, Run, Surface, losses, run_at
 from mixopt.report.document import Warning
 from mixopt.serialization import Record, nan_to_null
 
@@ -61,15 +61,13 @@ class Question:
 
     def answer(self, surface: Surface) -> Run:
         """The best run for it, or the run that it is about."""
-        compute, params, tokens = self.compute, self.params, self.tokens
-        if not self.of_a_run:
-            if compute is not None:
-                return best_run(surface, compute, self.unique)
-            return balanced(surface, self.unique, params=params, tokens=tokens)
-        if compute is not None:
+        compute, params, tokens = self.compute or 0.0, self.params, self.tokens
+        if self.of_a_run:
             params = params or compute / TRAINING / (tokens or 1)
-            tokens = tokens or compute / TRAINING / params
-        return run_at(surface, params or 0, tokens or 0, self.unique)
+            return run_at(surface, params, tokens or compute / TRAINING / params, self.unique)
+        if compute:
+            return best_run(surface, compute, self.unique)
+        return balanced(surface, self.unique, params=params, tokens=tokens)
 
     def to_json(self) -> dict[str, float]:
         return {key: value for key, value in vars(self).items() if value is not None}
@@ -177,7 +175,7 @@ class EpochsPlan(Record):
     interval: Evidence
     marginal: MarginalValue
     turning: TurningPoints
-    next: list[NextStep]
+    next: list[Step]
     ladder: list[Rung]
     forms: list[FormAnswer]
     disagreement: Disagreement
@@ -224,6 +222,8 @@ def epochs_plan(question: Question, surfaces: Sequence[Surface], fit: LawFit | N
     members = [lead.at(loss) for loss in lead.members]
     runs = [question.answer(one) for one in members]
     forms = [form_answer(question, one, run, runs if one is lead else None) for one in surfaces]
+    seeing = [form for form in forms if form.sees_repetition] or forms
+    ends = extremes(seeing, "params", "tokens", "epochs")
     value, price, turns = marginal(lead, run), prices(lead, run, best=not question.of_a_run), turning(lead, run)
     values = [marginal(one, its) for one, its in zip(members, runs, strict=True)]
     cautions, extrapolations = notes(question, lead, run), beyond(lead, run)
@@ -240,7 +240,7 @@ def epochs_plan(question: Question, surfaces: Sequence[Surface], fit: LawFit | N
         next=next_steps(lead, run),
         ladder=ladder(lead, members, run),
         forms=forms,
-        disagreement=disagreement(forms),
+        disagreement=Disagreement(*ends, forms=len(seeing), regret=max(form.regret for form in seeing)),
         curves=Curves(equal_compute(surfaces, run), same_model(lead, members, run)),
         beyond=[warning.text for warning in extrapolations],
         notes=[warning.text for warning in cautions],
@@ -294,7 +294,7 @@ def form_answer(question: Question, surface: Surface, led: Run, runs: Sequence[R
         note=surface.note,
         sees_repetition=sees_repetition(surface, led),
         regret=max(own.loss - best_run(surface, led.compute, led.unique).loss, 0.0),
-        repeat_value=nan_to_null(value_of_a_repeat(surface, led.params, led.tokens, led.unique)),
+        repeat_value=nan_to_null(repeat_value(surface, led.params, led.tokens, led.unique)),
     )
 
 
@@ -302,12 +302,6 @@ def extremes(forms: Sequence[object], *names: str) -> list[list[float]]:
     """The lowest and the highest answer of the forms, for each of these values."""
     each = [[getattr(form, name) for form in forms] for name in names]
     return [[min(values), max(values)] for values in each]
-
-
-def disagreement(forms: Sequence[FormAnswer]) -> Disagreement:
-    seeing = [form for form in forms if form.sees_repetition] or forms
-    regret = max(form.regret for form in seeing)
-    return Disagreement(*extremes(seeing, "params", "tokens", "epochs"), forms=len(seeing), regret=regret)
 
 
 # Curves
@@ -341,24 +335,19 @@ def same_model(lead: Surface, members: Sequence[Surface], run: Run) -> SameModel
     tokens = epochs * run.unique
     every = np.array([losses(one, run.params, tokens, run.unique) for one in (lead, *members)])
     after = losses(lead, run.params, tokens + run.unique, run.unique)
-    low, high = band(every, lead.level)
+    if lead.level is None or not members:
+        low, high = every.min(axis=0), every.max(axis=0)
+    else:
+        low, high = np.quantile(every[1:], [(1 - lead.level) / 2, (1 + lead.level) / 2], axis=0)
     values = {
         "loss": every[0],
         "low": low,
         "high": high,
         "all_new": losses(lead, run.params, tokens, tokens),
         "change": after - every[0],
-        "repeat_value": value_of_a_repeat(lead, run.params, tokens, run.unique),
+        "repeat_value": repeat_value(lead, run.params, tokens, run.unique),
     }
     return SameModel(params=run.params, epochs=epochs.tolist(), **nan_to_null(values))
-
-
-def band(every: Array, level: float | None) -> tuple[Array, Array]:
-    """The ends at each point, (n_points,) each: every's first row is the form's own, the others its members'."""
-    if level is None or len(every) == 1:
-        return every.min(axis=0), every.max(axis=0)
-    low, high = np.quantile(every[1:], [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return low, high
 
 
 # What limits an answer

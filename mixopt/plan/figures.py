@@ -117,13 +117,11 @@ def r_star_profile(star: RStar) -> Plot:
     x, y = [point.value for point in points], [point.rise for point in points]
     drawing = figure([drawn("rise", x, y)], x, "rise of the objective", what="R*, epochs")
     drawing["layout"] |= {"showlegend": False, "height": 300}
-    drawing["layout"]["xaxis"] |= ticks([m * 10.0**k for k in range(-2, 9) for m in (1, 3)], amount_or_less)
+    drawing["layout"]["xaxis"] |= ticks(
+        [m * 10.0**k for k in range(-2, 9) for m in (1, 3)], lambda x: f"{x:g}" if x < 1000 else count_text(x)
+    )
     drawing["layout"]["shapes"] = [upright(end) for end in (star.low, star.high) if end is not None]
     return drawing
-
-
-def amount_or_less(value: float) -> str:
-    return f"{value:g}" if value < 1000 else count_text(value)
 
 
 def upright(at: float) -> Plot:

@@ -17,7 +17,6 @@ from regressors.laws.presets import PRESETS
 if TYPE_CHECKING:
     from mixopt.study.progress import Progress
     from regressors.estimators.repetition import RepetitionRegressor
-    from regressors.fitting.uncertainty import Profile
 
 ONCE = "chinchilla"  # the form that leads where no run repeats its text; elsewhere it is the average
 DRAWS = 60  # refits that intervals are made of
@@ -78,7 +77,9 @@ def fitted(runs: Runs, progress: Progress, *, seed: int = 0) -> tuple[list[Surfa
         # without repeats the forms of the average differ by nothing but their bounds
         surfaces = [of_chinchilla(runs, seed), surfaces[0]]
         judged = [FormErrors(ONCE, None, chinchilla_errors(runs, seed)), *judged]
-    published = surface_of_published(runs)
+    # for comparison, the published law that is nearest to such runs
+    published = surface_of(PRESETS["data-constrained" if runs.repeats else ONCE])
+    published = replace(published, name=f"{published.name}, published", level=None)
     judged.append(FormErrors(published.name, None, {"folds": log_error(published.loss, runs)}))
     stars = r_stars(average) if runs.repeats else None
     progress.finish(f"{len(runs.loss)} runs of {runs.name}")
@@ -145,12 +146,6 @@ def chinchilla_errors(runs: Runs, seed: int) -> dict[str, float]:
     return {"folds": float(np.sqrt(np.mean(off**2)))}
 
 
-def surface_of_published(runs: Runs) -> Surface:
-    """The published law that is nearest to such runs, for comparison."""
-    one = surface_of(PRESETS["data-constrained" if runs.repeats else "chinchilla"])
-    return replace(one, name=f"{one.name}, published", level=None)
-
-
 def log_error(loss: Loss, runs: Runs) -> float:
     off = np.log(loss(runs.params, runs.tokens, runs.unique) / runs.loss)
     return float(np.sqrt(np.mean(off**2)))
@@ -158,15 +153,11 @@ def log_error(loss: Loss, runs: Runs) -> float:
 
 def r_stars(average: RepetitionRegressor) -> list[RStar]:
     """The profile of R* by every form that has a weight, heaviest first."""
-    found = average.profiles("r_star_d", level=LEVEL)
-    return [r_star(name, average.forms_[name], profile) for name, profile in found.items()]
-
-
-def r_star(name: str, weight: float, found: Profile) -> RStar:
-    low, high = nan_to_null((found.low[0], found.high[0]))
-    points = [
-        ProfilePoint(float(value), float(rise))
-        for value, rise in zip(found.value[0], found.rise[0], strict=True)
-        if np.isfinite(value) and np.isfinite(rise)
-    ]
-    return RStar(name, weight, low, high, points, LEVEL, bool(found.open_low[0]), bool(found.open_high[0]))
+    stars = []
+    for name, found in average.profiles("r_star_d", level=LEVEL).items():
+        known = np.isfinite(found.value[0]) & np.isfinite(found.rise[0])
+        points = list(map(ProfilePoint, found.value[0][known].tolist(), found.rise[0][known].tolist()))
+        low, high = nan_to_null((found.low[0], found.high[0]))
+        open_ends = bool(found.open_low[0]), bool(found.open_high[0])
+        stars.append(RStar(name, average.forms_[name], low, high, points, LEVEL, *open_ends))
+    return stars

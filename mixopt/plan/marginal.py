@@ -19,7 +19,7 @@ class Marginal(Record):
 
     change: of the loss, nats/token. fresh_tokens: x such that the same model is as good after x new tokens as after one
     more epoch of old ones, 0 where the epoch lowers nothing; fresh_share: the same over the unique tokens.
-    repeat_value: see `value_of_a_repeat`.
+    repeat_value: what the function of that name gives.
     """
 
     change: float
@@ -55,14 +55,14 @@ class Turning(Record):
     harm: float | None
 
 
-class NextStep(PlannedRun):
+class Step(PlannedRun):
     """What a run could become, and the change of its loss by that, nats/token."""
 
     step: str
     change: float
 
 
-def value_of_a_repeat(surface: Surface, params: Any, tokens: Any, unique: Any) -> Any:
+def repeat_value(surface: Surface, params: Any, tokens: Any, unique: Any) -> Any:
     """What a repeated token is worth in new ones, at the margin: 1 where nothing is repeated, below 0 where it harms.
 
     A new token adds to the tokens and to the unique ones, a repeated one to the tokens alone. Common shape of the
@@ -82,8 +82,8 @@ def marginal(surface: Surface, run: Run) -> Marginal:
         return losses(surface, run.params, run.tokens + new, run.unique + new) <= after.loss
 
     new = float(begins(as_good, 0.0, run.unique)) if after.loss < run.loss else 0.0
-    repeat_value = float(value_of_a_repeat(surface, run.params, run.tokens, run.unique))
-    return Marginal(after.loss - run.loss, fresh_tokens=new, fresh_share=new / run.unique, repeat_value=repeat_value)
+    value = float(repeat_value(surface, run.params, run.tokens, run.unique))
+    return Marginal(after.loss - run.loss, fresh_tokens=new, fresh_share=new / run.unique, repeat_value=value)
 
 
 def prices(surface: Surface, run: Run, *, best: bool) -> Prices:
@@ -129,7 +129,7 @@ def drops(surface: Surface, run: Run, logs: Any) -> list[float | None]:
     """The epochs from which on a repeated token is worth no more than 1/TIMES of a new one, for each of TIMES."""
 
     def value(log: Any) -> Any:
-        return value_of_a_repeat(surface, run.params, np.exp(log) * run.unique, run.unique)
+        return repeat_value(surface, run.params, np.exp(log) * run.unique, run.unique)
 
     shares = 1 / np.array(TIMES, dtype=float)
     above = value(logs)[None, :] > shares[:, None]
@@ -140,7 +140,7 @@ def drops(surface: Surface, run: Run, logs: Any) -> list[float | None]:
     return [None if gone else float(place) for gone, place in zip(never, found, strict=True)]
 
 
-def next_steps(surface: Surface, run: Run) -> list[NextStep]:
+def next_steps(surface: Surface, run: Run) -> list[Step]:
     """The run, and what it could become."""
     params, tokens, unique = run.params, run.tokens, run.unique
     steps = (
@@ -151,4 +151,4 @@ def next_steps(surface: Surface, run: Run) -> list[NextStep]:
         ("twice the compute, split best", best_run(surface, 2 * run.compute, unique)),
         ("twice the text, same compute", best_run(surface, run.compute, 2 * unique)),
     )
-    return [NextStep.of(to, step=name, change=to.loss - run.loss) for name, to in steps]
+    return [Step.of(to, step=name, change=to.loss - run.loss) for name, to in steps]

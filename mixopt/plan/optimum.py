@@ -5,20 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from mixopt.plan.surface import (
-    BIGGER,
-    BIGGER_FOR_SHORTER,
-    INFERENCE,
-    LONGER,
-    TRAINING,
-    Array,
-    Run,
-    Surface,
-    losses,
-    run_at,
-    slope,
-)
+from mixopt.plan.surface import BIGGER, INFERENCE, LONGER, TRAINING, Array, Run, Surface, losses, run_at, slope
 
+BIGGER_FOR_SHORTER = (1.0, -1.0, 0.0)  # a slope at equal compute
 MIN_COUNT = 100.0  # parameters, and tokens: below them no optimum is looked for
 MAX_TOKENS, MAX_PARAMS, MAX_COMPUTE = 1e22, 1e16, 1e36  # tokens, parameters, FLOPs
 FALSE_POSITIONS, ROOT_TOLERANCE = 60, 1e-11  # rounds, and in ln FLOPs

@@ -37,7 +37,7 @@ def loss_above_0(value: Count) -> float:
 
 
 def smallest_model(lead: Surface) -> float:
-    """Parameters below which a form is not asked."""
+    """Parameters below which a form is not used."""
     return min(MIN_PARAMS, lead.within["params"][0] / 10) if lead.made == "runs" else MIN_PARAMS
 
 

@@ -7,7 +7,7 @@ from mixopt.formatting import count_text, epochs_or_never, epochs_text, flops, i
 from mixopt.plan import figures
 from mixopt.plan.epochs import EpochsPlan, FormAnswer, Rung
 from mixopt.plan.fit import LawFit, RStar
-from mixopt.plan.marginal import TIMES, NextStep
+from mixopt.plan.marginal import TIMES, Step
 from mixopt.plan.scale import ScaleForm, ScalePlan
 from mixopt.report.document import Block, Cells, Column, Document, Figure, Section, Table, Warning, columns, table_of
 
@@ -63,10 +63,6 @@ def interval_text(plan: EpochsPlan | ScalePlan, names: Mapping[str, str]) -> lis
 def form_name(row: FormAnswer | ScaleForm, leading: str) -> str:
     """A form's name in a table: whether its answer is the headline's, and whether it knows of repetition."""
     return row.form + (" *" if row.sees_repetition is False else "") + (" (used)" if row.form == leading else "")
-
-
-def leading_row(plan: EpochsPlan | ScalePlan) -> int | None:
-    return next((n for n, row in enumerate(plan.forms) if row.form == plan.form), None)
 
 
 def fit_section(fit: LawFit) -> Section:
@@ -180,7 +176,7 @@ def forms_of_epochs(plan: EpochsPlan) -> Table:
         f"more repeated token there, as a share of a new one's. {TEXTS_DIFFER}"
     )
     note += "" if all(row.sees_repetition for row in plan.forms) else f" {BLIND}"
-    return table_of("Answer of each form of the law", plan.forms, cells, leading_row(plan), note)
+    return table_of("Answer of each form of the law", plan.forms, cells, 0, note)
 
 
 def ladder_table(plan: EpochsPlan) -> Table:
@@ -242,7 +238,7 @@ def turning_table(plan: EpochsPlan) -> Table:
 
 def next_table(plan: EpochsPlan) -> Table:
     """What the run could become."""
-    cells: Cells[NextStep] = {
+    cells: Cells[Step] = {
         "step": lambda row: row.step,
         "params": lambda row: count_text(row.params),
         "epochs": lambda row: epochs_text(row.epochs),
@@ -269,8 +265,8 @@ def scale_headline(plan: ScalePlan) -> str:
         return f"{train}, {run.tokens_per_param:.3g} tokens per parameter."
     return (
         f"{train} of training. With {count_text(use)} tokens of inference its lifetime cost is "
-        f"{flops(run.lifetime_compute)} FLOPs, {percent(plan.saved.share)} less than for the model of equal loss that is "
-        f"cheapest to train ({count_text(plain.params)} parameters, {count_text(plain.tokens)} tokens)."
+        f"{flops(run.lifetime_compute)} FLOPs, {percent(plan.saved.share)} less than for the model of equal loss that "
+        f"is cheapest to train ({count_text(plain.params)} parameters, {count_text(plain.tokens)} tokens)."
     )
 
 
@@ -319,7 +315,7 @@ def forms_of_scale(plan: ScalePlan) -> Table:
     best = "Each is as good as its form's optimum" if plan.given.get("inference_tokens") else "Each is the optimum"
     note = f"{best} at {flops(plan.plain.compute)} FLOPs of training. {TEXTS_DIFFER}"
     note += f" {BLIND}" if any(row.sees_repetition for row in plan.forms) else ""
-    return table_of("Answer of each form of the law", plan.forms, cells, leading_row(plan), note)
+    return table_of("Answer of each form of the law", plan.forms, cells, 0, note)
 
 
 def lifetime_table(plan: ScalePlan) -> Table:

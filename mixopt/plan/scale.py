@@ -184,25 +184,20 @@ def plan_scale(
     )
     leading = LEADING if unique is not None else LEADING_UNLIMITED
     surfaces, fit = forms_of(runs, preset, leading, seed=seed, progress=progress, needs_repeats=unique is not None)
-    plain = demand.plain(surfaces[0])
+    lead = surfaces[0]
+    plain = demand.plain(lead)
     if plain is None:
-        lowest = best_run(surfaces[0], MAX_COMPUTE, demand.unique).loss
+        lowest = best_run(lead, MAX_COMPUTE, demand.unique).loss
         raise MixoptError(
-            f"--loss {demand.loss:g}: {surfaces[0].name} never gets there: the lowest loss it covers is "
+            f"--loss {demand.loss:g}: {lead.name} never gets there: the lowest loss it covers is "
             f"{lowest:.3f} nats/token; ask for a higher loss" + (" or give more --unique" if unique is not None else "")
         )
-    run, least = demand.answer(surfaces[0], plain), smallest_model(surfaces[0])
+    run, least = demand.answer(lead, plain), smallest_model(lead)
     if run.params < least:
         raise MixoptError(
             f"the best model for that would have {count_text(run.params)} parameters, fewer than the "
             f"{count_text(least)} that a law covers: raise --compute, or ask for a lower --loss"
         )
-    return scale_plan(demand, surfaces, plain, run, fit)
-
-
-def scale_plan(demand: Demand, surfaces: Sequence[Surface], plain: Run, run: Run, fit: LawFit | None) -> ScalePlan:
-    """The answer by these forms, the leading one first. plain, run: its runs cheapest to train, and in their life."""
-    lead = surfaces[0]
     # losses of other sources are of other texts: the others are asked what they would do with as much compute
     others = replace(demand, compute=plain.compute, loss=None)
     forms = [form_answer(demand if one is lead else others, one) for one in surfaces]

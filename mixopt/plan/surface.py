@@ -112,5 +112,3 @@ def slope(surface: Surface, params: Any, tokens: Any, unique: Any, along: tuple[
 
 BIGGER = (1.0, 0.0, 0.0)
 LONGER = (0.0, 1.0, 0.0)  # more tokens of the same text
-NEW_TEXT = (0.0, 1.0, 1.0)  # more tokens and, in proportion, more unique ones
-BIGGER_FOR_SHORTER = (1.0, -1.0, 0.0)  # at equal compute

@@ -264,20 +264,14 @@ def scale_warnings(
         found.append(Warning("exponent-from-prior", f"{which}: how far loss falls beyond them is the prior's word."))
     found += unusual_exponents(joint)
     if judged.persistence_wins:
-        text = (
-            "No law predicts held-out scales better than the losses of the same mixtures at the scale below: "
-            "don't rely on predicted losses."
-        )
-        found.append(Warning("persistence-wins", text))
+        text = "No law predicts held-out scales better than the losses of the same mixtures at the scale below"
+        found.append(Warning("persistence-wins", f"{text}: don't rely on predicted losses."))
     if not np.all(joint.converged_):
         found.append(Warning("not-converged", "The fit did not converge for every loss."))
     _, checkpoints = np.unique(inputs(table)[:, :-1].round(6), axis=0, return_counts=True)
     if checkpoints.max() > 1 and scale.tokens > SAME_SCALE * problem.trained.tokens:
-        text = (
-            "Checkpoints count as runs of so many tokens: where the learning rate falls within a run, they say little "
-            "of longer runs, and the range says too little."
-        )
-        found.append(Warning("checkpoints-as-runs", text))
+        text = "Checkpoints count as runs of so many tokens: where the learning rate falls within a run, they say"
+        found.append(Warning("checkpoints-as-runs", f"{text} little of longer runs, and the range says too little."))
     return found
 
 
@@ -287,9 +281,7 @@ def unusual_exponents(joint: JointRegressor) -> list[Warning]:
     for one in joint.exponents_:
         value = float(np.mean(one.value))
         if one.prior and not 1 / MAX_EXPONENT_RATIO <= value / one.prior <= MAX_EXPONENT_RATIO:
-            text = (
-                f"{one.name} = {value:.2f} is far from the {one.prior:.2f} that published runs have shown: young "
-                "checkpoints may decide it; try without them, by --where."
-            )
+            far = f"{one.name} = {value:.2f} is far from the {one.prior:.2f} that published runs have shown"
+            text = f"{far}: young checkpoints may decide it; try without them, by --where."
             found.append(Warning("unusual-exponent", text))
     return found

@@ -118,7 +118,7 @@ def judge(table: RunTable, objective: Target, laws: Sequence[str], *, progress: 
     progress.finish(f"{counted(len(laws), 'joint law')}, {counted(len(splits), 'split')} by size or tokens")
     if not splits:
         default = DEFAULT if DEFAULT in laws else laws[0]
-        return Judged({}, [], default, "No scale could be held out: nothing was judged.")
+        return Judged({}, [], default, "No scale could be held out: no law was scored.")
     chosen, why = choose({name: held[name] for name in laws})
     return Judged(held, [described(split, X) for split in splits], chosen, why)
 

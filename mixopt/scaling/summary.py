@@ -81,7 +81,7 @@ def law_blocks(judged: LawScores) -> list[Block]:
         used = next((n for n, row in enumerate(judged.laws) if row.law == judged.chosen), None)
         title = "Held-out scales: relative errors of the target loss, mean of the splits"
         splits = "; ".join(map(origin_text, judged.origins))
-        note = f"Fitted to all before, predicted after: {splits}."
+        note = f"Fitted up to one scale, scored on the next: {splits}."
         blocks.append(table_of(title, judged.laws, cells, used, note))
     if judged.why:
         blocks.append(Paragraph(judged.why))
@@ -102,17 +102,17 @@ def exponent_table(exponents: list[ExponentEstimate], law: str) -> Table:
             decided_by += f", width x{one.narrowed_to:.2f}"
         value = f"{one.value:.3f} ± {one.standard_error:.3f}"
         rows.append((MEANINGS.get(one.name, one.name), value, before, decided_by))
-    return Table(f"Exponents, {law}", columns("exponent", "value", "before the runs", "decided by"), rows)
+    return Table(f"Exponents, {law}", columns("exponent", "value", "prior", "determined by"), rows)
 
 
 def prior_text(prior: PriorStrength) -> str:
-    strength = {0.0: "none", 1.0: "as the law says"}.get(prior.strength, f"{prior.strength:g} times as strong")
+    strength = {0.0: "none", 1.0: "the law's own"}.get(prior.strength, f"{prior.strength:g} times as strong")
     if not prior.tried:
         needed = "sizes" if prior.kind == "size" else "early token counts"
-        return f"Prior for {prior.kind}: {strength}; the runs can't judge it (it takes three {needed})."
+        return f"Prior for {prior.kind}: {strength}; the runs can't tune it (that takes three {needed})."
     tried = ", ".join(f"{name}: {error_text(error)}" for name, error in prior.tried.items())
     return (
-        f"Prior for {prior.kind}: {strength}. Held-out errors by strength: {tried}; 1 unless another is clearly better."
+        f"Prior for {prior.kind}: {strength}. Held-out errors by strength: {tried}; 1 unless another clearly wins."
     )
 
 
@@ -163,11 +163,11 @@ def repetition_text(known: KnownRepetition) -> str:
     values = list(dict.fromkeys(f"{value:.3g}" for value in known.r_star.values()))
     if known.from_ == "published":
         return (
-            f"Repeated text counts less by the published R* = {values[0]} epochs (arXiv:2305.16264): the runs repeated "
+            f"Repeated text is discounted by the published R* = {values[0]} epochs (arXiv:2305.16264): the runs repeat "
             "nothing, or don't say how much text they had."
         )
     each = values[0] if len(values) == 1 else f"{', '.join(values)} by validation set"
-    return f"Repeated text counts less by R* = {each} epochs, fitted to runs that repeat and a prior around 15.4."
+    return f"Repeated text is discounted by R* = {each} epochs, fitted to runs that repeat, with a prior around 15.4."
 
 
 def range_text(judged: LawScores) -> str:
@@ -175,18 +175,18 @@ def range_text(judged: LawScores) -> str:
         return "No range: no scale could be held out to measure errors on."
     return (
         f"Range: ±{error_text(judged.spread)}, within which {judged.spread_level:.0%} of the held-out losses lay "
-        "in the worst split. Mixtures err alike: their differences are known better than their losses."
+        "in the worst split. Mixtures share errors: their differences are more certain than their losses."
     )
 
 
 def beyond_text(best: BestMixture, at: Scale, trained: Scale) -> str:
     """How far beyond the runs this is, and what that changes."""
     if at == trained:
-        return f"{scale_text(trained)} is the largest trained scale: --at-params and --at-tokens go beyond."
+        return f"{scale_text(trained)} is the largest trained scale; --at-params and --at-tokens extrapolate."
     beyond = f"{best.beyond.params:.3g} x the parameters, {best.beyond.tokens:.3g} x the tokens"
     text = f"Largest trained: {scale_text(trained)}; this is {beyond}."
     if "best_at_trained" in best.differs:
-        text += f" The best mixture moves {best.differs['best_at_trained']:.1%} of the tokens against the best there."
+        text += f" The best mixture differs from the best there in {best.differs['best_at_trained']:.1%} of the tokens."
     return text
 
 
