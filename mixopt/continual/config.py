@@ -26,7 +26,7 @@ Times = Annotated[int, BeforeValidator(parse_whole), Field(ge=0, le=1000)]
 
 
 class Base(Record):
-    """The general model that is continued: trained here once a size, or one that mixopt trained before."""
+    """The general model that is continued: trained here at each size, or one that mixopt trained before."""
 
     sizes: list[Size] = Field(
         default=[1.0],
@@ -58,7 +58,7 @@ class ContinuationDesign(Record):
     """Which continuations are trained: every size with every share of the new domain and every token count."""
 
     shares: list[Share] = Field(
-        default=[0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0], min_length=3, description="of the new domain in what is read"
+        default=[0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0], min_length=3, description="shares of the new domain"
     )
     tokens: list[WholeCount] = Field(
         default=[100_000, 200_000, 400_000],
@@ -66,14 +66,14 @@ class ContinuationDesign(Record):
         description="each is a run with its own schedule: a loss before its end is not that of a shorter run",
     )
     repeats: Times = Field(default=2, description="more seeds of the middle share's longest run: the noise floor")
-    looks: WholeCount = Field(default=8, le=1000, description="evaluations before a run's end, the start besides")
+    looks: WholeCount = Field(default=8, le=1000, description="evaluations before a run's end, besides the start")
 
 
 class ContinualQuestion(Record):
     """The run to plan."""
 
     params: Count | None = Field(default=None, description="non-embedding parameters; left out: the largest trained")
-    tokens: Count | None = Field(default=None, description="to continue on; left out: the most that was trained")
+    tokens: Count | None = Field(default=None, description="to continue on; left out: the most trained on")
     compute: Count | None = Field(default=None, description="FLOPs (6 N D), in place of both: the best split is found")
     domain_tokens: Count | None = Field(default=None, description="unique tokens of the new domain; left out: no limit")
     tolerance: Share = Field(default=0.03, description="how far the general loss may end above its start, as a share")
@@ -82,7 +82,7 @@ class ContinualQuestion(Record):
 class ContinualStudy(AnyStudy):
     """A study of continued pretraining: one study file."""
 
-    kind: Literal["continual"] = Field(description="what is asked: how much general text to keep in a new domain")
+    kind: Literal["continual"] = Field(description="the question: how much general text to keep (replay)")
     new: DomainName = Field(description="the domain to learn; all others are the general text that is kept")
     general: dict[DomainName, Share] | None = Field(
         default=None,

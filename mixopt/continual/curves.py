@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixopt.continual.draws import ENDS, Draws
+from mixopt.continual.fit import ContinualFit
 from mixopt.continual.grid import AXES, Points, Predicted, predict
 from mixopt.continual.results import LOSSES, Checkpoint, Curve, ShareCurves, TokenCurves, TokenLine
+from mixopt.runs.continual import Floats
 from mixopt.serialization import nan_to_null
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from mixopt.continual.fit import ContinualFit
-
-    Floats = NDArray[np.float64]
 
 SHARES = 101  # points of a curve over shares
 LENGTHS = 41  # points of a curve over tokens

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,13 +116,10 @@ def continuations(study: ContinualStudy, sizes: Sequence[float]) -> Iterator[Con
     design, step = study.design, study.proxy.batch * study.proxy.context
     counts = sorted({max(1, round(tokens / step)) * step for tokens in design.tokens})
     shares = sorted(design.shares)
-    for size in sizes:
-        for tokens in counts:
-            for share in shares:
-                yield Continuation(size, share, tokens, seed)
+    for size, tokens, share in product(sizes, counts, shares):
+        yield Continuation(size, share, tokens, seed)
     for n in range(design.repeats):
-        middle = shares[len(shares) // 2]
-        yield Continuation(sizes[0], middle, counts[-1], seed + 1 + n, REPEAT)
+        yield Continuation(sizes[0], shares[len(shares) // 2], counts[-1], seed + 1 + n, REPEAT)
 
 
 def base_recipe(study: ContinualStudy, shards: Mapping[str, Shard], size: float) -> Recipe:

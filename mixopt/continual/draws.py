@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from mixopt.continual.fit import ContinualFit
 from mixopt.continual.grid import Points, Predicted, joined, within
 from mixopt.continual.results import Interval, Intervals, Optimum
+from mixopt.runs.continual import Floats
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from mixopt.continual.fit import ContinualFit
-
-    Floats = NDArray[np.float64]
-    Places = NDArray[np.int64]
-
+Places = NDArray[np.int64]
 LEVEL = 0.8  # of the intervals
 ENDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-BETWEEN = 9  # points that draws are read at between two shares
 SURE = 0.9  # share of the draws in which a run keeps the tolerance that is called sure
+BETWEEN = 9  # points that draws are read at between two shares
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from math import log10
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mixopt.continual.design import CONTINUATION
-from mixopt.continual.results import LOSSES
-from mixopt.continual.runs import END
+from mixopt.continual.results import LOSSES, Checkpoint, Curve, Plan, Run
+from mixopt.continual.runs import END, ContinuationTable
 from mixopt.continual.summary import change_text, share_text
 from mixopt.formatting import count_text, epochs_text, known, loss
 from mixopt.report.figures import MEASURED, NATURAL, OTHERS, RECOMMENDED, axis, label, layout
-
-if TYPE_CHECKING:
-    from mixopt.continual.results import Checkpoint, Curve, Plan, Run
-    from mixopt.continual.runs import ContinuationTable
-    from mixopt.serialization import Json
+from mixopt.serialization import Json
 
 BAND = "rgba(0,114,178,0.15)"
 GREY = "rgba(138,143,152,0.14)"
@@ -27,11 +23,8 @@ DIGITS = (1, 2, 5)  # times powers of ten: where an axis of tokens is labelled
 NO_DOMAIN, ALL_DOMAIN = (0, 114, 178), (213, 94, 0)  # colours of runs without and with nothing but domain text
 
 
-# Domain loss against the change of the general loss
-
-
 def front_figure(plan: Plan) -> Json:
-    """The Pareto front, the trained runs' ends, and what could be chosen."""
+    """Domain loss against the general loss's change: Pareto front, trained runs' ends, and what could be chosen."""
     traces = _front_lines(plan)
     ends = [row for row in plan.measured if row.last]
     traces.append(_markers("trained runs", ends, INK, "circle-open", 10, line={"width": 2}))
@@ -96,9 +89,6 @@ def _hover(run: Run | Checkpoint) -> str:
     return "<br>".join(lines)
 
 
-# Over shares
-
-
 def share_figure(plan: Plan, of: str) -> Json:
     """One loss over the domain's share."""
     curve = plan.curves.share
@@ -158,9 +148,6 @@ def _hover_checkpoint(row: Checkpoint, of: str) -> str:
     return "<br>".join([*lines, f"{of} loss {loss(getattr(row, of), 4)}"])
 
 
-# Over tokens
-
-
 def token_figure(plan: Plan, of: str) -> Json:
     """One loss over tokens, where runs differ in them."""
     curves = plan.curves.tokens
@@ -181,9 +168,6 @@ def token_figure(plan: Plan, of: str) -> Json:
     ticks = [digit * 10.0**k for k in range(3, 16) for digit in DIGITS]
     across = axis("tokens", type="log", range=ends, tickvals=ticks, ticktext=[count_text(value) for value in ticks])
     return _figure(traces, across, of, shapes=[_untrained(plan.trained_on.tokens[1], tokens[-1])])
-
-
-# In training
 
 
 def training_figures(table: ContinuationTable) -> list[tuple[str, Json]]:
@@ -211,9 +195,6 @@ def training_figures(table: ContinuationTable) -> list[tuple[str, Json]]:
 
 def _between(share: float) -> str:
     return "rgb({},{},{})".format(*(round(a + share * (b - a)) for a, b in zip(NO_DOMAIN, ALL_DOMAIN, strict=True)))
-
-
-# Parts
 
 
 def _figure(traces: list[Json], across: Json, of: str, **more: Any) -> Json:

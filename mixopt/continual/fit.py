@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from mixopt.continual.config import ContinualStudy
 from mixopt.continual.design import REPEAT
 from mixopt.continual.results import LOSSES, Evidence, Noise, StudyFacts
 from mixopt.continual.runs import END, ContinuationTable
 from mixopt.errors import MixoptError
-from mixopt.runs.continual import ContinualRuns
+from mixopt.runs.continual import ContinualRuns, Floats
 from mixopt.serialization import Json, cached, digest
+from mixopt.study.kind import Session
+from mixopt.study.progress import Progress
 from mixopt.version import __version__
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from mixopt.continual.config import ContinualStudy
-    from mixopt.study.kind import Session
-    from mixopt.study.progress import Progress
-
-    Floats = NDArray[np.float64]
-
 
 BLEND = "blend"  # laws and curves weighted by held-out errors, each loss for itself: what is used unless named
 STORED = 1  # version of fits/continual.json; rises when older files no longer do
@@ -108,12 +101,11 @@ def predictor(law: str, seed: int) -> Any:
     from regressors.estimators.continual_ensemble import ContinualEnsembleRegressor
     from regressors.laws.continual import CONTINUAL_LAWS
 
-    if law == BLEND:
-        return ContinualEnsembleRegressor(random_state=seed)
-    choices = [*(name for name in CONTINUAL_LAWS if not name.startswith("cross")), *BASELINES]
+    choices = [BLEND, *(name for name in CONTINUAL_LAWS if not name.startswith("cross")), *BASELINES]
     if law not in choices:
-        raise MixoptError(f"--law {law}: there is no such law: choose from {', '.join([BLEND, *choices])}")
-    return ContinualRegressor(law, random_state=seed)
+        raise MixoptError(f"--law {law}: there is no such law: choose from {', '.join(choices)}")
+    blended = law == BLEND
+    return ContinualEnsembleRegressor(random_state=seed) if blended else ContinualRegressor(law, random_state=seed)
 
 
 def evidence(fit: ContinualFit) -> dict[str, Evidence]:
@@ -136,9 +128,6 @@ def is_constant(runs: ContinualRuns, key: str) -> bool:
     """Whether all runs have one size, or one token count, so that nothing is known of others."""
     low, high = runs.ends(key)
     return high / low < 1.01
-
-
-# The fit stage of a study: both losses fitted to its continuations.
 
 
 class StoredFit(StudyFacts, kw_only=True):

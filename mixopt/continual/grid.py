@@ -6,21 +6,16 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from mixopt.continual.fit import ContinualFit
 from mixopt.errors import MixoptError
 from mixopt.plan.surface import TRAINING
+from mixopt.runs.continual import Floats
 from regressors.laws.effective_tokens import R_STAR, effective_shares
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from mixopt.continual.fit import ContinualFit
-
-    Floats = NDArray[np.float64]
-    Flags = NDArray[np.bool_]
 
 SHARES = 401  # of a grid with one size
 SIZES, SHARES_OF_SIZES = 25, 201  # sizes, and shares of each, of a grid with several
@@ -175,7 +170,7 @@ def minimise(
     return best
 
 
-def within(rise: Floats, tolerance: float) -> Flags:
+def within(rise: Floats, tolerance: float) -> NDArray[np.bool_]:
     return rise <= tolerance + ROUNDING * max(1.0, abs(tolerance))
 
 
@@ -186,9 +181,6 @@ def _around(budget: Budget, points: Points, row: int, column: int) -> Points:
     rows = max(row - 1, 0), min(row + 1, len(logs) - 1)
     params = np.exp(np.linspace(logs[rows[0]], logs[rows[1]], ZOOM_SIZES)) if len(logs) > 1 else points.params[:, 0]
     return budget.at(params[:, None], shares[None, :])
-
-
-# The Pareto front
 
 
 def non_dominated(domain: Floats, general: Floats) -> NDArray[np.int64]:

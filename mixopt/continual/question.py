@@ -83,7 +83,7 @@ def _sizes(runs: ContinualRuns, question: CptQuestion) -> tuple[float, ...]:
     if params is None and question.compute is not None and question.tokens is not None:
         params = question.compute / (TRAINING * question.tokens)
     elif question.params is not None and question.compute is not None and question.tokens is not None:
-        raise MixoptError("compute, params and tokens together say one thing twice (compute = 6 N D): drop one of them")
+        raise MixoptError("compute, params and tokens are redundant together (compute = 6 N D): drop one of them")
     if "params" not in runs.known and (params is not None or question.compute is not None):
         raise MixoptError(f"{runs.name}: the runs don't say their parameters: name the column with --params-column")
     if params is not None:

@@ -4,39 +4,21 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from operator import attrgetter
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixopt.continual import grid as search
+from mixopt.continual import results
 from mixopt.continual.curves import at_lengths, checkpoints, outside, share_curves, thinned, token_curves
 from mixopt.continual.draws import LEVEL, SURE, Draws, draw
 from mixopt.continual.fit import ContinualFit, StoredFit, evidence, is_constant
-from mixopt.continual.grid import Budget, Predicted, grid, minimise, pareto_front, pareto_search, predict
+from mixopt.continual.grid import AXES, SHARES, Budget, Predicted, grid, minimise, pareto_front, pareto_search, predict
 from mixopt.continual.question import CptQuestion, budget_of
-from mixopt.continual.results import (
-    BestOfSize,
-    Choice,
-    Curves,
-    Intervals,
-    Optimum,
-    Plan,
-    PublishedShare,
-    Recommendation,
-    Repetition,
-    Run,
-    Search,
-    StudyFacts,
-    TrainedOn,
-)
 from mixopt.formatting import count_text, percent
 from mixopt.report.document import Warning
 from mixopt.runs.continual import ContinualRuns
 from mixopt.serialization import Json, cached, digest
+from mixopt.study.kind import Session
 from mixopt.version import __version__
-
-if TYPE_CHECKING:
-    from mixopt.study.kind import Session
 
 SAME = 1.01  # counts this close are one
 DRAWS = 200
@@ -54,7 +36,7 @@ def plan_cpt(
     sampler: str = "nsga2",
     trials: int = TRIALS,
     draws: int = DRAWS,
-) -> Plan:
+) -> results.Plan:
     """The domain share of the lowest domain loss whose general loss rises by no more than a tolerance, and what else
     could be chosen: the share that costs nothing, the share that is sure to keep it, the Pareto front of both losses.
 
@@ -74,7 +56,7 @@ def plan_cpt(
     largest = minimise(fit, own, lambda runs: 1 - runs.points.share, tolerance=0.0)  # domain share that costs nothing
     trained = best_trained(fit, budget, answer, question.tolerance)
     found = {"answer": answer, "free": largest, "least_rise": least_rise, "trained": trained}
-    sets = {key: run.points for key, run in found.items() if run} | {"own": grid(own, shares=search.SHARES)}
+    sets = {key: run.points for key, run in found.items() if run} | {"own": grid(own, shares=SHARES)}
     if len(budget.sizes) > 1:
         sets["all"] = grid(budget, shares=DRAWN_SHARES, sizes=DRAWN_SIZES)
     if not is_constant(fit.runs, "tokens"):
@@ -85,9 +67,10 @@ def plan_cpt(
         "free": drawn["own"].optimum(0.0, lambda domain, share: -share),
     }
     choices = {key: choice(fit, run, drawn[key].interval(0), chosen.get(key)) for key, run in found.items() if run}
+    over_tokens = token_curves(fit, drawn["tokens"]) if "tokens" in drawn else None
     limits, notes = extrapolation(fit.runs, budget, answer), [*fit.runs.warnings, *assumptions]
-    params, tokens, shares = (fit.runs.ends(key) for key in search.AXES)
-    return Plan(
+    params, tokens, shares = (fit.runs.ends(key) for key in AXES)
+    return results.Plan(
         kind="cpt",
         name=fit.runs.name,
         given=question.given(),
@@ -97,7 +80,7 @@ def plan_cpt(
         draws=draws,
         knows=sorted(fit.runs.known),
         looked_at=budget.share_ends(),
-        trained_on=TrainedOn(params, tokens, shares, rows=len(fit.runs.share), runs=len(set(fit.runs.run))),
+        trained_on=results.TrainedOn(params, tokens, shares, rows=len(fit.runs.share), runs=len(set(fit.runs.run))),
         answer=choices.get("answer"),
         sure=sure_choice(fit, drawn["own"], question.tolerance),
         free=choices.get("free"),
@@ -109,9 +92,7 @@ def plan_cpt(
         published=published(fit, centre),
         losses=evidence(fit),
         repetition=repetition(budget, answer),
-        curves=Curves(
-            share_curves(fit, drawn["own"]), token_curves(fit, drawn["tokens"]) if "tokens" in drawn else None
-        ),
+        curves=results.Curves(share_curves(fit, drawn["own"]), over_tokens),
         measured=checkpoints(fit),
         beyond=[warning.text for warning in limits],
         notes=[warning.text for warning in notes],
@@ -133,21 +114,23 @@ def is_near(share: float, low: float, high: float) -> bool:
     return low - SHARE_SLACK <= share <= high + SHARE_SLACK
 
 
-def sure_choice(fit: ContinualFit, own: Draws, tolerance: float) -> Choice | None:
+def sure_choice(fit: ContinualFit, own: Draws, tolerance: float) -> results.Choice | None:
     """The run with the lowest domain loss that keeps the tolerance in `SURE` of the draws."""
     runs = predict(fit, own.points.flat())
     place = own.sure(tolerance, runs)
     return None if place is None else choice(fit, runs.take(place), own.interval(place))
 
 
-def choice(fit: ContinualFit, run: Predicted, ends: Intervals, chosen: Optimum | None = None) -> Choice:
-    return Choice(**vars(run_record(fit, run)), ends=ends, chosen=chosen)
+def choice(
+    fit: ContinualFit, run: Predicted, ends: results.Intervals, chosen: results.Optimum | None = None
+) -> results.Choice:
+    return results.Choice(**vars(run_record(fit, run)), ends=ends, chosen=chosen)
 
 
-def run_record(fit: ContinualFit, run: Predicted) -> Run:
+def run_record(fit: ContinualFit, run: Predicted) -> results.Run:
     """A single run as plain numbers."""
     at, epochs = run.points, run.points.epochs
-    return Run(
+    return results.Run(
         params=float(at.params) if "params" in fit.runs.known else None,
         tokens=float(at.tokens) if "tokens" in fit.runs.known else None,
         share=float(at.share),
@@ -161,29 +144,29 @@ def run_record(fit: ContinualFit, run: Predicted) -> Run:
     )
 
 
-def best_of_sizes(fit: ContinualFit, budget: Budget, tolerance: float) -> list[BestOfSize]:
+def best_of_sizes(fit: ContinualFit, budget: Budget, tolerance: float) -> list[results.BestOfSize]:
     """The best of every trained size."""
     rows = []
     for size in fit.runs.sizes:
         own = replace(budget, sizes=(size,))
         found = minimise(fit, own, tolerance=tolerance)
         tokens = float(own.at(np.array(size), np.array(1.0)).tokens)
-        rows.append(BestOfSize(size, tokens, found and run_record(fit, found)))
+        rows.append(results.BestOfSize(size, tokens, found and run_record(fit, found)))
     return rows
 
 
-def front_runs(fit: ContinualFit, front: Predicted) -> list[Run]:
+def front_runs(fit: ContinualFit, front: Predicted) -> list[results.Run]:
     """A front, thinned to runs that are spread over it."""
     return [run_record(fit, front.take(int(n))) for n in thinned(len(front.rise), SHOWN)]
 
 
-def search_front(fit: ContinualFit, budget: Budget, exact: Predicted, sampler: str, trials: int) -> Search:
+def search_front(fit: ContinualFit, budget: Budget, exact: Predicted, sampler: str, trials: int) -> results.Search:
     """Optuna's front, to compare with the grid's."""
     found = pareto_search(fit, budget, exact, sampler=sampler, trials=trials, seed=fit.seed)
-    return Search(sampler, trials, hypervolume_ratio=found.ratio, front=front_runs(fit, found.front))
+    return results.Search(sampler, trials, hypervolume_ratio=found.ratio, front=front_runs(fit, found.front))
 
 
-def published(fit: ContinualFit, run: Predicted) -> list[PublishedShare]:
+def published(fit: ContinualFit, run: Predicted) -> list[results.PublishedShare]:
     """Critical shares that others published, at the run's tokens; none where those aren't known or far from theirs."""
     from regressors.laws.continual import CRITICAL_SHARES
 
@@ -191,10 +174,10 @@ def published(fit: ContinualFit, run: Predicted) -> list[PublishedShare]:
     if "tokens" not in fit.runs.known or not PUBLISHED_AT[0] <= tokens <= PUBLISHED_AT[1]:
         return []
     shares = {name: float(law.domain_share(tokens)) for name, law in CRITICAL_SHARES.items()}
-    return [PublishedShare(name, x, CRITICAL_SHARES[name].source) for name, x in shares.items() if 0 < x < 1]
+    return [results.PublishedShare(name, x, CRITICAL_SHARES[name].source) for name, x in shares.items() if 0 < x < 1]
 
 
-def repetition(budget: Budget, answer: Predicted | None) -> Repetition | None:
+def repetition(budget: Budget, answer: Predicted | None) -> results.Repetition | None:
     """What the answer's domain tokens count as; None where they are unlimited."""
     if budget.domain_tokens is None:
         return None
@@ -202,14 +185,14 @@ def repetition(budget: Budget, answer: Predicted | None) -> Repetition | None:
     if answer is not None:
         tokens, share = answer.points.fresh_equivalent()
         fresh = float(tokens * share) / budget.domain_tokens
-    return Repetition(budget.domain_tokens, budget.r_star, fresh)
+    return results.Repetition(budget.domain_tokens, budget.r_star, fresh)
 
 
 def extrapolation(runs: ContinualRuns, budget: Budget, answer: Predicted | None) -> list[Warning]:
     """None where the answer is inside the trained sizes, tokens and shares, and not at an end of what was searched."""
     if answer is None:
         return []
-    params, tokens, share = (float(getattr(answer.points, key)) for key in search.AXES)
+    params, tokens, share = (float(getattr(answer.points, key)) for key in AXES)
     found: list[tuple[bool, str, str]] = []  # whether it applies, code, text
     for key, value, word, first, last in (
         ("params", params, "parameters", "the smallest trained", "the largest trained"),
@@ -223,7 +206,7 @@ def extrapolation(runs: ContinualRuns, budget: Budget, answer: Predicted | None)
         found.append((outside, f"outside-{key}", text))
     low, high = runs.ends("share")
     text = (
-        f"{percent(share)} domain text lies outside the shares that were trained ({percent(low)} to {percent(high)}): "
+        f"{percent(share)} domain text lies outside the trained shares ({percent(low)} to {percent(high)}): "
         "the laws extrapolate there, and errors of unknown size are possible."
     )
     found.append((not is_near(share, low, high), "outside-shares", text))
@@ -239,9 +222,6 @@ def extrapolation(runs: ContinualRuns, budget: Budget, answer: Predicted | None)
     return [Warning(code, text) for applies, code, text in found if applies]
 
 
-# The answer stage of a study
-
-
 def recommend(session: Session, fit: ContinualFit) -> Json:
     """The study's question answered, kept in recommendation.json; as before where nothing changed.
 
@@ -254,9 +234,9 @@ def recommend(session: Session, fit: ContinualFit) -> Json:
     def compute() -> Json:
         plan = plan_cpt(fit, CptQuestion(**study.full.model_dump()))
         run = plan.answer
-        progress.finish(f"{run.general_share:.0%} general text" if run else "no share keeps the tolerance")
-        facts = {one.name: getattr(fitted, one.name) for one in fields(StudyFacts)}
-        return Recommendation(**vars(replace(plan, kind="continual")), **facts, new=study.new).to_json()
+        progress.finish(f"{run.general_share:.0%} general text" if run else "no share stays within the tolerance")
+        facts = {one.name: getattr(fitted, one.name) for one in fields(results.StudyFacts)}
+        return results.Recommendation(**vars(replace(plan, kind="continual")), **facts, new=study.new).to_json()
 
     key = digest([__version__, fitted.stamp, study.full.model_dump(), study.name, study.new])
     return cached(folder.recommendation, key, compute, on_hit=lambda: progress.finish("as before"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from mixopt.continual import summary
 from mixopt.continual.design import CONTINUATION
@@ -12,14 +11,12 @@ from mixopt.continual.figures import front_figure, share_figure, token_figure, t
 from mixopt.continual.results import LOSSES, Plan, Recommendation, Verification
 from mixopt.continual.runs import END, START, ContinuationTable
 from mixopt.continual.summary import change_text, share_text
-from mixopt.errors import MixoptError
 from mixopt.formatting import count_text, counted, listed, loss
 from mixopt.report.document import Column, Document, Figure, Paragraph, Section, Table
 from mixopt.report.sections import corpora, reproduce
+from mixopt.runs.table import read_table
 from mixopt.serialization import read_json
-
-if TYPE_CHECKING:
-    from mixopt.study.layout import Folder
+from mixopt.study.layout import Folder
 
 MAX_ROWS = 120  # continuations in the table
 ROLES = {CONTINUATION: "continuation"}  # where a role's name in files isn't the field's
@@ -32,7 +29,12 @@ def plan_document(plan: Plan, more: Sequence[Section] = ()) -> Document:
         ("predictors", "Predictors", summary.predictors_table(plan.losses)),
         ("published", "Published shares", summary.published_table(plan) if plan.published else None),
     ]
-    front = [_front_figure(plan), summary.front_table(plan)]
+    caption = (
+        "Domain loss against the change of the general loss: point at the line to read the mixture. No planned run is "
+        "predicted below and left of it (trained ones of other sizes and lengths may lie there); dotted, it is outside "
+        "what was trained. Vertical lines: no change, and the tolerance."
+    )
+    front = [Figure("front", caption, [front_figure(plan)]), summary.front_table(plan)]
     return Document(
         title=f"{plan.name}: how much general text to keep",
         headline=summary.headline(plan),
@@ -47,15 +49,6 @@ def plan_document(plan: Plan, more: Sequence[Section] = ()) -> Document:
             *more,
         ],
     )
-
-
-def _front_figure(plan: Plan) -> Figure:
-    caption = (
-        "Domain loss against the change of the general loss: point at the line to read the mixture. No planned run is "
-        "predicted below and left of it (trained ones of other sizes and lengths may lie there); dotted, it is outside "
-        "what was trained. Vertical lines: no change, and the tolerance."
-    )
-    return Figure("front", caption, [front_figure(plan)])
 
 
 def _curves(plan: Plan) -> list[Section]:
@@ -79,15 +72,8 @@ def _curves(plan: Plan) -> list[Section]:
 
 def study_document(folder: Folder) -> Document:
     """The answer and all evidence of a finished study. Raises MixoptError when a file is missing or not whole."""
-    import pandas
-
-    runs = folder.root / "runs.parquet"
-    if not (runs.is_file() and folder.recommendation.is_file()):
-        raise MixoptError(
-            f"{folder.root} has no finished study yet, so there is nothing to report: finish it with `mixopt run` first"
-        )
     answer = Recommendation.read(folder.recommendation, made_by="run")
-    table = ContinuationTable(pandas.read_parquet(runs), answer.texts["domain"], answer.texts["general"])
+    table = ContinuationTable(read_table(folder.root), answer.texts["domain"], answer.texts["general"])
     prepared = read_json(folder.corpora, made_by="prepare") if folder.corpora.is_file() else None
     text = folder.study.read_text(encoding="utf-8")
     again = reproduce(command="mixopt run study.yaml", versions={"mixopt": answer.mixopt}, study=text)

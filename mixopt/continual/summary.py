@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import ceil
-from typing import TYPE_CHECKING
 
+from mixopt.continual.results import Choice, Evidence, Plan, Run, Verification
 from mixopt.formatting import UNKNOWN, count_text, counted, digits_for, epochs_text, interval, known, loss, percent
 from mixopt.report.document import Column, Document, Section, Table, Warning
-
-if TYPE_CHECKING:
-    from mixopt.continual.results import Choice, Evidence, Plan, Run, Verification
 
 ROWS = 9  # of a front
 MIN_DRAWS = 0.02  # a share of the draws: fewer aren't mentioned
@@ -23,9 +20,6 @@ HELD_OUT = {  # kinds of held-out tests: column, and what was left out
 }
 OUTSIDE = " *: outside what was trained."
 GENERAL, DOMAIN_LOSS, GENERAL_LOSS = "general\ntext", "domain\nloss", "general\nloss"
-
-
-# Numbers
 
 
 def change_text(value: float | None) -> str:
@@ -71,9 +65,6 @@ def capitalized(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-# Sentences
-
-
 def headline(plan: Plan) -> str:
     """What to do, in a sentence."""
     run = plan.answer
@@ -96,7 +87,7 @@ def refusal(plan: Plan) -> str:
     option = f"--tolerance {100 * needed:.1f}%" if plan.kind == "cpt" else f"full.tolerance: {needed:g}"
     return (
         f"no share from {share_text(1 - high)} to {share_text(1 - low)} general text keeps the general loss within "
-        f"{change_text(plan.tolerance)} of its start: the least is {change_text(best.rise)}, with "
+        f"{change_text(plan.tolerance)} of its start: the smallest rise is {change_text(best.rise)}, with "
         f"{share_text(best.general_share)} general text (domain loss {loss(best.domain)}): allow it with {option}"
     )
 
@@ -106,7 +97,7 @@ def sentences(plan: Plan) -> list[str]:
     found = [_uncertainty(plan, plan.answer)] if plan.answer else []
     if plan.trained:
         general = f"{share_text(plan.trained.general_share)} general text"
-        found.append(f"Among the shares that were trained the best is {general}: {losses_text(plan.trained)}.")
+        found.append(f"Among the trained shares the best is {general}: {losses_text(plan.trained)}.")
     return [*found, _no_forgetting(plan)]
 
 
@@ -119,7 +110,7 @@ def _uncertainty(plan: Plan, run: Choice) -> str:
         f"of this run changes by {rise_range(run)}{_in_no_share(run)}. "
     )
     if sure is None:
-        return text + f"No share is {plan.sure_at:.0%} sure to keep it within {change_text(plan.tolerance)}."
+        return text + f"No share keeps it within {change_text(plan.tolerance)} with {plan.sure_at:.0%} probability."
     return (
         f"{text}To be {plan.sure_at:.0%} sure of {change_text(plan.tolerance)} or less keep "
         f"{share_text(sure.general_share)}: domain loss {domain_loss(sure)}."
@@ -128,15 +119,15 @@ def _uncertainty(plan: Plan, run: Choice) -> str:
 
 def _in_no_share(run: Choice) -> str:
     none_in = run.chosen.none_in if run.chosen else 0.0
-    return f" (in {percent(none_in)} of the draws no share does)" if none_in > MIN_DRAWS else ""
+    return f" (no share qualifies in {percent(none_in)} of the bootstrap draws)" if none_in > MIN_DRAWS else ""
 
 
 def _no_forgetting(plan: Plan) -> str:
     run, best = plan.free, plan.least_rise
     if run is None:
         return (
-            f"No replay is free: of all that was searched, up to {share_text(1 - plan.looked_at[0])} general text, "
-            f"{share_text(best.general_share)} raises the general loss least, by {change_text(best.rise)}."
+            f"Some forgetting is unavoidable: of all shares searched, up to {share_text(1 - plan.looked_at[0])} "
+            f"general text, {share_text(best.general_share)} raises the general loss least: {change_text(best.rise)}."
         )
     text = f"{share_text(run.general_share)} general text"
     if run.rise < -NO_CHANGE:  # nothing that was searched costs anything
@@ -158,9 +149,9 @@ def scope(plan: Plan) -> str:
             lowest = "" if high <= 1.01 * low else f"{count_text(low)} to "
             ranges.append(f"{lowest}{count_text(high)} {word}")
     return (
-        f"Learned from {counted(runs.runs, 'run')} ({counted(runs.rows, 'row')}) with {', '.join(ranges)}. "
-        f"{predictors_text(plan.losses)} Losses are nats/token; changes of the general loss are against its "
-        "value before continuing."
+        f"Fitted to {counted(runs.runs, 'run')} ({counted(runs.rows, 'row')}) with {', '.join(ranges)}. "
+        f"{predictors_text(plan.losses)} Losses are nats/token; changes of the general loss are relative to "
+        "its value before continuing."
     )
 
 
@@ -185,14 +176,11 @@ def warnings(plan: Plan) -> list[Warning]:
         least = min((e for name, e in errors.items() if name.startswith(("d-cpt", "shift")) and known(e)), default=None)
         if known(last) and known(least) and last < least:
             text = (
-                f"{of.capitalize()} loss: later checkpoints that were held out are predicted better by the last loss "
-                f"seen than by any law ({loss(last, 4)} against {loss(least, 4)} nats/token); weights follow that."
+                f"{of.capitalize()} loss: held-out later checkpoints are predicted better by carrying the last loss "
+                f"forward than by any law ({loss(last, 4)} against {loss(least, 4)} nats/token); weights reflect it."
             )
             laws.append(Warning("last-loss-better", text))
     return [*beyond, *laws, *assumed]
-
-
-# Tables
 
 
 def _varied(plan: Plan) -> dict[str, Callable[[Run], str]]:
@@ -211,8 +199,8 @@ def choices_table(plan: Plan) -> Table:
     limit, varied = change_text(plan.tolerance), _varied(plan)
     choices = [
         ("recommended", plan.answer, f"lowest domain loss with a general loss of {limit} or less"),
-        (f"{plan.sure_at:.0%} sure", plan.sure, f"the same in {plan.sure_at:.0%} of the draws"),
-        ("trained shares", plan.trained, "the same among the shares that were trained"),
+        (f"{plan.sure_at:.0%} sure", plan.sure, f"the same in {plan.sure_at:.0%} of the bootstrap draws"),
+        ("trained shares", plan.trained, "the same among the trained shares"),
         ("no forgetting", plan.free, "general loss no higher than its start"),
         ("least forgetting", None if plan.answer else plan.least_rise, "general loss lowest"),
     ]
@@ -245,7 +233,7 @@ def sizes_table(plan: Plan) -> Table:
         run = row.best
         cells = (share_text(run.general_share), loss(run.domain), change_text(run.rise)) if run else (UNKNOWN,) * 3
         rows.append((count_text(row.params), count_text(row.tokens), *cells))
-    note = f"At 6 N D = {plan.given['compute']:.3g} FLOPs. {UNKNOWN}: no share keeps the tolerance."
+    note = f"At 6 N D = {plan.given['compute']:.3g} FLOPs. {UNKNOWN}: no share stays within the tolerance."
     columns = [Column(name) for name in ("parameters", "tokens", GENERAL, DOMAIN_LOSS, GENERAL_LOSS)]
     return Table("The best of each trained size", columns, rows, note=note)
 
@@ -293,7 +281,7 @@ def predictors_table(losses: Mapping[str, Evidence]) -> Table | None:
     tests = "; ".join(f"{HELD_OUT[kind][0]}: {HELD_OUT[kind][1]}" for kind in kinds)
     note = f"Mean absolute errors on held-out runs, nats/token. {capitalized(tests)}."
     columns = [Column("law or curve", numeric=False), *map(Column, headings)]
-    return Table("Cross-validation of what predicts the losses", columns, rows, len(rows) - 1, note)
+    return Table("Cross-validation of laws and curves", columns, rows, len(rows) - 1, note)
 
 
 def published_table(plan: Plan) -> Table:
@@ -302,8 +290,8 @@ def published_table(plan: Plan) -> Table:
     if plan.free:
         rows.append(("these runs", share_text(plan.free.general_share)))
     note = (
-        f"General text with which its loss comes back to its start after {count_text(plan.centre.tokens)} tokens, from "
-        f"{plan.published[0].source}; for their text and recipe, to compare with."
+        f"Share of general text with which its loss returns to its start after {count_text(plan.centre.tokens)} "
+        f"tokens, from {plan.published[0].source}; for their data and recipe, as a comparison."
     )
     columns = [Column("model", numeric=False), Column("general text")]
     return Table("Published critical shares", columns, rows, len(rows) - 1 if plan.free else None, note)
@@ -320,14 +308,11 @@ def check_table(verified: Verification) -> Table:
 
 
 def check_text(verified: Verification) -> str:
-    kept = "Both losses lie within their intervals" if verified.kept else "Not both losses lie within their intervals"
+    kept = "Both losses lie within their intervals" if verified.kept else "At least one loss lies outside its interval"
     return (
-        f"The recommended run was trained with {counted(len(verified.runs), 'fresh seed')}. {kept}; the general loss "
+        f"The recommended run was trained with {counted(len(verified.runs), 'new seed')}. {kept}; the general loss "
         f"ends {change_text(verified.rise.measured)} from its start, {change_text(verified.tolerance)} was allowed."
     )
-
-
-# Documents of the other stages
 
 
 def fit_document(losses: Mapping[str, Evidence]) -> Document:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixopt.continual.config import ContinualStudy
 from mixopt.continual.design import Continuation, ContinuationPlan, continuation_job
 from mixopt.continual.results import Check, Interval, Recommendation, Verification, VerifiedRun
 from mixopt.continual.runs import START, losses_of, points_before_end
@@ -14,11 +15,10 @@ from mixopt.errors import MixoptError
 from mixopt.runs.objective import weighted
 from mixopt.runs.table import read_run
 from mixopt.serialization import Json, digest, write_json
+from mixopt.study.kind import Session
 from mixopt.study.training import train_missing
 
 if TYPE_CHECKING:
-    from mixopt.continual.config import ContinualStudy
-    from mixopt.study.kind import Session
     from proxies.record import RunRecord
     from proxies.shards import Shard
 
@@ -36,7 +36,7 @@ def verify(session: Session, plan: ContinuationPlan, shards: Mapping[str, Shard]
     recommendation = Recommendation.read(folder.recommendation, made_by="run")
     run = recommendation.answer
     if run is None or run.params is None or run.tokens is None:
-        raise MixoptError(f"{folder.recommendation}: no share keeps the tolerance, so there is nothing to verify")
+        raise MixoptError(f"{folder.recommendation}: no share stays within the tolerance: nothing to verify")
     bases = {size: origin.recipe.shape.params for size, origin in plan.sizes.items()}
     size = next((size for size, params in bases.items() if abs(params / run.params - 1) < 0.01), None)
     if size is None:
@@ -47,8 +47,8 @@ def verify(session: Session, plan: ContinuationPlan, shards: Mapping[str, Shard]
         )
     step = study.proxy.batch * study.proxy.context
     tokens = max(1, round(run.tokens / step)) * step
-    first = study.seed + SEED_OFFSET
-    runs = [Continuation(size, round(run.share, 6), tokens, first + n, "verify") for n in range(SEEDS)]
+    seeds = [study.seed + SEED_OFFSET + n for n in range(SEEDS)]
+    runs = [Continuation(size, round(run.share, 6), tokens, seed, "verify") for seed in seeds]
     jobs = [continuation_job(run, plan.sizes[size], study, shards, plan.general) for run in runs]
     train_missing(jobs, plan.recipe, study, shards, folder, folder.root / "verify", session.progress, title="verify")
     records = [read_run(folder.root / "verify" / f"{job.run_id}.json") for job in jobs]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixopt.errors import MixoptError
 from mixopt.formatting import comma_list, counted
@@ -16,11 +16,8 @@ from mixopt.runs.columns import CONTINUAL_ALIASES, checked, recognised
 from mixopt.runs.filters import keeping
 from mixopt.runs.source import Table, read_table
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-
+Floats = NDArray[np.float64]
+Columns = Mapping[str, str | None]  # by the keys of CONTINUAL_ALIASES
 NEEDED = {"share": "the domain's share", "domain_loss": "the domain loss", "general_loss": "the general loss"}
 
 
@@ -68,7 +65,7 @@ class ContinualRuns:
 def read_continual(
     path: Path,
     *,
-    columns: Mapping[str, str | None] | None = None,
+    columns: Columns | None = None,
     params: float | None = None,
     tokens: float | None = None,
     general_start: float | None = None,
@@ -104,6 +101,7 @@ def read_continual(
     _check(table, names, share, domain, general, after=after)
     if not after.any():
         raise MixoptError(f"{path}: all rows have 0 tokens: rows of trained checkpoints are needed")
+    at_start = [np.where(after, np.nan, loss) for loss in (domain, general)]
     runs = np.array(_runs(table, found["run_column"], sizes, share))
     missing = int((np.isnan(domain) | np.isnan(general))[after].sum())
     text = f"{counted(missing, 'row')} of {after.sum()} lack one of the two losses."
@@ -115,9 +113,7 @@ def read_continual(
         domain=domain[after],
         general=general[after],
         run=runs[after].tolist(),
-        starts=_starts(
-            table, found, sizes, [np.where(after, np.nan, loss) for loss in (domain, general)], general_start
-        ),
+        starts=_starts(table, found, sizes, at_start, general_start),
         known=frozenset(known),
         names=(names[1], names[2]),
         warnings=(Warning("missing-losses", text),) if missing else (),
@@ -139,11 +135,7 @@ def _check(table: Table, columns: Sequence[str], share: Floats, *losses: Floats,
 
 
 def _starts(
-    table: Table,
-    found: Mapping[str, str | None],
-    sizes: Floats,
-    at_start: Sequence[Floats],
-    general_start: float | None,
+    table: Table, found: Columns, sizes: Floats, at_start: Sequence[Floats], general_start: float | None
 ) -> dict[float, tuple[float, float]]:
     """By size the losses before continuing: rows of 0 tokens, else columns, else for the general one the option.
 

@@ -102,7 +102,7 @@ def test_what_is_wrong_with_a_table_is_said(tmp_path, text, message):
         ({"params": 1e9}, "all runs have 100M"),
         ({"domain_tokens": 1e12}, "say how long to train with --tokens"),
         ({"passes": 2.0}, "--passes"),
-        ({"compute": 1e19, "params": 1e8, "tokens": 1e9}, "one thing twice"),
+        ({"compute": 1e19, "params": 1e8, "tokens": 1e9}, "redundant together"),
         ({"tolerance": -1.5}, "can't fall below 0"),
     ],
 )

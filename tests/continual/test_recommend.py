@@ -241,7 +241,7 @@ def test_the_answer_is_said_in_a_sentence_with_its_give_and_take():
         ({}, ""),
         ({"tokens": 3.2e10}, "4 times the longest run (8B)"),
         ({"tokens": 1e8, "tolerance": 0.3}, "fewer than the first checkpoint has (200M)"),
-        ({"tolerance": 0.08}, "lies outside the shares that were trained (30% to 95%)"),
+        ({"tolerance": 0.08}, "lies outside the trained shares (30% to 95%)"),
     ],
 )
 def test_extrapolation_is_warned_of(question, words):
