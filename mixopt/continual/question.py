@@ -51,9 +51,7 @@ def budget_of(runs: ContinualRuns, question: CptQuestion) -> tuple[Budget, list[
         raise MixoptError(
             "--passes says how long a run over --domain-tokens is: give those, and neither --tokens nor --compute"
         )
-    if not (
-        tokens or compute or question.domain_tokens
-    ):  # the longest run of the trained size next to the one asked for
+    if not (tokens or compute or question.domain_tokens):  # the longest run of the trained size that is nearest
         gaps = np.abs(np.log(runs.params / sizes[-1]))
         tokens = float(runs.tokens[gaps <= gaps.min() + 1e-9].max())
     _check_tokens(runs, question, tokens, compute)

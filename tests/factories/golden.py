@@ -251,7 +251,7 @@ def continual_study() -> dict[str, Any]:
             kept = 1.8 + size + 0.08 * share**2 * math.log1p(passed) - 0.03 * (1 - share) * math.log1p(passed)
             return {"a": domain, "b": kept + rng.gauss(0, 0.002), "c": kept + 0.1 + rng.gauss(0, 0.002)}
 
-        start = starts.setdefault(row["params"], at(0))  # forks of a size begin at one base
+        start = starts.setdefault(row["params"], at(0))  # continuations of a size start from one base
         along = [{"step": 0, "tokens": 0, "losses": start}]
         for seen in (tokens // 3, 2 * tokens // 3):
             along.append({"step": seen // 64, "tokens": seen // 64 * 64, "losses": at(seen)})
