@@ -80,7 +80,7 @@ def fit(
         progress.finish(f"{record['predictor']}, as before")
     from mixopt.mixture.report import fit_report
 
-    document, paths = fit_report(record, runs.frame), [("fit", path)]
+    document, paths = fit_report(dict(record), runs.frame), [("fit", path)]
     if html:
         write_text(html, render(document))
         paths.append(("report", html))

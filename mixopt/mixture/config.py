@@ -70,7 +70,7 @@ class Proxy(ProxyShape):
 
 
 class Design(Record):
-    mixtures: WholeCount = Field(default=40, ge=4, description="different mixtures, natural and uniform among them")
+    mixtures: WholeCount = Field(default=40, ge=4, description="distinct mixtures, natural and uniform included")
     repeats: Times = Field(default=3, description="more runs of one mixture with other seeds: the noise floor")
     repetition_matched: bool = Field(
         default=True,
@@ -78,18 +78,18 @@ class Design(Record):
     )
     repetition_runs: Times = Field(
         default=6,
-        description="more runs of some mixtures from a third and three times their pools: they tell weight and "
-        "repetition apart. None are needed, and none made, where no mixture repeats anything",
+        description="more runs of some mixtures from a third and three times their pools: they separate "
+        "the effects of weight and repetition; none are made where no mixture repeats anything",
     )
     shorter_runs: Times = Field(
         default=3,
-        description="more runs of half the tokens at the same epochs, beside repetition_runs: they tell what unique "
-        "tokens are worth in training tokens",
+        description="more runs with half the tokens at the same epochs, next to repetition_runs: they show what "
+        "unique tokens are worth in training tokens",
     )
 
 
 class Search(Record):
-    """What a recommended mixture may look like, and how it is looked for."""
+    """Constraints on the recommended mixture, and how it is searched."""
 
     sampler: Literal["cma-es", "gp", "tpe", "random"] = "cma-es"
     trials: WholeCount = 1000
@@ -100,20 +100,20 @@ class Search(Record):
     )
     max_epochs: Count | dict[str, Count] | None = Field(
         default=None,
-        description="a hard cap on passes over a domain, one for all or by domain; left out: the proxies' own "
+        description="a hard cap on epochs over a domain, one for all or by domain; left out: the proxies' own "
         "repetition decides",
     )
     min_weight: Share | dict[str, Share] = Field(
         default=0.0, description="floor, a share of training tokens; or by domain"
     )
     max_weight: Share | dict[str, Share] = Field(default=1.0, description="ceiling; or by domain")
-    fixed: dict[str, Share] = Field(default={}, description="weights that are settled")
+    fixed: dict[str, Share] = Field(default={}, description="weights that are fixed in advance")
 
 
 class RunsFile(Record):
     """A table of runs that you already have."""
 
-    path: str = Field(description="CSV or parquet: a run a row; relative to the study file")
+    path: str = Field(description="CSV or parquet: one run per row; relative to the study file")
     metrics: str | None = Field(
         default=None, description="a second file with the losses, as RegMix and olmix publish them"
     )
@@ -122,10 +122,10 @@ class RunsFile(Record):
         default=None, description="prefix of the weight columns, their list, or a map domain: column"
     )
     losses: str | list[str] | dict[str, str] | None = Field(
-        default=None, description="prefix of the loss columns, their list, or a map text: column"
+        default=None, description="prefix of the loss columns, their list, or a map name: column"
     )
     where: str | list[str] = Field(
-        default=[], description="conditions on columns, such as model_size=122M: only rows that keep them are read"
+        default=[], description="conditions on columns, such as model_size=122M: only rows that satisfy them are read"
     )
     last_step: bool = Field(default=False, description="of a run with rows for several steps keep the last")
     params: Count | str | None = Field(default=None, description="a column, or one number for all runs")
@@ -145,8 +145,8 @@ class Verify(Record):
 class Study(AnyStudy):
     """A study of mixtures: one study file."""
 
-    kind: Literal["mixture"] = Field(default="mixture", description="what is asked: the best mixture for a full run")
-    target: str | dict[str, Share] = Field(description="a validation text, or weights over several that sum to 1")
+    kind: Literal["mixture"] = Field(default="mixture", description="the question: the best mixture for a full run")
+    target: str | dict[str, Share] = Field(description="a validation set, or weights over several that sum to 1")
     full: FullRun | None = Field(default=None, description="the run to plan; needed unless runs: is given")
     runs: str | RunsFile | None = Field(default=None, description="runs that you already have: nothing is trained")
     proxy: Proxy = Proxy()

@@ -207,7 +207,7 @@ def judge_all(
     groups, others = labels[: len(W)], labels[len(W) :]
     mixtures = len(np.unique(groups))
     if mixtures < 4:
-        raise MixoptError(f"{mixtures} mixtures without divergence are too few to judge a predictor by: train more")
+        raise MixoptError(f"{mixtures} mixtures without divergence are too few to score a predictor: train more")
     folds = folds or (5 if mixtures > MANY_MIXTURES else min(mixtures, FOLDS))
     tasks = {
         name: task
@@ -248,7 +248,7 @@ def affordable(predictors: Sequence[str], runs: int, progress: Progress) -> Sequ
     if list(predictors) != list(TRIED) or runs <= MAX_RUNS_FOR_CUBIC:
         return predictors
     progress.note(f"{', '.join(n for n in TRIED if n in CUBIC)} are slow on {runs} runs and left out: name predictors "
-                  "to have them judged.")  # fmt: skip
+                  "to have them scored.")  # fmt: skip
     return [name for name in predictors if name not in CUBIC]
 
 

@@ -84,7 +84,7 @@ def leaderboard(
             refused[name] = str(error)
     if not found:
         name, why = next(iter(refused.items()))
-        raise MixoptError(f"{name} can't be judged on these runs: {why}")
+        raise MixoptError(f"{name} can't be scored on these runs: {why}")
     progress.finish(f"{len(found)} predictors on {len(table.targets)} losses")
     scores = [row for selection in found.values() for row in selection["scores"]]
     first = next(iter(found.values()))
@@ -117,8 +117,8 @@ def _announce(predictors: Sequence[str], table: RunTable, *, folds: int, seed: i
     if sum(expected.values()) > MIN_ANNOUNCED:
         named = ", ".join(f"{name} {_minutes(expected[name])}" for name in slow[:4])
         progress.note(
-            f"Judging takes {_minutes(sum(expected.values()))} or more{f' ({named})' if named else ''}: name fewer "
-            "predictors with --predictors to be done sooner."
+            f"Scoring takes {_minutes(sum(expected.values()))} or more{f' ({named})' if named else ''}: name fewer "
+            "predictors with --predictors to shorten it."
         )
 
 
@@ -180,7 +180,7 @@ def leaderboard_document(record: Json) -> Document:
     losses = f"{texts} losses" if texts > 1 else "1 loss"
     refused = [Warning("predictor-refused", f"{name} is left out: {why}") for name, why in record["refused"].items()]
     if record["left_out"]:
-        text = f"{counted(len(record['left_out']), 'run')} diverged and took no part."
+        text = f"{counted(len(record['left_out']), 'run')} diverged and are left out."
         refused.append(Warning("runs-left-out", text))
     sections = [
         _means(record, losses),
@@ -197,7 +197,7 @@ def leaderboard_document(record: Json) -> Document:
             f"Of {len(record['board'])} predictors it has the lowest mean error over {losses}, and the lowest of all "
             f"on {best['best_on']} of them."
         ],
-        scope="All this is at the scale of these runs; who is best at another scale is not known.",
+        scope="Scores are at the scale of these runs; the ranking may differ at other scales.",
         warnings=refused,
         sections=sections,
     )
@@ -259,8 +259,8 @@ def _noise_text(record: Json) -> str:
     """What no predictor can get below: the scatter of repeats."""
     ratios = [row["sd"] / row["signal_sd"] for row in record["noise"] if known(row["sd"]) and row["signal_sd"]]
     if not ratios:
-        return "No mixture was trained twice, so it is not known how much of the losses' scatter is noise."
+        return "No mixture was trained twice, so run-to-run noise is unknown."
     return (
-        f"Runs of one mixture scatter by {loss(mean(ratios))} standard deviations of a loss between mixtures, on "
-        "average over the losses: no predictor of single runs can have a smaller error."
+        f"Noise floor: runs of one mixture differ by {loss(mean(ratios))} standard deviations of a loss between "
+        "mixtures, on average over the losses; no predictor of single runs can have a smaller error."
     )

@@ -9,8 +9,9 @@ from mixopt.plan.epochs import EpochsPlan
 from mixopt.plan.fit import RStar
 from mixopt.plan.scale import LossCurve, ScalePlan
 from mixopt.report.figures import OTHERS, RECOMMENDED, axis, label, layout, ticks
+from mixopt.serialization import Json
 
-Plot = dict[str, Any]  # or a part of one, as Plotly's JSON has it
+Plot = Json  # or a part of one
 
 BAND = "rgba(0,114,178,0.15)"
 COLOURS = (*OTHERS, "#d55e00", "#0b3d5c", "#7a5c00")

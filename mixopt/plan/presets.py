@@ -1,7 +1,7 @@
 """Scaling laws with published constants, and laws fitted to published runs, as loss surfaces with their evidence."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
@@ -11,6 +11,7 @@ import numpy as np
 
 from mixopt.errors import MixoptError
 from mixopt.plan.surface import Surface
+from mixopt.serialization import Json
 from regressors.laws.overfitting import FORMS
 from regressors.laws.presets import PRESETS, Preset
 from regressors.laws.repetition import REPETITION_LAWS
@@ -110,7 +111,7 @@ STORED = "published_fits.json"
 REFITS = 24  # kept: enough for the ends of an 80% interval, few enough to answer at once
 
 
-def averaged(record: Mapping[str, Any]) -> Callable[..., Any]:
+def averaged(record: Json) -> Callable[..., Any]:
     """The loss that the forms predict together: the mean of its logs by weight."""
     losses = [(weight, form(name, record["values"][name])) for name, weight in record["weights"].items()]
     total = sum(weight for weight, _ in losses)
@@ -126,7 +127,7 @@ def form(name: str, values: Mapping[str, float]) -> Callable[..., Any]:
 
 
 @cache
-def stored() -> Mapping[str, Any]:
+def stored() -> Json:
     return json.loads(files("mixopt.plan").joinpath(STORED).read_text(encoding="utf-8"))
 
 
@@ -134,7 +135,7 @@ def average() -> Surface:
     """The stored average as a surface; its members are the refits."""
     record = stored()["repetition"]
     parts = ", ".join(f"{part} {weight:.0%}" for part, weight in record["weights"].items())
-    refits: Sequence[Mapping[str, Any]] = record["refits"]
+    refits = record["refits"]
     return Surface(
         AVERAGE,
         averaged(record),

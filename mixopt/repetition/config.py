@@ -32,7 +32,7 @@ LEVELS = ("unique", "tokens", "flops")
 class RepetitionQuestion(Record):
     """The run to plan: its unique tokens, and one of compute, params and tokens."""
 
-    unique: Count = Field(description="unique tokens that there are")
+    unique: Count = Field(description="unique tokens available")
     compute: Count | None = Field(default=None, description="training FLOPs, 6 x params x tokens; the split is free")
     params: Count | None = Field(default=None, description="non-embedding parameters; the tokens are free")
     tokens: Count | None = Field(default=None, description="training tokens; the parameters are free")
@@ -53,7 +53,7 @@ class Ladder(Record):
         default=None, min_length=1, description="unique tokens; each run trains on unique x epochs tokens"
     )
     tokens: list[WholeCount] | None = Field(
-        default=None, min_length=1, description="matched tokens instead: of so many a run, tokens / epochs are unique"
+        default=None, min_length=1, description="matched tokens instead: as many a run, tokens / epochs of them unique"
     )
     flops: list[Count] | None = Field(
         default=None,
@@ -66,7 +66,7 @@ class Ladder(Record):
     )
     max_tokens: WholeCount | None = Field(default=None, description="leave out runs that would train on more")
     weight_decay: list[Decay] = Field(
-        default=[0.1, 1.0], min_length=1, description="each a ladder of its own: stronger decay bears more epochs"
+        default=[0.1, 1.0], min_length=1, description="each with its own grid: stronger decay tolerates more epochs"
     )
     repeats: int = Field(
         default=2,

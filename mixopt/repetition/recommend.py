@@ -168,14 +168,14 @@ def warnings(fit: RepetitionFit, chosen: GroupAnswer) -> Iterator[Warning]:
     if error is not None and run.params >= fit.scale["params"][1]:
         yield Warning(
             "size-error",
-            f"Fitted without the largest size, the laws missed its losses by {loss(error)} nats/token: expect no less "
-            "of models that are larger still.",
+            f"Fitted without the largest size, the laws missed its losses by {loss(error)} nats/token: expect errors "
+            "at least as large for larger models.",
         )
     for group in fit.arms:
         yield from group_warnings(group)
     yield noise_warning(fit)
     if gone := [row["run_id"] for row in fit.left_out]:
-        text = f"{counted(len(gone), 'run')} diverged and took no part: {listed(gone[:4])}."
+        text = f"{counted(len(gone), 'run')} diverged and are left out: {listed(gone[:4])}."
         yield Warning("diverged-runs", text)
     for code, text in zip(plan.warning_codes, plan.notes, strict=False):
         yield Warning(code, text)
@@ -191,10 +191,10 @@ def scale_warning(run: Answer | Run, scale: Scale) -> Warning | None:
         return None
     text = f"The answer extrapolates: it has {listed(far)} of the largest run."
     if beyond["parameters"] > MIN_ORDERS:
-        text += " How many epochs so large a model bears is not measured here."
+        text += " How many epochs so large a model tolerates is not measured here."
     if max(beyond.values()) >= MAX_ORDERS:
         text += (
-            " So far from the runs its direction may hold, its numbers hardly do: train a ladder nearer to the run "
+            " So far from the runs, trust its direction rather than its numbers: train a grid nearer to the run "
             "(proxy.width, design.unique) before you rely on it."
         )
     return Warning("extrapolation", text)
@@ -209,11 +209,11 @@ def group_warnings(group: GroupFit) -> Iterator[Warning]:
     """Where no curve rose, so that harm begins beyond the ladder, and where the heaviest form's R* isn't identified."""
     at = f"At weight decay {group.weight_decay:g}"
     if all(curve.rise <= 1e-12 for curve in group.curves):
-        text = "no curve turned up within the ladder, so from which epoch on repetition harms is not known: add epochs."
+        text = "no curve turned up within the runs, so the epoch from which repetition hurts is unknown: add epochs."
         yield Warning("no-turning-point", f"{at} {text}")
     star = heaviest_r_star(group)
     if star and (star.low is None or star.high is None or star.high > MAX_RATIO * star.low):
-        text = "read the value of a repeat from the curves, not from R*."
+        text = "take the value of a repeat from the curves, not from R*."
         yield Warning("r-star-not-identified", f"{at} R* is barely identified ({' to '.join(star.ends)}): {text}")
 
 

@@ -55,7 +55,7 @@ def scope(found: Recommendation) -> str:
     sets = listed([f"{percent(w)} {name}" if len(weights) > 1 else name for name, w in weights.items()])
     return (
         f"Losses are on {sets}, for models of {sizes} non-embedding parameters and runs of {tokens} tokens; beyond "
-        "those everything is predicted. Training is counted as 6 N D FLOPs."
+        "those everything is extrapolated. Training is counted as 6 N D FLOPs."
     )
 
 
@@ -78,7 +78,7 @@ def returns_section(fit: RepetitionFit, measured: LadderRuns) -> Section:
     names = [f"{count_text(params)} parameters, {decay_text(group.weight_decay)}" for group, params in choices]
     caption = (
         "Points are runs, open ones repeats on other seeds and other text; lines are the fitted law, dotted beyond the "
-        f"longest run of a curve, with {fit.level:.0%} bands over refits. Where a line turns up, another epoch harms."
+        f"longest run of a curve, with {fit.level:.0%} bands over refits. Where a line turns up, another epoch hurts."
     )
     figure = Figure("returns", caption, plots, names)
     return Section("returns", "Loss against epochs", [figure], "Return curves")
@@ -90,7 +90,7 @@ def answer_section(found: Recommendation) -> Section:
     decay = decay_text(found.recommended.weight_decay)
     text = f"The answer by the laws fitted at {decay}, in the tables and figures of `mixopt plan epochs`."
     blocks: list[Block] = [Paragraph(text), *(block for section in others for block in section.blocks)]
-    blocks.append(Folded("What each form of the law says", forms.blocks))
+    blocks.append(Folded("Answer of each form of the law", forms.blocks))
     return Section("answer", "The planned run", blocks, "The answer")
 
 
@@ -112,14 +112,14 @@ def r_star_section(fit: RepetitionFit) -> Section:
 
     meaning = (
         "After R* repeats a token counts for 1/e of a new one: U unique tokens seen E times count for "
-        "U (1 + R* (1 − e^(−(E−1)/R*))). Forms that let repetition harm have a penalty besides, so their R* alone "
+        "U (1 + R* (1 − e^(−(E−1)/R*))). Forms in which repetition can hurt also have a penalty, so their R* alone "
         "doesn't tell how many epochs are best."
     )
     blocks: list[Block] = [Paragraph(meaning)]
     figure = figures.r_star_profiles(fit.arms, critical=float(chi2.ppf(fit.level, 1)))
     if figure is not None:
         caption = (
-            "Each R* with all other parameters fitted again. Below the dashed line the runs don't rule it out: a curve "
+            "Profile of R*, all other parameters refitted. Below the dashed line the runs don't rule it out: a curve "
             "that stays below it has no end on that side."
         )
         blocks.append(Figure("r-star", caption, [figure]))

@@ -111,9 +111,7 @@ def prior_text(prior: PriorStrength) -> str:
         needed = "sizes" if prior.kind == "size" else "early token counts"
         return f"Prior for {prior.kind}: {strength}; the runs can't tune it (that takes three {needed})."
     tried = ", ".join(f"{name}: {error_text(error)}" for name, error in prior.tried.items())
-    return (
-        f"Prior for {prior.kind}: {strength}. Held-out errors by strength: {tried}; 1 unless another clearly wins."
-    )
+    return f"Prior for {prior.kind}: {strength}. Held-out errors by strength: {tried}; 1 unless another clearly wins."
 
 
 # The best mixture

@@ -29,8 +29,8 @@ MAX_UNIQUE_DIFFERENCE = 0.05  # relative, of a pair of runs' unique text over th
 MIN_LENGTH_RATIO = 1.2  # of a pair of runs that tell what length gains
 DRAWS = 4000  # for intervals; their ends move by a few percent of the width from seed to seed
 METHOD = (
-    "the law fitted without each fold in turn, its best mixture polished again from the recommended one, and how far "
-    "the prices spread (delete-a-group jackknife): covers which mixtures were trained, not whether the law is right"
+    "the law fitted without each fold in turn, its best mixture searched locally from the recommended one, and how far "
+    "the prices spread (delete-a-group jackknife): covers the choice of trained mixtures, not errors of the law"
 )
 
 

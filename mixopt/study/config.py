@@ -105,7 +105,7 @@ class Prepare(Record):
     max_bytes: WholeCount | None = Field(
         default=None, description="read at most this much text of a domain, spread over it; then state its pool"
     )
-    val_fraction: float = Field(default=0.1, gt=0, lt=1, description="of documents, chosen by hash, that validate")
+    val_fraction: float = Field(default=0.1, gt=0, lt=1, description="share of documents for validation, by hash")
     on_bad: Literal["refuse", "skip"] = Field(
         default="refuse", description="broken UTF-8 or JSON: stop, or count and go on"
     )
@@ -119,7 +119,7 @@ class ProxyShape(Record):
     heads: WholeCount = 2
     context: WholeCount = Field(default=64, description="tokens")
     batch: WholeCount = Field(
-        default=8, description="sequences a step; small, because tiny runs gain more from more steps"
+        default=8, description="sequences per step; small, because tiny runs gain more from more steps"
     )
     learning_rate: Number = Field(
         default=8e-3, gt=0, description="peak; normalised queries and keys keep this rate steady"
@@ -128,7 +128,7 @@ class ProxyShape(Record):
     decay: Share = Field(default=0.5, description="share of the steps over which the rate falls to 0")
     validation_tokens: WholeCount = Field(
         default=10_000,
-        description="of each text: its sampling error is common to all runs, evaluation stays under a tenth",
+        description="of each validation set: its sampling error is common to all runs, evaluation stays under a tenth",
     )
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
     workers: WholeCount | None = Field(
@@ -144,7 +144,7 @@ class ProxyShape(Record):
 
 
 class AnyStudy(Record):
-    """What study files of every kind say. `kind` names the others: see `mixopt.kinds`."""
+    """What study files of every kind say. `kind` names the others: see `mixopt.study.kind`."""
 
     name: Annotated[str, AfterValidator(name_of_domain)]
     kind: str
@@ -162,7 +162,7 @@ class AnyStudy(Record):
 
 
 def weights_of(target: str | dict[str, float]) -> dict[str, float]:
-    """Text -> weight of a target as it is written, zero weights left out."""
+    """Validation set -> weight of a target as it is written, zero weights left out."""
     given = {target: 1.0} if isinstance(target, str) else target
     return {text: weight for text, weight in given.items() if weight > 0}
 

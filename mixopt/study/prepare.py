@@ -86,30 +86,26 @@ def get_tokenizer(
     progress: Progress,
 ) -> "Tokenizer":
     """The user's tokenizer, the one trained before on the same text, or one trained now."""
-    from proxies.tokenizer import END, load, train
+    from proxies.tokenizer import END, Tokenizer, load, train
 
     wish = study.tokenizer
     cache = folder.shards / "tokenizer.stamp.json"
+
+    def save(tokenizer: Tokenizer) -> Json:
+        tokenizer.save(folder.tokenizer)
+        return {"end": tokenizer.end}
+
     try:
         if wish.path or wish.hub:
             given = load(resolve(study_path, wish.path) if wish.path else str(wish.hub))
-
-            def keep() -> Json:
-                given.save(folder.tokenizer)
-                return {"end": given.end}
-
-            cached(cache, digest(["given", given.hash]), keep, needs=[folder.tokenizer])
+            cached(cache, digest(["given", given.hash]), lambda: save(given), needs=[folder.tokenizer])
             return given
 
         def compute() -> Json:
             progress.update(0, "training the tokenizer")
-            trained = train(
-                {name: documents[name] for name in study.domains},
-                vocab_size=wish.vocab,
-                sample_bytes=max(MIN_SAMPLE_BYTES, wish.vocab * BYTES_PER_TOKEN),
-            )
-            trained.save(folder.tokenizer)
-            return {"end": trained.end}
+            sample_bytes = max(MIN_SAMPLE_BYTES, wish.vocab * BYTES_PER_TOKEN)
+            text = {name: documents[name] for name in study.domains}
+            return save(train(text, vocab_size=wish.vocab, sample_bytes=sample_bytes))
 
         key = digest(["trained", wish.vocab, {name: fingerprints[name] for name in study.domains}])
         cached(cache, key, compute, needs=[folder.tokenizer])

@@ -202,9 +202,7 @@ def test_permuting_domains_permutes_the_fit_and_nothing_else(name):
 @pytest.mark.parametrize("name", [name for name in PREDICTORS if name != "stacked"])  # a run less, other inner folds
 def test_a_missing_loss_costs_only_its_own_target_that_run(name, monkeypatch):
     # texts tell of each other's runs which went wrong; that apart, each is fitted by itself
-    monkeypatch.setattr(
-        "regressors.fitting.solve.run_noise", lambda posterior, z: np.ones(posterior.rows.y.shape[1])
-    )
+    monkeypatch.setattr("regressors.fitting.solve.run_noise", lambda posterior, z: np.ones(posterior.rows.y.shape[1]))
     W, Y = toy_runs()
     holed = Y.copy()
     holed[3, 1] = np.nan

@@ -77,8 +77,8 @@ def test_what_will_take_long_is_foreseen_from_small_fits(monkeypatch, tmp_path):
 
     judged.leaderboard(table, ["regmix-linear"], folds=5, progress=Listening())
     assert notes == [
-        "Judging takes 5 minutes or more (regmix-linear 5 minutes): name fewer predictors with --predictors to be done "
-        "sooner."
+        "Scoring takes 5 minutes or more (regmix-linear 5 minutes): name fewer predictors with --predictors to "
+        "shorten it."
     ]
     small = read_runs(write_table(tmp_path / "small.csv", *made_runs(24)))
     assert judged.expected_seconds("regmix-linear", small, folds=5, seed=0) == 0
