@@ -89,12 +89,13 @@ def read_continual(
                 f"{path}: no column of {what}: name it with --{key.replace('_', '-')} COLUMN; it has "
                 + comma_list(table.columns)
             )
-    sizes, seen = np.full(len(table), params or 1.0), np.full(len(table), tokens or 1.0)
+    sizes = np.full(len(table), 1.0 if params is None else params)
+    seen = np.full(len(table), 1.0 if tokens is None else tokens)
     if found["params_column"]:
         sizes = table.positive(found["params_column"])
     if found["tokens_column"]:
         seen = table.positive(found["tokens_column"], zero=True)
-    known = {key for key, given in (("params", params), ("tokens", tokens)) if found[f"{key}_column"] or given}
+    known = {key for key, n in (("params", params), ("tokens", tokens)) if found[f"{key}_column"] or n is not None}
     names = [str(found[key]) for key in NEEDED]
     share, domain, general = (table.numbers(name) for name in names)
     after = seen > 0

@@ -251,7 +251,7 @@ def test_an_answer_far_from_the_runs_is_called_an_extrapolation():
     assert longer.text == "The answer extrapolates: it has 5 times the training tokens of the largest run."
     larger = scale_warning(Run(7e9, 240e9, 25e9, 3.0), scale)
     assert larger and "10^4.8 times the parameters, 10^5.4 times the unique tokens" in larger.text
-    assert "train a ladder nearer" in larger.text
+    assert "train a grid nearer" in larger.text
 
 
 def test_repeats_without_text_of_their_own_are_noted():
