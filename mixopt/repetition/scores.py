@@ -76,8 +76,8 @@ def cross_validate(
     progress is called with a case before each fit. A form without a prediction for some run has no score.
     """
     X, y = counts_of(runs), runs["target"].to_numpy(dtype=float)
-    left_out: dict[str, Any] = {}
-    predicted: dict[str, dict[str, Any]] = {}  # form -> case -> (n_runs,) nats/token, nan where it has no number
+    left_out: dict[str, np.ndarray] = {}
+    predicted: dict[str, dict[str, np.ndarray]] = {}  # form -> case -> (n_runs,) nats/token, nan where it has no number
     for case, out in splits(runs, seed=seed):
         progress(CASES[case])
         left_out[case] = left_out.get(case, False) | out

@@ -5,7 +5,7 @@ from typing import Any
 
 from mixopt.report.html import render
 from mixopt.report.markdown import render as render_markdown
-from mixopt.serialization import write_text
+from mixopt.serialization import Json, write_text
 from mixopt.study.kind import Session, kind_named
 from mixopt.study.layout import Folder
 from mixopt.study.loading import load_study, read_text
@@ -27,7 +27,7 @@ def open_session(path: Path | str, out: Path | str | None = None, progress: Prog
     return Session(study, path, folder, progress or Progress(), kind_named(study.kind))
 
 
-def run(session: Session) -> dict[str, Any]:
+def run(session: Session) -> Json:
     """Every stage from corpora (or finished runs) to report and exports. Gives recommendation.json's content."""
     recommendation = session.kind.recommend(session, runs_of(session))
     write_report(session)
@@ -47,7 +47,7 @@ def runs_of(session: Session) -> Any:
     return kind.collect(session, plan)
 
 
-def recommend_for(study: Path | str, *, out: Path | str | None = None) -> dict[str, Any]:
+def recommend_for(study: Path | str, *, out: Path | str | None = None) -> Json:
     """Everything that `mixopt run` does, from Python. Gives recommendation.json's content.
 
     study: a study file; out: the study folder, default studies/<name>. Raises MixoptError for what a user can mend.
