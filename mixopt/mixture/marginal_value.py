@@ -164,9 +164,9 @@ def price_table(priced: ShadowPrices) -> Table:
     level = f"{100 * priced.level:.0f}% interval"
     rows = sorted(priced.domains, key=lambda row: (-_gain(row.unique) * _pool(row), row.domain))
     rows = [row for row in rows if row.unique or row.cap][:MAX_PRICED]
-    fall = f"Fall with {PRICED_PART:.0%} more"
-    names = ("Domain", "Unique tokens", "Epochs", fall, level, "One token's worth", level, "Cap")
-    headings = columns(*names, "Fall with a cap 10% higher", strong=fall, text=["Cap"])
+    fall = f"Loss reduction from {PRICED_PART:.0%} more"
+    names = ("Domain", "Unique tokens", "Epochs", fall, level, "Value of one token", level, "Cap")
+    headings = columns(*names, "Loss reduction from a cap 10% higher", strong=fall, text=["Cap"])
     cells = []
     for row in rows:
         size, cap = PRICED_PART * _pool(row), row.cap

@@ -172,7 +172,7 @@ def forms_of_epochs(plan: EpochsPlan) -> Table:
         "repeat": lambda row: "" if row.repeat_value is None else percent(max(row.repeat_value, 0.0)),
     }
     note = (
-        "Regret: how far the run above lies, by this form, above its optimum at equal compute. Repeat: value of one "
+        "Regret: loss of the run above minus the form's optimum at equal compute. Repeat: value of one "
         f"more repeated token there, as a share of a new one's. {TEXTS_DIFFER}"
     )
     note += "" if all(row.sees_repetition for row in plan.forms) else f" {BLIND}"
