@@ -205,8 +205,9 @@ def nested_text(nested: NestedScore | None) -> str:
     """What choosing by the same rule scores on mixtures that had no part in the choice."""
     if nested is None or not known(nested.rmse):
         return ""
-    text = f" Nested cross-validation of the choice: Spearman {loss(nested.spearman)}, RMSE {loss(nested.rmse, 4)}"
-    text += f", regret {loss(nested.regret, 4)}" if known(nested.regret) else ""
+    scores = f"Spearman {loss(nested.spearman)}, RMSE {loss(nested.rmse, 4)}"
+    scores += f", regret {loss(nested.regret, 4)}" if known(nested.regret) else ""
+    text = f" Choosing again without each fold (approximately nested): {scores}"
     ranked = sorted(nested.chosen.items(), key=lambda pair: (-pair[1], pair[0]))
     names = listed([f"{name} in {counted(folds, 'fold')}" for name, folds in ranked])
     return f"{text} ({names})." if names else f"{text}."

@@ -126,7 +126,7 @@ def test_how_the_predictor_was_chosen_and_what_the_choice_is_worth_is_said(page)
     text = Page(without_plotly(page)).text
     assert "Chosen: effective-data: the lowest held-out error." in text
     assert (
-        "Nested cross-validation of the choice: Spearman 0.967, RMSE 0.0083, regret 0.0040 "
+        "Choosing again without each fold (approximately nested): Spearman 0.967, RMSE 0.0083, regret 0.0040 "
         "(effective-data in 4 folds and exponential-mixing in 1 fold)." in text
     )
     assert "0.0080 ± 0.0011" in text and "79%" in text  # RMSE with its standard error, and coverage
