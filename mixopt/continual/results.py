@@ -2,7 +2,7 @@
 
 from dataclasses import field
 
-from mixopt.report.document import Warning
+from mixopt.report.document import Warning, with_codes
 from mixopt.serialization import Record
 
 LOSSES = ("domain", "general")
@@ -203,10 +203,8 @@ class Plan(Record, kw_only=True):
 
     @property
     def warnings(self) -> list[Warning]:
-        """Of extrapolation, then of what is assumed; files of older versions have no codes."""
-        texts = [*self.beyond, *self.notes]
-        codes = self.warning_codes or [""] * len(texts)
-        return [Warning(code, text) for code, text in zip(codes, texts, strict=True)]
+        """Of extrapolation, then of what is assumed."""
+        return with_codes((*self.beyond, *self.notes), self.warning_codes)
 
 
 class Noise(Record):

@@ -6,7 +6,7 @@ from dataclasses import field
 from typing import Self
 
 from mixopt.formatting import known
-from mixopt.report.document import Warning
+from mixopt.report.document import Warning, with_codes
 from mixopt.runs.objective import TARGET
 from mixopt.search.certificate import Certificate
 from mixopt.search.shadow_prices import ShadowPrices
@@ -31,33 +31,32 @@ class Lenient(Record):
 # fits/selection.json
 
 
-class Score(Record):
-    """Held-out scores of one predictor on one loss, nats/token; None where there are too few mixtures.
+class HeldOutScores(Record):
+    """Scores of held-out predictions, nats/token; None where there are too few mixtures.
 
     rmse_se: the standard error of rmse. regret, regret5: given up by training the one mixture predicted best, or the
-    best five. coverage80: the share of runs inside intervals of 80%. seconds: of one fit to all losses.
+    best five. coverage80: the share of runs inside intervals of 80%.
     """
+
+    spearman: Number = None
+    rmse: Number = None
+    rmse_se: Number = None
+    regret: Number = None
+    regret5: Number = None
+    coverage80: Number = None
+
+
+class Score(HeldOutScores):
+    """Of one predictor on one loss. seconds: of one fit to all losses."""
 
     predictor: str = ""
     target: str = TARGET
-    spearman: Number = None
-    rmse: Number = None
-    rmse_se: Number = None
-    regret: Number = None
-    regret5: Number = None
-    coverage80: Number = None
     seconds: Number = None
 
 
-class NestedScore(Record):
+class NestedScore(HeldOutScores):
     """What choosing by the same rule scores on folds that take no part in the choice. chosen: folds by predictor."""
 
-    spearman: Number = None
-    rmse: Number = None
-    rmse_se: Number = None
-    regret: Number = None
-    regret5: Number = None
-    coverage80: Number = None
     chosen: dict[str, int] = field(default_factory=dict)
 
 
@@ -281,9 +280,7 @@ class Recommendation(Lenient):
 
     @property
     def limitations(self) -> list[Warning]:
-        """The warnings with their codes; files of older versions have none, for which the code is empty."""
-        codes = [*self.warning_codes, *[""] * len(self.warnings)]
-        return [Warning(code, text) for code, text in zip(codes, self.warnings, strict=False)]
+        return with_codes(self.warnings, self.warning_codes)
 
     @property
     def ranked(self) -> list[Domain]:

@@ -1,7 +1,6 @@
 """Documents of the plans: the answer, the forms of the law side by side, marginal values and next steps."""
 
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 
 from mixopt.formatting import count_text, epochs_or_never, epochs_text, flops, interval, loss, percent, signed
 from mixopt.plan import figures
@@ -9,7 +8,7 @@ from mixopt.plan.epochs import EpochsPlan, FormAnswer, Rung
 from mixopt.plan.fit import LawFit, RStar
 from mixopt.plan.marginal import TIMES, Step
 from mixopt.plan.scale import ScaleForm, ScalePlan
-from mixopt.report.document import Block, Cells, Column, Document, Figure, Section, Table, Warning, columns, table_of
+from mixopt.report.document import Block, Cells, Column, Document, Figure, Section, Table, columns, table_of, with_codes
 
 SPLITS = {"folds": "at random", "epochs": "epochs", "size": "size", "strain": "strain"}
 TEXTS_DIFFER = "Sources differ in validation set and tokenizer: compare sizes, not losses."
@@ -38,13 +37,8 @@ def document(
         f"By the form {plan.form}. Training is counted as 6 N D FLOPs, losses are nats/token on the validation set "
         "and with the tokenizer of the runs that the form was fitted to."
     )
-    return Document(title, headline, summary, scope, limitations(plan), sections)
-
-
-def limitations(plan: EpochsPlan | ScalePlan) -> list[Warning]:
-    """What limits the answer; plans of older versions have no codes."""
-    pairs = zip_longest((*plan.notes, *plan.beyond), plan.warning_codes, fillvalue="")
-    return [Warning(code, text) for text, code in pairs]
+    warnings = with_codes((*plan.notes, *plan.beyond), plan.warning_codes)
+    return Document(title, headline, summary, scope, warnings, sections)
 
 
 def interval_text(plan: EpochsPlan | ScalePlan, names: Mapping[str, str]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
-from itertools import zip_longest
 from math import log10
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +13,7 @@ from mixopt.plan.surface import Run, Surface
 from mixopt.repetition.curves import BestEpochs
 from mixopt.repetition.fit import AVERAGE, LEVEL, GroupFit, RepetitionFit, RStar, preset_of
 from mixopt.repetition.scores import LARGEST
-from mixopt.report.document import Warning
+from mixopt.report.document import Warning, with_codes
 from mixopt.serialization import Json, Record, cached, digest, nan_to_null
 from mixopt.version import __version__
 
@@ -71,8 +70,7 @@ class Recommendation(Record):
 
     @property
     def limitations(self) -> list[Warning]:
-        """Files of older versions have no codes."""
-        return [Warning(code, text) for text, code in zip_longest(self.warnings, self.warning_codes, fillvalue="")]
+        return with_codes(self.warnings, self.warning_codes)
 
     @property
     def recommended(self) -> GroupAnswer:
@@ -177,8 +175,7 @@ def warnings(fit: RepetitionFit, chosen: GroupAnswer) -> Iterator[Warning]:
     if gone := [row["run_id"] for row in fit.left_out]:
         text = f"{counted(len(gone), 'run')} diverged and are left out: {listed(gone[:4])}."
         yield Warning("diverged-runs", text)
-    for code, text in zip(plan.warning_codes, plan.notes, strict=False):
-        yield Warning(code, text)
+    yield from with_codes(plan.notes, plan.warning_codes[: len(plan.notes)])
 
 
 def scale_warning(run: Answer | Run, scale: Scale) -> Warning | None:

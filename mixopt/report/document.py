@@ -1,7 +1,8 @@
 """Documents: what is shown of an answer, built once and rendered to the terminal, HTML or Markdown."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any, Literal, TypeVar
 
 from mixopt.formatting import UNKNOWN
@@ -14,6 +15,11 @@ class Warning:
     code: str  # such as "outside-hull"
     text: str
     level: Literal["warning", "note"] = "warning"
+
+
+def with_codes(texts: Iterable[str], codes: Iterable[str]) -> list[Warning]:
+    """Stored warnings: their sentences and, in the same order, their codes; files of older versions have no codes."""
+    return [Warning(code, text) for text, code in zip_longest(texts, codes, fillvalue="")]
 
 
 @dataclass(frozen=True)

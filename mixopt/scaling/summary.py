@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from mixopt.formatting import MIN_SHARE, count_text, counted, epochs_text, format_target, loss, mixture, number
-from mixopt.report.document import Block, Cells, Document, Paragraph, Section, Table, Warning, columns, table_of
+from mixopt.report.document import Block, Cells, Document, Paragraph, Section, Table, columns, table_of, with_codes
 from mixopt.scaling.results import (
     HULL_TOLERANCE,
     BestMixture,
@@ -48,13 +47,12 @@ def scale_document(fit: StoredScale) -> Document:
         certificate_text(best.search.certificate, best.search.agreeing_starts, best.search.starts),
     )
     blocks = [mixture_table(best, at, pooled=bool(fit.record["pools"])), loss_table(best, at)]
-    pairs = zip_longest(evidence.warnings, evidence.warning_codes, fillvalue="")  # older files have no codes
     exponents = [exponent_table(evidence.exponents, fit.law), *(Paragraph(prior_text(one)) for one in evidence.priors)]
     return Document(
         title=f"Best mixture at {scale_text(at)}",
         headline=f"Best mixture at {scale_text(at)}: {mixture(first.weights)}.",
         summary=[f"Target: {format_target(fit.target)}, predicted loss {loss(first.loss)}{spread} nats/token."],
-        warnings=[Warning(code, text) for text, code in pairs],
+        warnings=with_codes(evidence.warnings, evidence.warning_codes),
         sections=[
             Section("laws", "Laws on held-out scales", law_blocks(evidence.judged), brief=True),
             Section("exponents", "Exponents", exponents, brief=True),

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from copy import deepcopy
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,7 @@ from mixopt.errors import MixoptError
 from mixopt.mixture.report import read_report, study_report
 from mixopt.mixture.results import Recommendation, Selection, Verification
 from mixopt.report.html import render
+from tests.factories.pages import Page
 from tests.factories.study import DOMAINS, made_check, made_study
 
 
@@ -45,42 +45,6 @@ def study():
 @pytest.fixture(scope="module")
 def page(study):
     return shown(study, verified=made_check(study))
-
-
-class Page(HTMLParser):
-    """Collects ids, tags left open, links and the text outside scripts and styles."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.open, self.ids, self.links, self.scripts, self.words = [], [], [], [], []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        attrs = dict(attrs)
-        if "id" in attrs:
-            self.ids.append(attrs["id"])
-        self.links += [attrs[key] for key in ("href", "src", "srcset", "action") if key in attrs]
-        if tag == "script":
-            self.scripts.append("")
-        if tag not in ("meta", "br"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        pass
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] == "script":
-            self.scripts[-1] += data
-        elif "style" not in self.open:
-            self.words.append(data)
-
-    @property
-    def text(self):
-        return re.sub(r"\s+", " ", " ".join(self.words))
 
 
 def without_plotly(html):

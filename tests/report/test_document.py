@@ -3,7 +3,6 @@
 import io
 import json
 import re
-from html.parser import HTMLParser
 
 import pytest
 from hypothesis import given
@@ -25,6 +24,7 @@ from mixopt.report.document import (
     Table,
     Warning,
 )
+from tests.factories.pages import Page
 
 NASTY = "</script><b>&\"'[bold]$title`|*_"
 
@@ -48,35 +48,6 @@ def document(text="plain"):
                     Folded(f"Rest {text}", [Paragraph(f"folded {text}")])], f"More {text}"),
         ],
     )  # fmt: skip
-
-
-class Page(HTMLParser):
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.ids, self.links, self.words = [], [], [], []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.ids += [value for key, value in attrs if key == "id"]
-        self.links += [value for key, value in attrs if key in ("href", "src")]
-        if tag not in ("meta", "br"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        pass
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if not {"script", "style"} & set(self.open):
-            self.words.append(data)
-
-    @property
-    def text(self):
-        return re.sub(r"\s+", " ", " ".join(self.words))
 
 
 def on_terminal(document):
