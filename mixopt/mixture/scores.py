@@ -57,7 +57,12 @@ def select(
         counts = {name: names.count(name) for name in judged if name in names}
         own = NestedScore(**score(kept[:, 0], truth[:, 0], groups, fold), chosen=counts)
     rows = [
-        Score(name, text, **score(predicted[name][text], values, groups, fold), seconds=nan_to_null(seconds[name]))
+        Score(
+            predictor=name,
+            target=text,
+            **score(predicted[name][text], values, groups, fold),
+            seconds=nan_to_null(seconds[name]),
+        )
         for name in judged
         for text, values in measured.items()
     ]

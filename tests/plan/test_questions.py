@@ -16,8 +16,9 @@ from mixopt.plan.marginal import marginal, prices, repeat_value, turning
 from mixopt.plan.optimum import balanced, best_split, cheapest_to_use
 from mixopt.plan.presets import REFITS, averaged, published, stored
 from mixopt.plan.questions import count
-from mixopt.plan.report import limitations
+from mixopt.plan.report import epochs_document
 from mixopt.plan.surface import INFERENCE, UNLIMITED, Surface, losses, run_at
+from mixopt.report.document import Section
 
 CASE = {"unique": "25B", "compute": "1e22"}
 FORMS = {surface.name: surface for surface in published()}
@@ -243,11 +244,13 @@ def test_scale_for_a_loss_reaches_it_with_repeats_where_text_ends():
 
 def test_warnings_have_codes_and_plans_of_older_versions_are_shown_without_them():
     answer = mixopt.plan_epochs(unique="1T", compute="1e25")
-    shown = limitations(answer)
+    reproduce = Section("again", "Again", [])
+    shown = epochs_document(answer, reproduce).warnings
     assert [warning.code for warning in shown] == ["extrapolated-params", "extrapolated-tokens"]
     older = answer.to_json()
     del older["warning_codes"], older["fit"]
-    assert [w.text for w in limitations(EpochsPlan.from_json(older))] == [w.text for w in shown]
+    shown_older = epochs_document(EpochsPlan.from_json(older), reproduce).warnings
+    assert [warning.text for warning in shown_older] == [warning.text for warning in shown]
 
 
 # Counts and refusals
