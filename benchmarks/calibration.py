@@ -1,4 +1,4 @@
-"""Do 80% intervals hold 80% of the losses, and is the optimism at the favourite as large as expected? Published tables.
+"""Coverage of 80% intervals, and the optimism at the selected mixture beside the expected one, on published tables.
 
 The default predictor is fitted to some of a table's runs, as a study would do it, and says an interval for each of the
 others. Prints CSV, each value a mean over subsets of runs and over targets:
@@ -6,12 +6,12 @@ others. Prints CSV, each value a mean over subsets of runs and over targets:
     benchmark,case,method,metric,value
 
 case: `regmix n=64` and so on: random subsets of RegMix's 512 training runs, the intervals checked on the rest of them;
-`regmix test n=64`: the same fits checked on its 256 test runs, by which nothing was chosen; `olmix`: olmix's 127 runs,
-groups of mixtures left out by fifths. A case's name followed by `lowest tenth` or `highest tenth`: the runs with the
-lowest or highest predictions alone; by `picked`: only the run that the predictor likes best among a random half of
-those, over and over.
+`regmix test n=64`: the same fits checked on its 256 test runs, which took no part in any choice; `olmix`: olmix's 127
+runs, groups of mixtures left out by fifths. A case's name followed by `lowest tenth` or `highest tenth`: the runs with
+the lowest or highest predictions alone; by `picked`: only the run with the lowest predicted loss among a random half
+of those, over and over.
 method: `default`: what mixopt does, CV+ scaled by the errors usual at that prediction, and for `picked` the errors of
-rehearsed choices; `cv+`: plain CV+; `split-conformal`: fitted to half of the runs, the other half's errors around it.
+repeated holdouts; `cv+`: plain CV+; `split-conformal`: fitted to half of the runs, the other half's errors around it.
 metric: `coverage80`: share of losses inside 80% intervals; `width`: of the intervals, in units of the held-out RMSE;
 `optimism`: measured less predicted loss of the picked run in the same unit, as expected (`default`) and as it came out
 (`measured`).
@@ -115,9 +115,9 @@ def judge(part: Part, values: Values) -> None:
     groups = near_groups(part.W)
     many = len(np.unique(groups)) > MANY_MIXTURES
     held_out = cross_validate(make, part.W, part.Y, groups, folds=5 if many else FOLDS, seed=part.seed)
-    rehearsals = HOLDOUTS_OF_MANY if many else HOLDOUTS
-    rehearsal = repeated_holdout(make, part.W, part.Y, groups, repeats=rehearsals, seed=part.seed)
-    half = np.setdiff1d(np.arange(len(part.W)), rehearsal.rows[0])
+    repeats = HOLDOUTS_OF_MANY if many else HOLDOUTS
+    holdout = repeated_holdout(make, part.W, part.Y, groups, repeats=repeats, seed=part.seed)
+    half = np.setdiff1d(np.arange(len(part.W)), holdout.rows[0])
     fitted, fitted_to_half = make().fit(part.W, part.Y), make().fit(part.W[half], part.Y[half])
     rng = np.random.default_rng([part.seed, 1])
     weights = targets(part.Y, rng)
@@ -126,7 +126,7 @@ def judge(part: Part, values: Values) -> None:
         for a in weights:
             residual = (part.Y - held_out.predicted) @ a
             error = float(np.sqrt(np.mean(residual**2)))
-            kept_out = np.abs(part.Y[rehearsal.rows[0]] @ a - rehearsal.predicted[0] @ a)
+            kept_out = np.abs(part.Y[holdout.rows[0]] @ a - holdout.predicted[0] @ a)
             rank = min(int(np.ceil(LEVEL * (len(kept_out) + 1))), len(kept_out))
             width = np.sort(kept_out)[rank - 1]
             bounds = {
@@ -140,12 +140,12 @@ def judge(part: Part, values: Values) -> None:
             add(values, f"{case} lowest tenth", bounds, Y @ a, order[:tenth], error)
             add(values, f"{case} highest tenth", bounds, Y @ a, order[-tenth:], error)
             expected = expected_optimism(
-                rehearsal.rows,
-                [np.column_stack([one @ a, one]) for one in rehearsal.predicted],
+                holdout.rows,
+                [np.column_stack([one @ a, one]) for one in holdout.predicted],
                 np.column_stack([part.Y @ a, part.Y]),
                 residual,
             )
-            assert expected is not None, "tables of these sizes can be rehearsed"
+            assert expected is not None, "tables of these sizes have repeated holdouts"
             low, high = expected.bounds(LEVEL)
             bounds["default"] = (full @ a + low, full @ a + high)
             halves = (rng.permutation(len(order))[: len(order) // 2] for _ in range(CANDIDATES))

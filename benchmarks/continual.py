@@ -18,7 +18,7 @@ loss seen at the nearest ratio), `interpolation` (held after the last checkpoint
 tokens), `default`: what mixopt uses by itself; `measured`: the crossing between the two nearest ratios' last
 checkpoints; `published`: the source's own prediction.
 
-Usage: python benchmarks/continual.py [--quick] [--data DIR]. --quick draws fewer worlds.
+Usage: python benchmarks/continual.py [--quick] [--data DIR]. --quick draws fewer fits.
 """
 
 import argparse

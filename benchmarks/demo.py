@@ -68,10 +68,10 @@ def scores(selection: dict[str, Any]) -> None:
 
 def other_pools(selection: dict[str, Any]) -> None:
     """Error on runs of the design's mixtures from other pools, each predicted without its mixture."""
-    told = selection["repetition"]
-    if told:
-        for name, key in ((told["aware"], "with"), (told["plain"], "without")):
-            row("target at other pools", name, "rmse", told[key])
+    pools = selection["repetition"]
+    if pools:
+        for name, key in ((pools["aware"], "with"), (pools["plain"], "without")):
+            row("target at other pools", name, "rmse", pools[key])
 
 
 def noise(selection: dict[str, Any]) -> None:

@@ -5,9 +5,9 @@ lower is better. Prints CSV, each value a mean over the metrics:
 
     benchmark,case,method,metric,value
 
-rmse_sd: root mean squared error in standard deviations of the metric over runs; regret_sd: what the run that a method
-likes best gives up, in the same unit. method `default` is what mixopt chooses by itself, `log-linear` is olmix's own
-form. Usage: python benchmarks/olmix.py [--quick] [--data DIR]
+rmse_sd: root mean squared error in standard deviations of the metric over runs; regret_sd: measured score of the run
+with the lowest prediction less the lowest measured, in the same unit. method `default` is what mixopt chooses by
+itself, `log-linear` is olmix's own form. Usage: python benchmarks/olmix.py [--quick] [--data DIR]
 """
 
 import argparse

@@ -6,8 +6,10 @@ else sees. Prints CSV, each value a mean over the subsets of SEEDS:
     benchmark,case,method,metric,value
 
 case: the Pile-CC loss alone, or the mean over the 13 losses; n: how many runs were fitted. rmse: nats/token; regret_sd:
-what the test run that a method likes best gives up, in standard deviations of the test runs' loss. method `default` is
-what mixopt chooses by itself. Usage: python benchmarks/regmix.py [--quick] [--data DIR]
+measured loss of the test run with the lowest predicted loss less the lowest measured, in standard deviations of the
+test runs' loss. method `default` is what mixopt chooses by itself.
+
+Usage: python benchmarks/regmix.py [--quick] [--data DIR]
 """
 
 import argparse

@@ -78,10 +78,10 @@ def compare(ours: Session, out: Path) -> None:
     for method, recommendation in found.items():
         foreseen(method, recommendation)
     selection = read_json(ours.folder.selection, made_by="fit")
-    tell("proxies", "repeats", "sd", selection["noise"][0]["sd"])  # of the target
+    row("proxies", "repeats", "sd", selection["noise"][0]["sd"])  # of the target
     for score in selection["scores"]:
         if score["target"] == "target":
-            tell("held-out target of matched proxies", score["predictor"], "rmse", score["rmse"])
+            row("held-out target of matched proxies", score["predictor"], "rmse", score["rmse"])
     measured(arms, trained(ours, arms), ours.study)
 
 
@@ -146,27 +146,27 @@ def measured(arms: Mapping[str, Any], runs: Mapping[str, list[Path]], study: Stu
     losses = {arm: [target_loss(path, study) for path in runs[arm]] for arm in arms}
     for arm, values in losses.items():
         known = [value for value in values if value is not None]
-        tell("larger size", arm, "target_loss", float(np.mean(known)) if known else None)
-        tell("larger size", arm, "sd", float(np.std(known, ddof=1)) if len(known) > 1 else None)
+        row("larger size", arm, "target_loss", float(np.mean(known)) if known else None)
+        row("larger size", arm, "sd", float(np.std(known, ddof=1)) if len(known) > 1 else None)
         for text in study.target_weights:
             each = [read_run(path).losses[text].nats_per_token for path in runs[arm]]
-            tell(f"larger size {text}", arm, "loss", float(np.mean(each)))
+            row(f"larger size {text}", arm, "loss", float(np.mean(each)))
     for arm in arms:
         won = gain(losses[OURS], losses[arm])
         if arm != OURS and won is not None:
-            tell(f"gain over {arm}", OURS, "mean", won["mean"])
-            tell(f"gain over {arm}", OURS, "standard_error", won["standard_error"])
+            row(f"gain over {arm}", OURS, "mean", won["mean"])
+            row(f"gain over {arm}", OURS, "standard_error", won["standard_error"])
 
 
 def foreseen(method: str, recommendation: Mapping[str, Any]) -> None:
     """Weights and epochs of a recommendation, and what its predictor promised at the proxy's size."""
     for row in recommendation["domains"]:
-        tell(f"weight {row['domain']}", method, "weight", row["recommended"])
-        tell(f"weight {row['domain']}", method, "epochs", row["epochs"])
-    tell("proxies", method, "predicted_loss", recommendation["predicted"]["recommended"]["loss"])
+        row(f"weight {row['domain']}", method, "weight", row["recommended"])
+        row(f"weight {row['domain']}", method, "epochs", row["epochs"])
+    row("proxies", method, "predicted_loss", recommendation["predicted"]["recommended"]["loss"])
 
 
-def tell(case: str, method: str, metric: str, value: float | None) -> None:
+def row(case: str, method: str, metric: str, value: float | None) -> None:
     if value is not None:
         print(f"repetition_mixture,{case},{method},{metric},{value:.4f}", flush=True)
 

@@ -152,8 +152,8 @@ def scores(case: Case, predicted: np.ndarray) -> dict[str, float]:
     return found
 
 
-def told(joint: JointRegressor) -> dict[str, float]:
-    """What the fit says of its exponents."""
+def exponents(joint: JointRegressor) -> dict[str, float]:
+    """The fitted exponents and how far the runs identify them."""
     found = {f"strength_{kind}": strength for kind, strength in joint.strength_.items()}
     for exponent in joint.exponents_:
         found[exponent.name] = float(np.mean(exponent.value))
@@ -188,7 +188,7 @@ def main() -> int:
         for method, joint in methods(case):
             joint.fit(case.X[case.fitted], case.Y[case.fitted])
             predicted = joint.predict(case.X[case.judged])
-            for metric, value in (scores(case, predicted) | told(joint)).items():
+            for metric, value in (scores(case, predicted) | exponents(joint)).items():
                 out.writerow(["scale", case.name, method, metric, f"{value:.4f}"])
             sys.stdout.flush()
     return 0

@@ -3,7 +3,7 @@
     python benchmarks/stacking.py [--quick] [--device cuda]
 
 K proxies of one shape share every kernel launch. `speed`: training tokens a second of all K together, over those of one
-proxy alone on the same device in the same run; compilation is left out of it and told as `compile_share`, of the time
+proxy alone on the same device in the same run; compilation is left out of it and given as `compile_share`, of the time
 that the largest stack takes for a whole run of 512K tokens. `gap`: mean absolute difference in nats/token of the final
 losses of the same proxies trained alone on the CPU in float32, and `spearman` of the two over mixtures.
 
@@ -71,9 +71,9 @@ def speeds(texts: Text, recipe: Recipe, stacks: Sequence[int], device: str, *, c
             alone = alone or rate
             case = f"{device} K={k}"
             method = "compiled" if compile_model else "eager"
-            tell(case, method, "speed", rate / alone)
+            row(case, method, "speed", rate / alone)
             if compile_model and k == stacks[-1]:
-                tell(case, method, "compile_share", first / (k * WHOLE / rate))
+                row(case, method, "compile_share", first / (k * WHOLE / rate))
 
 
 def measured(texts: Text, recipe: Recipe, k: int, device: str, compile_model: bool) -> tuple[float, float]:
@@ -103,15 +103,15 @@ def agreement(texts: Text, recipe: Recipe, device: str) -> None:
     single = [train([run], recipe, validation, device="cpu")[0] for run in runs]
     for name in texts:
         here, there = ([outcome.losses[name] for outcome in outcomes] for outcomes in (together, single))
-        tell(f"{device} K={MIXTURES}", "default", f"gap {name}", float(np.abs(np.subtract(here, there)).mean()))
-        tell(f"{device} K={MIXTURES}", "default", f"spearman {name}", spearman(np.array(here), np.array(there)))
+        row(f"{device} K={MIXTURES}", "default", f"gap {name}", float(np.abs(np.subtract(here, there)).mean()))
+        row(f"{device} K={MIXTURES}", "default", f"spearman {name}", spearman(np.array(here), np.array(there)))
 
 
 def runs_of(texts: Text, mixtures: Sequence[dict[str, float]]) -> list[ProxyRun]:
     return [ProxyRun(weights, texts, 0) for weights in mixtures]
 
 
-def tell(case: str, method: str, metric: str, value: float) -> None:
+def row(case: str, method: str, metric: str, value: float) -> None:
     print("stacking", case, method, metric, f"{value:.4f}", sep=",", flush=True)
 
 
