@@ -21,14 +21,18 @@ Targets: losses one by one, and random weighted means of them. Usage: python ben
 
 import argparse
 import csv
+import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")  # before NumPy is loaded: the tables are small, threads only wait for each other
+
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
 
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # runs from a checkout that isn't installed
@@ -41,7 +45,7 @@ from regressors.evaluation.optimism import expected_optimism  # noqa: E402
 
 LEVEL = 0.8
 SUBSETS = {64: 10, 128: 6, 256: 4}  # of RegMix's runs, by their size
-QUICK_LOSSES = 5  # of each table, spread over its columns
+QUICK_LOSSES = 2  # of each table, spread over its columns
 OLMIX_LOSSES = 16
 BLENDS = 10  # random weighted means of the losses, targets too
 CANDIDATES = 6  # random halves of the runs to pick from, a target
