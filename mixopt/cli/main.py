@@ -3,6 +3,7 @@
 Heavy imports happen inside the commands that need them, so that help answers at once.
 """
 
+import os
 import signal
 import sys
 from typing import Annotated
@@ -56,6 +57,8 @@ def stop(signum: int, frame: object) -> None:
 def main() -> None:
     """Exit status 0: done; 2: something that the user can mend, said in one line; 130: stopped by Ctrl-C."""
     signal.signal(signal.SIGINT, stop)
+    # Before NumPy loads. Sums over several threads depend on their number, and for small tables threads only wait.
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     try:
         app()
     except MixoptError as error:

@@ -1,6 +1,7 @@
 """Commands one by one, on the example that needs no text."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -84,3 +85,23 @@ def test_a_stage_without_its_input_names_the_command_that_makes_it(home):
 
 def test_an_unknown_command_is_refused_without_a_traceback(tmp_path):
     assert "Traceback" not in mixopt("fly", cwd=tmp_path, code=2)
+
+
+THREADS = """
+import sys
+from mixopt.cli import main
+
+@main.app.command()
+def threads():
+    import numpy, threadpoolctl
+    print([pool["num_threads"] for pool in threadpoolctl.threadpool_info()])
+
+sys.argv = ["mixopt", "threads"]
+main.main()
+"""
+
+
+def test_sums_do_not_depend_on_the_number_of_threads():
+    wanted = os.environ | {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", THREADS], env=wanted, capture_output=True, text=True, check=True)
+    assert set(json.loads(done.stdout)) == {1}
