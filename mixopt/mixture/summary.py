@@ -160,17 +160,19 @@ def _limit(row: Domain) -> str:
 def loss_table(
     found: Recommendation, *, place: str = "proxy scale", measured: Mapping[str, Sequence[float]] | None = None
 ) -> Table:
-    """Predicted loss of each mixture with its interval. measured: losses of runs of a mixture, by its name."""
+    """Predicted loss of each mixture with its interval. measured: losses of runs of a mixture, by its name;
+    None where only the runs' best is known, which the first sentences give."""
     run = found.predicted.best_measured
     labels = MIXTURES | ({"best_measured": f"Best run ({run.run_id})"} if run else {})
     runs = dict(measured or {}) | ({"best_measured": [run.measured]} if run and known(run.measured) else {})
+    shown = slice(3 if measured is None else 4)
     rows = []
     for name, label in labels.items():
         row, values = found.predicted.of(name), runs.get(name) or []
         if known(row.loss):
             of = f" (mean of {len(values)} runs)" if len(values) > 1 else ""
-            rows.append((label, loss(row.loss), bounds(row), loss(mean(values)) + of))
-    headings = columns("Mixture", "Predicted", interval_name(found).capitalize(), "Measured", strong="Predicted")
+            rows.append((label, loss(row.loss), bounds(row), loss(mean(values)) + of)[shown])
+    headings = columns("Mixture", "Predicted", interval_name(found).capitalize(), "Measured", strong="Predicted")[shown]
     note = f"The target is {format_target(found.target.weights)}. " if found.target.weights else ""
     note += f"Intervals: {found.interval.method}." if found.interval.method else ""
     return Table(f"Target loss, nats/token, at {place}", headings, rows, marked=0 if rows else None, note=note.strip())

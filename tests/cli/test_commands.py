@@ -59,6 +59,7 @@ def test_recommend_report_and_export_go_on_from_the_fit(home):
     assert "as before" in shown and "Train on " in shown
     for name in ("Natural", "Uniform", "Best run"):
         assert name in shown
+    assert ", measured " in shown and "Measured" not in shown  # no column where only one row would have a number
     mixopt("report", "mine/your-runs.yaml", "--out", "out", cwd=home)
     written = mixopt("export", "mine/your-runs.yaml", "--out", "out", cwd=home)
     assert "interleave.py" in written and "megatron.txt" in written
