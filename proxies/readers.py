@@ -1,4 +1,4 @@
-"""Streaming readers: lines of text files, rows of parquet files and of hub data sets.
+"""Streaming readers: lines of text files, rows of parquet and arrow files and of hub data sets.
 
 Hugging Face `datasets` streams parquet and hub rows. Files are read with no network call, no progress bar and no
 cache: it is handed a throw-away cache folder.
@@ -12,22 +12,22 @@ import contextlib
 import glob
 import io
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-GZIP = (".gz",)
-ZSTANDARD = (".zst", ".zstd")
+PACKED = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2", ".xz": "lzma"}
 
 _BUFFER = 1 << 20  # bytes unpacked at once
 _FILE_ROWS = 1000  # rows held in memory at once
 _HUB_ROWS = 100  # hub rows arrive over the network, so fewer at a time
 
-Row = tuple[int, bytes | None]  # 1-based row number, the text's UTF-8 bytes (None: null)
+Row = tuple[int, bytes | list | None]  # 1-based row number; the text's UTF-8 bytes, or a list (None: null)
 
 
 def lines(path: Path) -> Generator[bytes, None, None]:
-    """Lines of a text file as bytes, without line ends and without a byte-order mark; .gz and .zst are unpacked.
+    """Lines of a text file as bytes, without line ends and without a byte-order mark; packed files are unpacked.
 
     Not through `datasets`: its streaming decodes packed files by the locale, so that broken UTF-8 can't be traced to
     its line, and takes a .zst that is cut short for a whole one.
@@ -41,8 +41,8 @@ def lines(path: Path) -> Generator[bytes, None, None]:
             yield line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
 
 
-def parquet_rows(path: Path, column: str) -> Generator[Row, None, None]:
-    """Rows of one text column of a parquet file.
+def table_rows(path: Path, column: str) -> Generator[Row, None, None]:
+    """Rows of one text column of a parquet file, or an arrow file of `save_to_disk`; a dot leads into structs.
 
     Raises ValueError when the file can't be read, has no such column, or the column doesn't hold text.
     """
@@ -51,13 +51,14 @@ def parquet_rows(path: Path, column: str) -> Generator[Row, None, None]:
 
     row = 0
     with _scratch() as cache, _readable(path, lambda: f"row {row + 1}"):
-        columns = list(pyarrow.parquet.read_schema(path).names)
-        if column not in columns:
-            raise _Refusal(no_column(str(path), column, columns))
-        name = glob.escape(str(path))
-        stream: Any = Dataset.from_parquet(name, streaming=True, cache_dir=cache, columns=[column])
+        stream: Any
+        if path.suffix.lower() == ".arrow":
+            stream = Dataset.from_file(str(path))
+        else:
+            root = _root(pyarrow.parquet.read_schema(path).names, column, str(path))
+            stream = Dataset.from_parquet(glob.escape(str(path)), streaming=True, cache_dir=cache, columns=[root])
         for table in stream.with_format("arrow").iter(batch_size=_FILE_ROWS):
-            for value in _text_bytes(table, column, str(path)):
+            for value in _text_values(table, column, str(path)):
                 row += 1
                 yield row, value
 
@@ -77,12 +78,10 @@ def hub_rows(name: str, *, subset: str | None, split: str, column: str) -> Gener
         with _quiet(), _scratch() as cache:
             scratch = cache if Path(name).is_dir() else None  # what is here already needs no cache
             stream: Any = datasets.load_dataset(name, subset, split=split, streaming=True, cache_dir=scratch)
-        if stream.column_names and column in stream.column_names:
-            stream = stream.select_columns([column])
+        if stream.column_names:
+            stream = stream.select_columns([_root(stream.column_names, column, place)])
         for table in stream.with_format("arrow").iter(batch_size=_HUB_ROWS):
-            if column not in table.column_names:
-                raise _Refusal(no_column(place, column, table.column_names))
-            for value in _text_bytes(table, column, place):
+            for value in _text_values(table, column, place):
                 row += 1
                 yield row, value
     except _Refusal:
@@ -95,7 +94,29 @@ def hub_rows(name: str, *, subset: str | None, split: str, column: str) -> Gener
         ) from error
 
 
-def no_column(place: str, column: str, columns: list[str]) -> str:
+def dig(record: dict, column: str) -> tuple[bool, Any]:
+    """Whether a column is in a record, and its value; a dot leads into an object, unless a name holds the dot."""
+    first, _, rest = column.partition(".")
+    if rest and column not in record and isinstance(record.get(first), dict):
+        return dig(record[first], rest)
+    return column in record, record.get(column)
+
+
+def joined(values: list) -> str | None:
+    """Strings one a line; chat messages as "role: content" with a blank line between; None: they are neither."""
+    if all(isinstance(value, str) for value in values):
+        return "\n".join(values)
+    pairs = [
+        (one.get("role", one.get("from")), one.get("content", one.get("value")))
+        if isinstance(one, dict)
+        else (None, None)
+        for one in values
+    ]
+    whole = all(isinstance(part, str) for pair in pairs for part in pair)
+    return "\n\n".join(f"{role}: {content}" for role, content in pairs) if whole else None
+
+
+def no_column(place: str, column: str, columns: Collection[str]) -> str:
     """The message for a text column that isn't there."""
     there = ", ".join(sorted(map(str, columns))) or "none"
     return f"{place}: no text column {column!r}: set `text` to one of its columns ({there})"
@@ -114,11 +135,14 @@ class _Refusal(ValueError):
 @contextlib.contextmanager
 def _readable(path: Path, place: Callable[[], str]) -> Iterator[None]:
     """Turns what readers raise on a damaged file into one ValueError with the file, the place and the remedy."""
+    import lzma
+
     import pyarrow
 
+    damage = (OSError, EOFError, pyarrow.ArrowException, RuntimeError, lzma.LZMAError, UnicodeDecodeError)
     try:
         yield
-    except (OSError, EOFError, pyarrow.ArrowException, RuntimeError) as error:
+    except damage as error:
         raise ValueError(
             f"{path}: can't be read at {place()}: {one_line(error)}: the file is damaged, cut short or not what "
             "its suffix says; fetch it again or leave it out"
@@ -126,12 +150,14 @@ def _readable(path: Path, place: Callable[[], str]) -> Iterator[None]:
 
 
 def _open(path: Path, opened: contextlib.ExitStack) -> io.BufferedReader:
-    """A file's bytes, unpacked; pyarrow notices packed data that is cut short, and reads all of its frames."""
-    if not path.name.lower().endswith((*GZIP, *ZSTANDARD)):
+    """A file's bytes, unpacked; both ways notice packed data that is cut short, and read all of its frames."""
+    codec = PACKED.get(path.suffix.lower())
+    if codec is None:
         return opened.enter_context(path.open("rb"))
+    if codec in ("bz2", "lzma"):
+        return opened.enter_context(import_module(codec).open(path))
     import pyarrow as pa
 
-    codec = "gzip" if path.name.lower().endswith(GZIP) else "zstd"
     packed = opened.enter_context(pa.OSFile(str(path)))
     unpacked = opened.enter_context(pa.CompressedInputStream(packed, codec))
     return opened.enter_context(io.BufferedReader(unpacked, _BUFFER))
@@ -156,17 +182,35 @@ def _quiet() -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _text_bytes(table, column: str, place: str) -> list[bytes | None]:
-    """A text column's values as bytes, so that broken UTF-8 is met one row at a time."""
-    import pyarrow as pa
+def _root(columns: Collection[str], column: str, place: str) -> str:
+    """The column that a text column is, or lies in. Raises ValueError where it isn't there."""
+    root = column if column in columns else column.split(".")[0]
+    if root not in columns:
+        raise _Refusal(no_column(place, column, columns))
+    return root
 
-    values = table.column(column)
+
+def _text_values(table, column: str, place: str) -> list[Any]:
+    """A text column's values as bytes, so that broken UTF-8 is met one row at a time; lists as they are."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    root = _root(table.column_names, column, place)
+    values = table.column(root)
+    for name in column.removeprefix(root).split(".")[1:]:
+        fields = [field.name for field in values.type] if pa.types.is_struct(values.type) else []
+        if name not in fields:
+            raise _Refusal(no_column(place, column, [f"{root}.{field}" for field in fields] or [root]))
+        values, root = pc.struct_field(values, name), f"{root}.{name}"  # type: ignore[reportAttributeAccessIssue]
     kind = values.type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
         values = values.cast(kind)
     if pa.types.is_null(kind):
         return [None] * len(values)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return values.to_pylist()
     if str(kind) not in ("string", "large_string", "string_view"):  # pyarrow 15 has no pa.string_view to compare with
-        raise _Refusal(f"{place}: column {column!r} holds {kind}, not text: set `text` to a column of strings")
+        hint = f" such as {column}.{kind[0].name}" if pa.types.is_struct(kind) else ""
+        raise _Refusal(f"{place}: column {column!r} holds {kind}, not text: set `text` to a column of strings{hint}")
     return values.cast(pa.large_binary()).to_pylist()

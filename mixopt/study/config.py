@@ -47,15 +47,19 @@ class Text(Record):
 
     path: str | None = Field(
         default=None,
-        description="a file, folder or glob: jsonl (.gz, .zst), parquet or text; relative to the study file",
+        description="a file, folder or glob: jsonl or text (also .gz, .zst, .bz2, .xz), parquet, or a folder of "
+        "`save_to_disk`; relative to the study file",
     )
     hub: str | None = Field(default=None, description="a data set's name on the Hugging Face hub, streamed")
     subset: str | None = Field(default=None, description="hub only: the configuration")
-    split: str = Field(default="train", description="hub only")
+    split: str = Field(
+        default="train",
+        description="of a hub data set, or of a folder or glob whose files are named by split; all: every file",
+    )
     builtin: str | None = Field(
         default=None, description="a demo corpus that arrives as a package: see docs/demo-corpus.md"
     )
-    text: str = Field(default="text", description="the column that holds the text")
+    text: str = Field(default="text", description="the column that holds the text; data.text: a field of column data")
     unit: Literal["paragraph", "line", "file"] = Field(
         default="paragraph", description="what a document is in text files"
     )

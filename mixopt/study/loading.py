@@ -47,7 +47,11 @@ def load_study(path: Path | str) -> Any:
     for where, message in kind.problems(study):
         raise MixoptError(f"{file.place(where)}: {message}")
     for where, target in files_named(study):
-        if not any_match(path.parent, target):
+        try:
+            there = any_match(path.parent, target)
+        except ValueError as error:
+            raise MixoptError(f"{file.place(where)}: {error}") from None
+        if not there:
             raise MixoptError(
                 f"{file.place(where)}: {target} doesn't exist (looked in {path.parent.resolve()}): "
                 "paths are relative to the study file"
@@ -157,10 +161,10 @@ def files_named(study: Any) -> list[tuple[tuple[str, ...], str]]:
 
 
 def any_match(base: Path, pattern: str) -> bool:
-    import glob
+    from proxies.corpora import matches
 
-    full = str(base / Path(pattern).expanduser())
-    return Path(full).exists() or bool(glob.glob(full, recursive=True))  # noqa: PTH207 - the pattern may be absolute
+    full = base / Path(pattern).expanduser()
+    return any(True for _ in matches(full)) or full.exists()
 
 
 def resolve(study_path: Path | str, given: str) -> Path:

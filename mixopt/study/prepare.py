@@ -65,7 +65,7 @@ def fingerprint(study: AnyStudy, documents: "Documents") -> str:
     from proxies.corpora import find
 
     source = documents.source
-    paths = find(source.path)[0] if source.path else []
+    paths = find(source.path, source.split)[0] if source.path else []
     if source.hub and Path(source.hub).is_dir():
         paths = sorted(p for p in Path(source.hub).rglob("*") if p.is_file())
     files = [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in paths]
@@ -171,14 +171,19 @@ def describe(shards: dict[str, "Shard"], tokenizer: "Tokenizer") -> Json:
 
 def corpus_notes(report: Json) -> list[str]:
     """Sentences on problems and duplicates of the corpora."""
-    from proxies.corpora import PROBLEMS
+    from proxies.corpora import FILES, PROBLEMS
 
     notes = []
     for name, text in report["texts"].items():
-        met = [f"{text['problems'][key]} {word}" for key, word in PROBLEMS.items() if text["problems"].get(key)]
-        if met:
-            places = [place for found in text["problems"].get("places", {}).values() for place in found][:1]
-            notes.append(f"{name}: left out {', '.join(met)}" + (f" (first: {places[0]})" if places else ""))
+        problems, places = text["problems"], text["problems"].get("places", {})
+        for kinds in (PROBLEMS.keys() - FILES, *([kind] for kind in FILES)):
+            met = [key for key in PROBLEMS if key in kinds and problems.get(key)]
+            first = next((f" (first: {place})" for key in places if key in met for place in places[key]), "")
+            if met:
+                notes.append(f"{name}: left out {', '.join(f'{problems[key]} {PROBLEMS[key]}' for key in met)}{first}")
+        if problems.get("joined"):
+            what = "lists of strings, joined line by line, or chat messages, joined as `role: content`"
+            notes.append(f"{name}: {problems['joined']} documents were {what}")
     for overlap in report["duplicates"]:
         if max(overlap["first_share"], overlap["second_share"]) >= MIN_SHARED:
             notes.append(

@@ -1,8 +1,10 @@
 """Reading documents: every kind of file, every kind of damage."""
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import socket
 import subprocess
 import sys
@@ -82,6 +84,10 @@ def test_texts_written_as_parquet_come_back_as_they_were_and_nulls_are_counted(t
         ("a.jsonl.gz", gzip.compress),
         ("a.ndjson.zst", zstandard.compress),
         ("a.json.zstd", zstandard.compress),
+        ("a.jsonl.bz2", bz2.compress),
+        ("a.jsonl.XZ", lzma.compress),
+        ("a.jsonl.xz", lambda data: lzma.compress(data[:60]) + lzma.compress(data[60:])),
+        ("a.jsonl.bz2", lambda data: bz2.compress(data[:60]) + bz2.compress(data[60:])),
         ("a.jsonl.gz", lambda data: gzip.compress(data[:60]) + gzip.compress(data[60:])),
         ("a.jsonl.zst", lambda data: zstandard.compress(data[:60]) + zstandard.compress(data[60:])),
     ],
@@ -125,7 +131,7 @@ def test_a_mixed_folder_is_read_in_order_of_its_names_and_other_files_are_counte
     (tmp_path / "gone.txt").symlink_to(tmp_path / "nowhere")
     documents = read(Source(path=str(tmp_path)))
     assert list(documents) == ["first", "second"]
-    assert documents.counts.unread_files == 3
+    assert (documents.counts.unread_files, documents.counts.notes) == (2, 1)
     assert documents.counts.empty == 1
     assert any("c.csv" in place for place in documents.counts.places["unread_files"])
 
@@ -154,7 +160,12 @@ BAD_LINES = {
     "json nested too deep": (b"[" * 100_000, "bad_json", "not valid JSON"),
     "a list": (b'["x"]', "bad_json", "a list, not a JSON object"),
     "a number for a text": (b'{"text": 3}', "not_text", "a number, not text"),
-    "a list for a text": (b'{"text": ["x"]}', "not_text", "a list, not text"),
+    "numbers for a text": (b'{"text": ["x", 3]}', "not_text", "a list, not text (strings, or messages"),
+    "messages without content": (b'{"text": [{"role": "user"}]}', "not_text", "a list, not text"),
+    "an object for a text": (b'{"text": {"en": "x"}}', "not_text", "set `text` to a field of it"),
+    "a string": (b'"x"', "bad_json", "jq -c '{text: .}'"),
+    "the start of a list": (b'[{"text": "x"},', "bad_json", "jq -c '.[]' makes lines of a list"),
+    "the start of an object": (b"{", "bad_json", "jq -c . makes lines of others, or name the data alone in `path`"),
     "nul bytes": (b"\x00\x00\x00", "bad_json", "not valid JSON"),
 }
 
@@ -216,12 +227,16 @@ def test_a_parquet_column_that_isnt_text_is_refused(tmp_path):
 
 
 def test_damaged_files_are_refused_by_name_even_when_bad_lines_are_skipped(tmp_path, capfd):
-    whole = {"a.jsonl.gz": gzip.compress(jsonl(TEXTS * 500)), "a.txt.zst": zstandard.compress(jsonl(TEXTS * 500))}
+    packing = {"a.jsonl.gz": gzip, "a.txt.zst": zstandard, "a.jsonl.bz2": bz2, "a.txt.xz": lzma}
+    whole = {name: packer.compress(jsonl(TEXTS * 500)) for name, packer in packing.items()}
     table = io.BytesIO()
     pq.write_table(pa.table({"text": TEXTS}), table)
     damaged = {name: data[:-20] for name, data in whole.items()} | {
         "b.jsonl.gz": b"no gzip at all",
         "b.jsonl.zst": b"no zstandard at all",
+        "b.jsonl.bz2": b"no bzip2 at all",
+        "b.jsonl.xz": b"no xz at all",
+        "a.arrow": b"no arrow at all",
         "a.parquet": table.getvalue()[:-20],
         "b.parquet": b"PAR1 not at all PAR1",
     }
@@ -258,6 +273,161 @@ def test_a_source_names_exactly_one_place():
     for wrong in ({"max_bytes": 0}, {"on_bad": "ignore"}):
         with pytest.raises(ValueError):
             read(Source(builtin="reference"), **wrong)
+
+
+def downloaded(folder: Path) -> Path:
+    """A folder as `hf download` leaves it."""
+    for name in ("data/train-00000-of-00002", "data/train-00001-of-00002", "data/test-00000-of-00001", "dev/part"):
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        pq.write_table(pa.table({"text": [f"{name} {text}" for text in TEXTS]}), folder / f"{name}.parquet")
+    (folder / ".cache/huggingface").mkdir(parents=True)
+    put(folder / ".cache/huggingface", "x.json", b"{")
+    for name in ("README.md", "README_de.md", "LICENSE", "licence.txt", "dataset_infos.json", ".gitattributes"):
+        put(folder, name, b"{\n")
+    return folder
+
+
+def test_of_a_downloaded_folder_the_training_split_is_read_and_the_rest_is_counted_by_name(tmp_path):
+    documents = read(Source(path=str(downloaded(tmp_path))))
+    assert {text.split("-0000")[0] for text in documents} == {"data/train"}
+    assert documents.counts.documents == 2 * len(TEXTS)
+    assert (documents.counts.notes, documents.counts.other_splits, documents.counts.unread_files) == (7, 2, 0)
+    assert any("test-00000" in place for place in documents.counts.places["other_splits"])
+
+
+@pytest.mark.parametrize(
+    ("path", "split", "found"),
+    [
+        ("", "test", {"data/test-00000-of-00001"}),
+        ("", "validation", {"dev/part"}),
+        ("", "dev", {"dev/part"}),
+        ("", "all", {"data/train", "data/test-00000-of-00001", "dev/part"}),
+        ("/dev", "train", {"dev/part"}),
+        ("/data/test-00000-of-00001.parquet", "train", {"data/test-00000-of-00001"}),
+        ("/data/*.parquet", "train", {"data/train"}),
+        ("/**/*.parquet", "train", {"data/train"}),
+        ("/*/test*", "train", {"data/test-00000-of-00001"}),
+    ],
+)
+def test_another_split_is_read_where_it_is_named(tmp_path, path, split, found):
+    documents = read(Source(path=f"{downloaded(tmp_path)}{path}", split=split))
+    names = {text.split(" ")[0] for text in documents}
+    assert {"data/train" if "train" in name else name for name in names} == found
+
+
+def test_a_folder_without_the_split_asked_for_is_refused_with_those_that_are_there(tmp_path):
+    folder = downloaded(tmp_path)
+    assert "set `split` to test or train or validation, or to all" in refusal(Source(path=str(folder), split="part2"))
+    for path in (folder / "data").glob("train*"):
+        path.unlink()
+    assert "no file of split 'train': set `split` to test or validation, or to all" in refusal(Source(path=str(folder)))
+
+
+def test_notes_are_read_where_they_are_named_and_words_within_words_name_no_split(tmp_path):
+    put(tmp_path, "README.md", b"read me")
+    assert "name the file in `path`" in refusal(Source(path=str(tmp_path)))
+    for name in ("README.md", "README*"):
+        assert list(read(Source(path=f"{tmp_path}/{name}"))) == ["read me"]
+    put(tmp_path, "contest-of-devotion.txt", b"kept")
+    put(tmp_path, "readmission.txt", b"kept too")
+    assert list(read(Source(path=str(tmp_path)))) == ["kept", "kept too"]
+    (tmp_path / "latest").mkdir()
+    put(tmp_path / "latest", "test.txt", b"not this")
+    assert "no file of split" in refusal(Source(path=f"{tmp_path}/latest/*"))
+
+
+def test_links_are_followed_and_every_real_file_is_read_once(tmp_path):
+    (tmp_path / "corpus/sub").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    put(tmp_path / "corpus", "a.txt", b"first")
+    put(tmp_path / "elsewhere", "blob", b"second")
+    put(tmp_path / "elsewhere", "c.txt", b"third")
+    for name in ("loop", "again", "sub/loop"):
+        (tmp_path / "corpus" / name).symlink_to(tmp_path / "corpus", target_is_directory=True)
+    (tmp_path / "corpus/sub/b.txt").symlink_to(tmp_path / "elsewhere/blob")  # as in the hub's cache
+    (tmp_path / "corpus/sub/linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "corpus/z.txt").hardlink_to(tmp_path / "corpus/a.txt")
+    (tmp_path / "corpus/self").symlink_to("self")
+    for path in ("corpus", "corpus/**/*.txt", "corpus/**"):
+        assert sorted(read(Source(path=str(tmp_path / path)))) == ["first", "second", "third"]
+    assert "no such file" in refusal(Source(path=f"{tmp_path}/corpus/**/*.jsonl"))
+
+
+@pytest.mark.parametrize("path", ["", "/**/*.txt", "/*/*.txt"])
+def test_a_subfolder_that_cant_be_listed_is_named(tmp_path, monkeypatch, path):
+    (tmp_path / "closed").mkdir()
+    put(tmp_path, "a.txt", b"read")
+    listed = Path.iterdir
+
+    def refuse(folder):  # root may list any folder, so its refusal is played
+        if folder.name == "closed":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert "closed: can't be listed (Permission denied)" in refusal(Source(path=f"{tmp_path}{path}"))
+
+
+@pytest.mark.parametrize("key", ["path", "hub"])
+def test_what_save_to_disk_wrote_is_read_whichever_key_names_it(tmp_path, key, capfd):
+    import datasets
+
+    one = datasets.Dataset.from_dict({"text": TEXTS, "n": range(len(TEXTS))})
+    datasets.DatasetDict({"train": one, "test": one.select([0])}).save_to_disk(str(tmp_path / "both"))
+    one.save_to_disk(str(tmp_path / "one"), num_shards=2)
+    (tmp_path / "one/cache-0123456789abcdef.arrow").write_bytes(b"of a map that was tried")
+    capfd.readouterr()
+    for name, split, texts in (("one", "train", TEXTS), ("both", "train", TEXTS), ("both", "test", TEXTS[:1])):
+        documents = read(Source(**{key: str(tmp_path / name)}, split=split))  # type: ignore[arg-type]
+        assert list(documents) == texts
+        assert documents.counts.unread_files == 0
+    assert "no text column 'body'" in refusal(Source(path=str(tmp_path / "one"), text="body"))
+    assert capfd.readouterr() == ("", "")
+
+
+CHAT = [{"role": "user", "content": "Как дела?"}, {"role": "assistant", "content": "Fine"}]
+NESTED: dict[str, tuple[list, str, list[str]]] = {
+    "an object's field": ([{"data": {"inner": {"text": "a"}}}, {"data": {"inner": None}}], "data.inner.text", ["a"]),
+    "a name with a dot": ([{"data.text": "a"}], "data.text", ["a"]),
+    "strings": ([{"text": ["one", "два"]}, {"text": []}, {"text": None}], "text", ["one\nдва"]),
+    "messages": ([{"messages": CHAT}], "messages", ["user: Как дела?\n\nassistant: Fine"]),
+    "from and value": ([{"c": [{"from": "human", "value": "hi"}]}], "c", ["human: hi"]),
+    "messages within": ([{"x": {"messages": CHAT}}], "x.messages", ["user: Как дела?\n\nassistant: Fine"]),
+}
+
+
+@pytest.mark.parametrize(("records", "column", "texts"), NESTED.values(), ids=NESTED)
+def test_dotted_fields_lists_of_strings_and_messages_are_texts_in_every_kind_of_file(
+    tmp_path, monkeypatch, records, column, texts
+):
+    monkeypatch.setattr("datasets.config.HF_UPDATE_DOWNLOAD_COUNTS", False)
+    import datasets
+
+    table = pa.Table.from_pylist(records)
+    (tmp_path / "hub").mkdir()
+    pq.write_table(table, tmp_path / "hub/a.parquet")
+    datasets.Dataset(table).save_to_disk(str(tmp_path / "saved"))
+    put(tmp_path, "lines.jsonl", b"".join(json.dumps(record).encode() + b"\n" for record in records))
+    put(tmp_path, "list.json", json.dumps(records).encode())
+    for source in (
+        *(
+            Source(path=str(tmp_path / name), text=column)
+            for name in ("hub/a.parquet", "saved", "lines.jsonl", "list.json")
+        ),
+        Source(hub=str(tmp_path / "hub"), text=column),
+    ):
+        documents = read(source)
+        assert list(documents) == texts
+        assert documents.counts.joined == (0 if texts == ["a"] else 1)
+
+
+def test_a_dotted_field_that_isnt_there_is_refused_with_what_is(tmp_path):
+    pq.write_table(pa.table({"data": [{"body": "x"}]}), tmp_path / "a.parquet")
+    source = Source(path=str(tmp_path / "a.parquet"), text="data.text")
+    assert "no text column 'data.text': set `text` to one of its columns (data.body)" in refusal(source)
+    assert "such as data.body" in refusal(Source(path=source.path, text="data"))
+    put(tmp_path, "a.jsonl", b'{"data": {"body": "x"}}')
+    assert "no text column 'data.text'" in refusal(Source(path=str(tmp_path / "a.jsonl"), text="data.text"))
 
 
 def test_a_dataset_folder_is_read_through_the_hubs_door(tmp_path, monkeypatch):

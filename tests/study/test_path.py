@@ -336,6 +336,33 @@ def test_broken_lines_are_refused_by_place_and_counted_when_skipped(home, tmp_pa
     assert "digits: left out 1 empty, 1 without the text column, 1 with broken JSON, 1 with broken UTF-8" in shown
 
 
+def test_what_is_not_read_of_a_downloaded_folder_is_said(tmp_path):
+    data = tmp_path / "data"
+    make_corpora(data)
+    (data / "digits").mkdir()
+    (data / "digits-1.jsonl").rename(data / "digits/train.jsonl")
+    (data / "digits-2.jsonl").rename(data / "digits/test.jsonl")
+    (data / "digits/README.md").write_text("digits")
+    (data / "russian.jsonl").write_text(
+        "\n".join(
+            json.dumps({"text": [json.loads(line)["text"]]})
+            for line in (data / "русский.jsonl").read_text().splitlines()
+        )
+    )
+    study = STUDY.replace("data/digits*.jsonl", "data/digits").replace("data/русский.jsonl", "data/russian.jsonl")
+    (tmp_path / "study.yaml").write_text(study, encoding="utf-8")
+    shown = " ".join(command("prepare", "study.yaml", "--out", "out", cwd=tmp_path).stdout.split())
+    assert re.search(r"digits: left out 1 hidden, or notes beside the data \(first: \S+/README.md\)", shown), shown
+    assert re.search(
+        r"digits: left out 1 files of other splits \(`split` .* reads them\) \(first: \S+/test.jsonl\)", shown
+    )
+    assert "русский: 400 documents were lists of strings, joined line by line" in shown
+    (tmp_path / "study.yaml").write_text(study.replace('data/digits"', 'data/digits", split: dev'), encoding="utf-8")
+    failed = command("prepare", "study.yaml", "--out", "out", cwd=tmp_path)
+    assert failed.returncode == 2
+    assert "domains.digits: " in failed.stderr and "set `split` to test or train, or to all" in failed.stderr
+
+
 def test_a_worker_that_dies_is_reported_and_finished_runs_stay(home, monkeypatch, tmp_path, done):
     from mixopt.study import training
 
