@@ -49,7 +49,7 @@ PROBLEMS = {  # counts of `Counts` -> how they read after a number
     "bad_json": "with broken JSON",
     "bad_utf8": "with broken UTF-8",
     "unread_files": "files of a kind that is not read",
-    "notes": "hidden, or notes beside the data",
+    "notes": "files hidden or beside the data, such as README",
     "other_splits": "files of other splits (`split` or a name in `path` reads them)",
 }
 FILES = ("unread_files", "notes", "other_splits")  # those of PROBLEMS that count files

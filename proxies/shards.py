@@ -21,6 +21,9 @@ from proxies.files import replacing
 from proxies.tokenizer import Tokenizer
 
 _PARTS = ("train", "val")
+_LOOKED_AT = (
+    100_000  # characters in which those that the tokenizer doesn't know are counted, of a document and at first
+)
 _FORMAT = 1  # raise when the files' meaning changes: old shards are then refused, not misread
 
 
@@ -41,6 +44,7 @@ class ShardMeta:
     end: int  # id of the end token
     content: str  # hash of both parts' tokens and the tokenizer: equal shards give equal runs
     duplicates: int  # documents whose text stood in this domain before; they are kept
+    unknown: float = 0.0  # share of its characters that the tokenizer has no token for
     source: str = ""
     versions: dict[str, str] = field(default_factory=dict)  # of packages that a built-in text was read from
     problems: dict = field(default_factory=dict)  # what reading met: proxies.corpora.Counts
@@ -152,6 +156,7 @@ class _Index:
     hashes: np.ndarray  # uint64, of the text
     lengths: np.ndarray  # tokens, the end token among them
     sizes: np.ndarray  # UTF-8 bytes of text
+    unknown: float  # share of characters that the tokenizer has no token for
 
     def repeats(self) -> np.ndarray:
         """How often each document's text stood before it."""
@@ -203,15 +208,19 @@ def text_hash(text: str) -> int:
 def _encode_all(documents: Iterable[str], tokenizer: Tokenizer, spool: Path) -> _Index:
     """Writes all tokens to one file, in the order of reading."""
     hashes, lengths, sizes = array("Q"), array("q"), array("q")
+    unknown = seen = 0
     with spool.open("wb") as file:
         for text, tokens in tokenizer.stream(documents):
             hashes.append(text_hash(text))
             lengths.append(len(tokens))
             sizes.append(len(text.encode()))
             file.write(tokens.tobytes())
+            if len(hashes) % (1 + seen // _LOOKED_AT) == 0:  # ever fewer documents, spread over all
+                unknown += tokenizer.unknown(text[:_LOOKED_AT])
+                seen += sum(map(len, text[:_LOOKED_AT].split()))
     if not hashes:
         raise ValueError(f"{getattr(documents, 'source', 'the domain')} holds no documents: give some or drop it")
-    return _Index(*(np.array(column) for column in (hashes, lengths, sizes)))
+    return _Index(*(np.array(column) for column in (hashes, lengths, sizes)), unknown=unknown / max(seen, 1))
 
 
 def _write_part(path: Path, tokens: np.ndarray, index: _Index, order: np.ndarray, content) -> None:
@@ -244,6 +253,7 @@ def _meta(documents, tokenizer: Tokenizer, index: _Index, chosen, *, val_fractio
         end=tokenizer.end,
         content=content,
         duplicates=int(np.count_nonzero(index.repeats())),
+        unknown=index.unknown,
         **about,
     )
 

@@ -6,11 +6,14 @@ Every document is its tokens followed by one end token. Text that looks like a s
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from threading import Thread
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +40,8 @@ KNOWN_ENDS = (  # how other tokenizers call theirs, in the order we look for the
 _BATCH = 1 << 19  # characters encoded at once: an encoding takes some 100 times its text in memory
 _PIECE = 1 << 20  # characters encoded in one piece
 _MIN_VOCAB = 257  # every byte and the end token
+# A stretch without a break is cut in the sample: merges within one piece take time by the square of its length.
+_STRETCH = re.compile(r"\S{256}|\s{256}")
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class Tokenizer:
 
     inner: "tokenizers.Tokenizer"
     end: int  # id of the end token
+    end_added: bool = False  # the tokenizer had none, and got END
 
     @cached_property
     def size(self) -> int:
@@ -83,6 +89,28 @@ class Tokenizer:
             for encoding in self.inner.encode_batch_fast(batch, add_special_tokens=False):
                 yield encoding.ids
 
+    def unknown(self, text: str) -> int:
+        """Characters, white space apart, that have no token of their own: they become [UNK], or nothing."""
+        knows_all, unknown = self._vocabulary_of_text
+        if knows_all:
+            return 0
+        encoding = self.inner.encode(text, add_special_tokens=False)
+        lost = np.array([not character.isspace() for character in text])
+        for number, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
+            if number != unknown:
+                lost[start:end] = False
+        return int(lost.sum())
+
+    @cached_property
+    def _vocabulary_of_text(self) -> tuple[bool, int | None]:
+        """Whether every byte has a token, and the token of unknown text."""
+        from tokenizers.pre_tokenizers import ByteLevel
+
+        model = json.loads(self.inner.to_str())["model"]
+        unknown = model["unk_id"] if "unk_id" in model else self.inner.token_to_id(model.get("unk_token") or "")
+        knows_all = model.get("byte_fallback") or self.inner.get_vocab().keys() >= set(ByteLevel.alphabet())
+        return bool(knows_all), unknown
+
     def decode(self, tokens) -> str:
         """Text of tokens (n,), without end tokens."""
         ids = np.asarray(tokens)
@@ -119,11 +147,17 @@ class Tokenizer:
         return lengths
 
 
-def train(domains: Mapping[str, Iterable[str]], *, vocab_size: int, sample_bytes: int = 4 << 20) -> Tokenizer:
+def train(
+    domains: Mapping[str, Iterable[str]],
+    *,
+    vocab_size: int,
+    sample_bytes: int = 4 << 20,
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> Tokenizer:
     """Byte-level BPE from equal amounts of every domain's text, so that no domain's words are left to bytes.
 
     vocab_size: tokens, the end token among them. sample_bytes: of text in all, domains sharing it equally; a domain
-    with less than its share gives what it has. The same texts give the same tokenizer.
+    with less than its share gives what it has. The same texts give the same tokenizer. on_progress: gets what is done.
     Raises ValueError when vocab_size can't hold every byte, or the text doesn't fill it.
     Source: Sennrich et al. 2016, arXiv:1508.07909; byte level as in GPT-2 (Radford et al. 2019).
     """
@@ -132,7 +166,10 @@ def train(domains: Mapping[str, Iterable[str]], *, vocab_size: int, sample_bytes
     if vocab_size < _MIN_VOCAB:
         raise ValueError(f"vocab_size = {vocab_size}: set at least {_MIN_VOCAB} (every byte, and the end token)")
     share = math.ceil(sample_bytes / max(len(domains), 1))
-    sample = [_clip(text, share) for texts in domains.values() for text in spread(texts, share)[0]]
+    sample: list[str] = []
+    for name, texts in domains.items():
+        on_progress(f"reading {name} for the tokenizer")
+        sample += chain.from_iterable(_stretches(_clip(text, share)) for text in spread(texts, share)[0])
     inner = tk.Tokenizer(tk.models.BPE())
     inner.pre_tokenizer = tk.pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[reportAttributeAccessIssue]
     inner.decoder = tk.decoders.ByteLevel()  # type: ignore[reportAttributeAccessIssue]
@@ -142,19 +179,38 @@ def train(domains: Mapping[str, Iterable[str]], *, vocab_size: int, sample_bytes
         initial_alphabet=sorted(tk.pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    inner.train_from_iterator(sample, trainer)
+    _in_thread(lambda: inner.train_from_iterator(sample, trainer), on_progress)
     if (found := inner.get_vocab_size()) < vocab_size:
         size = sum(len(text.encode()) for text in sample)
         raise ValueError(f"{size} bytes of text give only {found} tokens: set vocab_size = {found} or give more text")
     return _ready(inner, END, place="the trained tokenizer")
 
 
+def _in_thread(work: Callable[[], None], on_progress: Callable[[str], None]) -> None:
+    """Does what tokenizers' own code does without Python's lock, so that Ctrl-C gets through and time is shown."""
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - tokenizers raises nothing narrower; it is raised below
+            errors.append(error)
+
+    started, thread = monotonic(), Thread(target=run, daemon=True)  # a daemon doesn't hold up the end
+    thread.start()
+    while thread.is_alive():
+        on_progress(f"training the tokenizer, {monotonic() - started:.0f} s")
+        thread.join(0.2)
+    if errors:
+        raise errors[0]
+
+
 def load(source: str | Path, *, end_token: str | None = None) -> Tokenizer:
     """A tokenizer from a tokenizer.json, a folder that holds one, or the Hugging Face hub by name.
 
     end_token: the token put after each document; None: the one that the folder's tokenizer_config.json names as
-    eos_token, or else the first of KNOWN_ENDS that it has.
-    Raises ValueError when there is none, it can't be read, or no end token is found.
+    eos_token, or else the first of KNOWN_ENDS that it has, or else END, which is added.
+    Raises ValueError when there is no tokenizer, it can't be read, or has no end_token.
     """
     import tokenizers as tk
 
@@ -175,11 +231,12 @@ def _ready(inner: "tokenizers.Tokenizer", end_token: str | None, *, place: str) 
     inner.no_padding()
     inner.encode_special_tokens = True  # "<|end|>" in a document is text, not the end of it
     ends = [end_token] if end_token else [name for name in KNOWN_ENDS if inner.token_to_id(name) is not None]
-    number = inner.token_to_id(ends[0]) if ends else None
+    if not ends:
+        inner.add_special_tokens([END])
+    number = inner.token_to_id((ends or [END])[0])
     if number is None:
-        what = f"no token {end_token!r}" if end_token else "no end-of-document token that we know"
-        raise ValueError(f"{place} has {what}: set `end_token` to one of its tokens")
-    return Tokenizer(inner, number)
+        raise ValueError(f"{place} has no token {end_token!r}: set tokenizer.end_token to one of its tokens")
+    return Tokenizer(inner, number, end_added=not ends)
 
 
 def _configured_end(file: Path) -> str | None:
@@ -190,7 +247,7 @@ def _configured_end(file: Path) -> str | None:
     try:
         end = json.loads(config.read_text(encoding="utf-8")).get("eos_token")
     except (ValueError, AttributeError) as error:
-        raise ValueError(f"{config}: not JSON ({error}): mend it or set `end_token`") from error
+        raise ValueError(f"{config}: not JSON ({error}): mend it or set tokenizer.end_token") from error
     return end.get("content") if isinstance(end, dict) else end
 
 
@@ -231,6 +288,15 @@ def _pieces(text: str) -> Iterator[str]:
             cut = start + _PIECE
         yield text[start:cut]
         start = cut
+    yield text[start:]
+
+
+def _stretches(text: str) -> Iterator[str]:
+    """A text cut where a stretch without a break is long."""
+    start = 0
+    for found in _STRETCH.finditer(text):
+        yield text[start : found.end()]
+        start = found.end()
     yield text[start:]
 
 

@@ -105,6 +105,11 @@ class ContinualStudy(AnyStudy):
         """The general domains."""
         return [name for name in self.domains if name != self.new]
 
+    @property
+    def target_weights(self) -> dict[str, float]:
+        """Validation sets of either loss, with their weight in it."""
+        return weights_of(self.general_loss or dict.fromkeys(self.kept, 1.0)) | weights_of(self.domain_loss or self.new)
+
 
 def continual_problems(study: ContinualStudy) -> Problems:
     """What the parts of a study say against each other, empty when all is well."""

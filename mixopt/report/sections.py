@@ -15,6 +15,7 @@ LISTED = 60  # overlaps that are listed
 PROBLEMS = READING_PROBLEMS | {
     "cut_files": "files read from their start only",
     "left_out": "left out by max_bytes",
+    "joined": "joined from lists of strings or messages",
     "duplicates": "repeating an earlier one",
 }
 
@@ -79,6 +80,8 @@ def _problems(row: Mapping[str, Any]) -> str:
     """What reading a domain met: '12 empty, 3 repeating an earlier one'."""
     counts = {**(row.get("problems") or {}), "duplicates": row.get("duplicates")}
     met = [f"{counts[key]:,.0f} {words}" for key, words in PROBLEMS.items() if known(counts.get(key)) and counts[key]]
+    if row.get("unknown"):
+        met.append(f"{percent(row['unknown'])} of its characters unknown to the tokenizer")
     return ", ".join(met) or "none"
 
 

@@ -97,11 +97,18 @@ class Tokenizer(Record):
         default=None, description="a tokenizer.json of your own instead; relative to the study file"
     )
     hub: str | None = Field(default=None, description="a tokenizer's hub name instead")
+    end_token: str | None = Field(
+        default=None,
+        description="its token that ends a document; left out: the one that it names, or a usual name of one that it "
+        "has, or <|end|>, which is added",
+    )
 
     @model_validator(mode="after")
     def one_tokenizer(self):
         if self.path and self.hub:
             raise ValueError("has path and hub: keep one of them")
+        if self.end_token and not (self.path or self.hub):
+            raise ValueError("has end_token, but the tokenizer trained here has one: give path or hub, or take it out")
         return self
 
 
@@ -163,6 +170,11 @@ class AnyStudy(Record):
     def brings_runs(self) -> bool:
         """Whether finished runs are given, so that there is no text and nothing to train."""
         return False
+
+    @property
+    def target_weights(self) -> dict[str, float]:
+        """Validation set -> weight in the target, zero weights left out; empty where the domains' shares are meant."""
+        return {}
 
 
 def weights_of(target: str | dict[str, float]) -> dict[str, float]:

@@ -1,10 +1,12 @@
 """Corpus preparation: tokenizer training and token shards, redone only where their inputs changed."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixopt.errors import MixoptError
+from mixopt.formatting import percent
 from mixopt.serialization import Json, cached, digest, read_json, write_json
 from mixopt.study.config import AnyStudy, Text
 from mixopt.study.layout import Folder
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 READERS_VERSION = 1  # raise when proxies/ reads the same source as other documents: shards are then made again
 MIN_SAMPLE_BYTES = 4 << 20  # of text that the tokenizer is trained on, over all domains, at least ...
 BYTES_PER_TOKEN = 2048  # ... and so much for each token of its vocabulary: less can't fill a large one
+MIN_UNKNOWN, MAX_UNKNOWN = 0.001, 0.1  # of characters without a token: for a note, and for a refusal in the target
 MIN_SHARED = 0.01  # of a domain's documents that must also stand in another for a note
 
 
@@ -36,6 +39,7 @@ def prepare(study: AnyStudy, study_path: Path, folder: Folder, progress: Progres
     for i, (name, docs) in enumerate(documents.items()):
         progress.update(i + 1, name)
         shards[name] = get_shard(study, folder, name, docs, fingerprints[name], tokenizer)
+    check_unknown(study, study_path, shards)
     report = describe(shards, tokenizer)
     write_json(folder.corpora, report)
     for message in corpus_notes(report):
@@ -97,15 +101,18 @@ def get_tokenizer(
 
     try:
         if wish.path or wish.hub:
-            given = load(resolve(study_path, wish.path) if wish.path else str(wish.hub))
+            source = resolve(study_path, wish.path) if wish.path else str(wish.hub)
+            given = load(source, end_token=wish.end_token)
+            if given.end_added:
+                progress.note(f"{source} has no token that ends a document: {END} was added as token {given.end}")
             cached(cache, digest(["given", given.hash]), lambda: save(given), needs=[folder.tokenizer])
             return given
 
         def compute() -> Json:
-            progress.update(0, "training the tokenizer")
             sample_bytes = max(MIN_SAMPLE_BYTES, wish.vocab * BYTES_PER_TOKEN)
             text = {name: documents[name] for name in study.domains}
-            return save(train(text, vocab_size=wish.vocab, sample_bytes=sample_bytes))
+            tell = partial(progress.update, 0)
+            return save(train(text, vocab_size=wish.vocab, sample_bytes=sample_bytes, on_progress=tell))
 
         key = digest(["trained", wish.vocab, {name: fingerprints[name] for name in study.domains}])
         cached(cache, key, compute, needs=[folder.tokenizer])
@@ -145,6 +152,16 @@ def open_shards(study: AnyStudy, folder: Folder) -> dict[str, "Shard"]:
         raise MixoptError(str(error)) from None
 
 
+def check_unknown(study: AnyStudy, study_path: Path, shards: dict[str, "Shard"]) -> None:
+    """Raises MixoptError for a text of the target that the tokenizer doesn't know: its loss would be that of [UNK]."""
+    for name in study.target_weights or study.domains:
+        if (unknown := shards[name].meta.unknown) > MAX_UNKNOWN:
+            raise MixoptError(
+                f"{study_path}: tokenizer: has no token for {percent(unknown)} of the characters of {name!r}, which is "
+                "in the target: give one that knows its script, or leave path and hub out and one is trained here"
+            )
+
+
 def describe(shards: dict[str, "Shard"], tokenizer: "Tokenizer") -> Json:
     """shards/corpora.json: sizes of all corpora, problems met in reading them, and duplicates across them."""
     from proxies.shards import duplicates_across
@@ -158,6 +175,7 @@ def describe(shards: dict[str, "Shard"], tokenizer: "Tokenizer") -> Json:
             "val_tokens": meta.val_tokens,
             "bytes": meta.train_bytes + meta.val_bytes,
             "duplicates": meta.duplicates,
+            "unknown": meta.unknown,
             "source": meta.source,
             "versions": meta.versions,
             "problems": meta.problems,
@@ -181,6 +199,8 @@ def corpus_notes(report: Json) -> list[str]:
             first = next((f" (first: {place})" for key in places if key in met for place in places[key]), "")
             if met:
                 notes.append(f"{name}: left out {', '.join(f'{problems[key]} {PROBLEMS[key]}' for key in met)}{first}")
+        if text["unknown"] > MIN_UNKNOWN:
+            notes.append(f"{name}: the tokenizer has no token for {percent(text['unknown'])} of its characters")
         if problems.get("joined"):
             what = "lists of strings, joined line by line, or chat messages, joined as `role: content`"
             notes.append(f"{name}: {problems['joined']} documents were {what}")

@@ -1,7 +1,11 @@
 """Tokens and shards."""
 
 import json
+import signal
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -79,13 +83,94 @@ def test_a_users_tokenizer_names_its_end_token_or_is_told_it(tokenizer, tmp_path
     config = json.loads(tokenizer.inner.to_str())
     text = json.dumps(config).replace(tk.END, "<finis>")
     (tmp_path / "tokenizer.json").write_text(text)
-    with pytest.raises(ValueError, match="end_token"):
-        tk.load(tmp_path)
     assert tk.load(tmp_path, end_token="<finis>").end == tokenizer.end
     (tmp_path / "tokenizer_config.json").write_text('{"eos_token": {"content": "<finis>"}}')
     assert tk.load(tmp_path).end == tokenizer.end
-    with pytest.raises(ValueError, match="no token '<no>'"):
+    with pytest.raises(ValueError, match=r"no token '<no>': set tokenizer\.end_token"):
         tk.load(tmp_path, end_token="<no>")
+
+
+def test_a_tokenizer_without_an_end_token_gets_one(tokenizer, tmp_path):
+    config = json.loads(tokenizer.inner.to_str())
+    (tmp_path / "tokenizer.json").write_text(json.dumps(config).replace(tk.END, "<finis>"))
+    given = tk.load(tmp_path)
+    assert given.end_added and not tokenizer.end_added
+    assert given.end == tokenizer.size and given.size == tokenizer.size + 1
+    ids = given.encode([f"a {tk.END} b"])[0]
+    assert np.count_nonzero(ids == given.end) == 1 and given.decode(ids) == f"a {tk.END} b"
+    given.save(tmp_path / "again" / "tokenizer.json")
+    assert tk.load(tmp_path / "again").hash == given.hash
+
+
+def words_tokenizer(folder, model, **kinds):
+    """A tokenizer that knows a few English words or letters."""
+    import tokenizers
+
+    inner = tokenizers.Tokenizer(getattr(tokenizers.models, model)(**kinds))
+    if model != "Unigram":
+        inner.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    inner.save(str(folder / "tokenizer.json"))
+    return tk.load(folder)
+
+
+LETTERS = {letter: i for i, letter in enumerate("[abcdefgh]")}
+BLIND = {
+    "words": ("WordLevel", {"vocab": {"[UNK]": 0, "abc": 1, "bad": 2}, "unk_token": "[UNK]"}),
+    "pieces": ("WordPiece", {"vocab": {"[UNK]": 0, "abc": 1, "bad": 2}, "unk_token": "[UNK]"}),
+    "letters, others dropped": ("BPE", {"vocab": LETTERS, "merges": []}),
+    "letters, others fused": ("BPE", {"vocab": LETTERS | {"?": 10}, "merges": [], "unk_token": "?", "fuse_unk": True}),
+    "unigram": ("Unigram", {"vocab": [("?", 0.0), *((letter, -1.0) for letter in "abcd ")], "unk_id": 0}),
+}
+
+
+@pytest.mark.parametrize(("model", "kinds"), BLIND.values(), ids=BLIND)
+def test_characters_that_a_tokenizer_has_no_token_for_are_counted(tmp_path, model, kinds):
+    blind = words_tokenizer(tmp_path, model, **kinds)
+    assert blind.unknown("abc  bad\n") == 0
+    assert blind.unknown("שלום abc") == 4
+    assert blind.unknown("Привет,  мир") == len("Привет,мир")
+    meta = write(tmp_path / "a", [f"abc שלום{' bad' * (i % 2)}" for i in range(60)], blind, val_fraction=0.5)
+    assert meta.unknown == pytest.approx(8 / 17)
+
+
+def test_a_tokenizer_of_bytes_knows_every_script(tokenizer, tmp_path):
+    assert tokenizer.unknown("שלום Привет \U0001f600") == 0
+    assert write(tmp_path, TEXTS, tokenizer, val_fraction=0.1).unknown == 0
+
+
+UNBROKEN = {"spaces": " " * 200_000, "letters": "ab" * 100_000, "lines": "\n" * 100_000, "signs": "-=" * 100_000}
+
+
+@pytest.mark.parametrize("text", UNBROKEN.values(), ids=UNBROKEN)
+def test_long_unbroken_stretches_dont_hold_up_training(text):
+    started = time.monotonic()
+    tk.train({"a": TEXTS, "b": [f"begin{text}end"]}, vocab_size=400)
+    assert time.monotonic() - started < 20  # a second; whole, 200,000 spaces took 100 on this machine's like
+
+
+def test_cut_stretches_are_all_of_the_text():
+    text = "x" * 1000 + " а" * 500 + "\t" * 600 + "word " * 100
+    pieces = list(tk._stretches(text))
+    assert "".join(pieces) == text
+    assert len(pieces) > 5 and list(tk._stretches("word " * 1000)) == ["word " * 1000]
+
+
+def test_ctrl_c_gets_through_while_a_tokenizer_is_trained():
+    code = (
+        "import random\nfrom proxies.tokenizer import train\n"
+        "text = ''.join(random.Random(0).choices('abcdefghijklmnop', k=1 << 23))\n"
+        "train({'a': [text]}, vocab_size=60_000, sample_bytes=1 << 24, on_progress=lambda t: print(t, flush=True))"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    for line in child.stdout:
+        if line.startswith("training the tokenizer, 2 s"):
+            break
+    child.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    _, stderr = child.communicate(timeout=60)
+    assert time.monotonic() - started < 10
+    assert stderr.rstrip().endswith("KeyboardInterrupt")
 
 
 def test_a_tokenizer_that_isnt_byte_level_counts_the_bytes_of_its_decoded_text(tmp_path):

@@ -70,6 +70,7 @@ def test_a_good_file_loads(write):
         ("name: small", "name: small\nsearch: {max_epochs: {z: 3}}", r":2: search.max_epochs.z: no domain has this name"),
         ("name: small", "name: small\npredictors: [magic]", r":2: predictors"),
         ("name: small", "name: small\nseed: one", r":2: seed"),
+        ("name: small", "name: small\ntokenizer: {end_token: x}", r":2: tokenizer: has end_token, .* give path or hub"),
         ("held_out:\n  c", "held_out:\n  target", r":6: held_out.*'target' can't name a domain"),
     ],
 )  # fmt: skip

@@ -336,6 +336,58 @@ def test_broken_lines_are_refused_by_place_and_counted_when_skipped(home, tmp_pa
     assert "digits: left out 1 empty, 1 without the text column, 1 with broken JSON, 1 with broken UTF-8" in shown
 
 
+def a_tokenizer(folder: Path, letters: str) -> None:
+    """Knows these letters and no end token."""
+    import tokenizers
+
+    vocab = {letter: i for i, letter in enumerate(["[UNK]", *letters])}
+    inner = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocab, merges=[], unk_token="[UNK]"))
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    folder.mkdir()
+    inner.save(str(folder / "tokenizer.json"))
+
+
+def test_a_tokenizer_that_does_not_know_the_script_of_a_target_is_refused_and_that_of_a_domain_noted(tmp_path):
+    make_corpora(tmp_path / "data")
+    latin, hebrew = "abcdefghijklmnopqrstuvwxyz0123456789.", "אבגדהוזחטיךכלםמןנסעףפץצקרשת"
+    a_tokenizer(tmp_path / "mine", latin)
+    study = STUDY.replace("{vocab: 300}", "{path: mine}")
+    (tmp_path / "study.yaml").write_text(study, encoding="utf-8")
+    failed = command("prepare", "study.yaml", "--out", "out", cwd=tmp_path)
+    assert failed.returncode == 2
+    says = (
+        r"^mixopt: study.yaml: tokenizer: has no token for 9\d% of the characters of 'עברית', which is in the target: "
+        "give one that knows its script, .* is trained here$"
+    )
+    assert re.search(says, failed.stderr), failed.stderr
+    assert "Traceback" not in failed.stderr and not (tmp_path / "out/shards/corpora.json").exists()
+    a_tokenizer(tmp_path / "better", latin + hebrew)
+    study = study.replace("path: mine", "path: better").replace("{עברית: 0.5, mixed: 0.5}", "עברית")
+    (tmp_path / "study.yaml").write_text(study, encoding="utf-8")
+    passed = command("prepare", "study.yaml", "--out", "out", cwd=tmp_path)
+    shown = " ".join(passed.stdout.split())
+    assert passed.returncode == 0, passed.stderr
+    assert re.search(r"русский: the tokenizer has no token for 9\d% of its characters", shown), shown
+    assert "עברית: the tokenizer" not in shown
+    assert "better has no token that ends a document: <|end|> was added as token 65" in shown
+    texts = json.loads((tmp_path / "out/shards/corpora.json").read_text(encoding="utf-8"))["texts"]
+    assert texts["русский"]["unknown"] > 0.9 and texts["עברית"]["unknown"] == texts["english"]["unknown"] == 0
+
+
+def test_the_end_token_that_a_study_file_names_ends_its_documents(tmp_path):
+    make_corpora(tmp_path / "data")
+    a_tokenizer(tmp_path / "mine", "abcdefghijklmnopqrstuvwxyz#")
+    study = STUDY.replace("{vocab: 300}", "{path: mine, end_token: '#'}").replace("{עברית: 0.5, mixed: 0.5}", "english")
+    (tmp_path / "study.yaml").write_text(study, encoding="utf-8")
+    passed = command("prepare", "study.yaml", "--out", "out", cwd=tmp_path)
+    assert passed.returncode == 0, passed.stderr
+    assert json.loads((tmp_path / "out/shards/english/meta.json").read_text(encoding="utf-8"))["end"] == 27
+    assert "was added" not in passed.stdout
+    (tmp_path / "study.yaml").write_text(study.replace("'#'", "'%'"), encoding="utf-8")
+    failed = command("prepare", "study.yaml", "--out", "out", cwd=tmp_path)
+    assert failed.returncode == 2 and "has no token '%': set tokenizer.end_token to one of its tokens" in failed.stderr
+
+
 def test_what_is_not_read_of_a_downloaded_folder_is_said(tmp_path):
     data = tmp_path / "data"
     make_corpora(data)
@@ -352,7 +404,9 @@ def test_what_is_not_read_of_a_downloaded_folder_is_said(tmp_path):
     study = STUDY.replace("data/digits*.jsonl", "data/digits").replace("data/русский.jsonl", "data/russian.jsonl")
     (tmp_path / "study.yaml").write_text(study, encoding="utf-8")
     shown = " ".join(command("prepare", "study.yaml", "--out", "out", cwd=tmp_path).stdout.split())
-    assert re.search(r"digits: left out 1 hidden, or notes beside the data \(first: \S+/README.md\)", shown), shown
+    assert re.search(
+        r"digits: left out 1 files hidden or beside the data, such as README \(first: \S+/README.md\)", shown
+    ), shown
     assert re.search(
         r"digits: left out 1 files of other splits \(`split` .* reads them\) \(first: \S+/test.jsonl\)", shown
     )
