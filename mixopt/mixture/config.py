@@ -1,10 +1,12 @@
 """Study files of mixtures: domains, target, full run, proxies, design, search and verification."""
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from mixopt.errors import MixoptError
 from mixopt.formatting import did_you_mean
 from mixopt.study.config import (
     AnyStudy,
@@ -21,6 +23,9 @@ from mixopt.study.config import (
     weights_of,
 )
 from regressors import PREDICTORS
+
+if TYPE_CHECKING:
+    from mixopt.search.simplex import Feasible
 
 # Tried when a study or a command names none: each good on some published table and quick enough for all.
 TRIED = (
@@ -192,7 +197,28 @@ def problems(study: Study) -> Problems:
                 for name in value
                 if name not in study.domains
             ]
+    if not found and study.runs is None:
+        try:
+            feasible_mixtures(study, list(study.domains), {name: domain.pool for name, domain in study.domains.items()})
+        except MixoptError as error:
+            found.append((("search",), str(error)))
     return found
+
+
+def feasible_mixtures(
+    study: Study, domains: Sequence[str], pools: Mapping[str, float | None], *, place: str = ""
+) -> "Feasible":
+    """The mixtures that keep the study's limits. pools: unique tokens by domain, None where they aren't known.
+
+    Raises MixoptError, which begins with place, for limits that contradict each other or name no domain.
+    """
+    from mixopt.search.simplex import feasible
+
+    limits = study.search.model_dump(include={"min_weight", "max_weight", "fixed", "max_epochs"})
+    try:
+        return feasible(domains, **limits, pools=pools, tokens=study.full.tokens if study.full else None)
+    except MixoptError as error:
+        raise MixoptError(f"{place}{error}") from None
 
 
 def without_runs(study: Study) -> Problems:

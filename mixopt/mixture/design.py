@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.mixture.config import Study
+from mixopt.mixture.config import Study, feasible_mixtures
 from mixopt.serialization import Json
 from mixopt.study.jobs import (
     EXTRA,
@@ -50,9 +50,9 @@ def mixtures(
     """count different mixtures as (role, (n_domains,) weights).
 
     prior: the natural mixture. towards: where the target lies if it is trained on, (n_domains,) shares.
-    The natural and the uniform mixture; each domain left out once (halfway between natural and uniform otherwise), when
-    that takes up at most half of the rest; and Dirichlet draws at several strengths around uniform, around the
-    tempered prior and, halfway from uniform, towards the target: optima lie there, and a prediction
+    The natural and the uniform mixture (equal pools make them one); each domain left out once (halfway between natural
+    and uniform otherwise), when that takes up at most half of the rest; and Dirichlet draws at several strengths around
+    uniform, around the tempered prior and, halfway from uniform, towards the target: optima lie there, and a prediction
     inside what was trained is worth more than one beyond it. The draws are quasi-random (Sobol points through gamma
     quantiles), so that a few dozen mixtures cover the simplex more evenly than independent ones.
     Raises ValueError when count is below 2.
@@ -62,6 +62,8 @@ def mixtures(
     d = len(prior)
     uniform = np.full(d, 1 / d)
     rows = [("natural", prior), ("uniform", uniform)]
+    if np.allclose(prior, uniform, rtol=0, atol=1e-6):
+        del rows[0]
     if d > 2 and d <= (count - 2) / 2:
         centre = (prior + uniform) / 2
         for j in range(d):
@@ -71,8 +73,11 @@ def mixtures(
     centres = [uniform, tempered(prior, 0.5)]
     if towards is not None and towards.sum() > 0:
         centres.append((uniform + towards / towards.sum()) / 2)
-    rows += [("dirichlet", w) for w in dirichlet_points(centres, count - len(rows), seed=seed)]
-    return rows
+    draws = [("dirichlet", w) for w in dirichlet_points(centres, 4 * (count - len(rows)), seed=seed)]
+    different: dict[tuple[float, ...], tuple[str, np.ndarray]] = {}  # of the draws several may be one corner
+    for role, w in rows + draws:
+        different.setdefault(tuple(np.round(w, 6)), (role, w))
+    return list(different.values())[:count]
 
 
 def dirichlet_points(centres: Sequence[np.ndarray], count: int, *, seed: int) -> list[np.ndarray]:
@@ -176,6 +181,7 @@ def make_plan(study: Study, shards: Mapping[str, "Shard"], study_path: Path) -> 
     assert study.full is not None
     pools = full_pools(study, shards, study_path)
     names = list(study.domains)
+    feasible_mixtures(study, names, pools, place=f"{study_path}: search: ")
     prior = natural_mixture([pools[name] for name in names])
     recipe = make_recipe(study, vocab=next(iter(shards.values())).meta.vocab_size)
     available, notes = proxy_pools(study, shards, pools, recipe)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixopt.mixture.config import Study, problems
+from mixopt.mixture.config import Study, feasible_mixtures, problems
 from mixopt.serialization import Json, read_json
 from mixopt.study.config import Problems
 from mixopt.study.kind import Session, StudyKind
@@ -42,6 +42,7 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
     def import_runs(self, session: Session) -> RunTable:
         """The table of runs that the study file names. Its notes are shown; nothing in it is repaired silently."""
         from mixopt.mixture.fit import check_target
+        from mixopt.mixture.recommend import known_pools
         from mixopt.runs.read import read_runs
         from mixopt.runs.table import write_table
 
@@ -62,6 +63,8 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
             last_step=file.last_step,
         )
         check_target(table, session.study, str(session.path))
+        pools = known_pools(session, table)
+        feasible_mixtures(session.study, table.domains, pools, place=f"{session.path}: search: ")
         write_table(table.frame, session.folder.root)
         for note in table.notes:
             session.progress.note(note)

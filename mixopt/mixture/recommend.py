@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixopt.errors import MixoptError
+from mixopt.mixture.config import feasible_mixtures
 from mixopt.mixture.fit import Fitted
 from mixopt.mixture.predictions import Estimator, HeldOut, Judged, effects
 from mixopt.mixture.results import (
@@ -53,28 +54,17 @@ def advise(session: Session, fitted: Fitted, runs: RunTable | None = None) -> Js
     runs: all finished runs, those that no fit used among them; None: the fitted ones.
     Raises MixoptError for constraints that contradict each other or name no domain.
     """
-    from mixopt.search.simplex import feasible
-
     study, folder, progress = session.study, session.folder, session.progress
     progress.stage("search")
     table, settings, full = fitted.table, study.search, study.full
     pools = known_pools(session, table)
 
     def compute() -> Json:
-        allowed = feasible(
-            table.domains,
-            min_weight=settings.min_weight,
-            max_weight=settings.max_weight,
-            fixed=settings.fixed,
-            pools=pools,
-            tokens=full.tokens if full else None,
-            max_epochs=settings.max_epochs,
-        )
         recommendation = recommend(
             table,
             fitted.estimator,
             fitted.held_out,
-            allowed,
+            feasible_mixtures(study, table.domains, pools, place=f"{session.path}: search: "),
             study=study.name,
             predictor=fitted.name,
             target=study.target_weights,

@@ -60,8 +60,10 @@ def one_size(
     for note in notes:
         progress.note(note)
     jobs: dict[str, list[Job]] = {}
+    different: dict[tuple[float, ...], dict[str, float]] = {}
     for group in GROUPS:
         weights = {row.domain: float(getattr(row, group)) for row in recommendation.domains}
+        weights = different.setdefault(tuple(np.round(list(weights.values()), 8)), weights)
         jobs[group] = [
             make_job(PlannedRun(group, weights, dict(pools), study.seed + SEED_OFFSET + i), study, shards, recipe)
             for i in range(study.verify.seeds)

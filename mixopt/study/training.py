@@ -35,7 +35,7 @@ def train_missing(
     from proxies.launch import Setup, launch, versions
 
     out.mkdir(parents=True, exist_ok=True)
-    missing = [job for job in jobs if not (out / f"{job.run_id}.json").is_file()]
+    missing = list({job.run_id: job for job in jobs if not (out / f"{job.run_id}.json").is_file()}.values())
     recipes = {job.run_id: job.recipe or recipe for job in jobs}
     left = {job.run_id for job in missing}
     watch = Watch(recipes, recipes.keys() - left, progress)

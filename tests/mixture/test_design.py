@@ -20,10 +20,24 @@ def test_every_design_is_of_shares_and_of_the_size_asked_for(prior, count, seed)
     assert np.allclose(W.sum(1), 1, atol=1e-9)
 
 
-@given(st.integers(0, 1000))
-def test_mixtures_of_a_design_differ(seed):
-    W = np.array([w for _, w in mixtures(PRIOR, 32, seed=seed)])
+@given(priors, st.integers(0, 1000))
+def test_mixtures_of_a_design_differ(prior, seed):
+    W = np.array([w for _, w in mixtures(prior, 32, seed=seed)])
     assert len(np.unique(np.round(W, 6), axis=0)) == 32
+
+
+@pytest.mark.parametrize("pools", [[1e9] * 7, [3.0, 3.0], [1e6, 1e6 + 0.1, 1e6]])
+def test_equal_pools_make_one_mixture_of_the_natural_and_the_uniform_one(pools):
+    rows = mixtures(natural_mixture(pools), 20, seed=0)
+    assert [role for role, _ in rows].count("uniform") == 1
+    assert "natural" not in [role for role, _ in rows]
+    assert len(np.unique(np.round([w for _, w in rows], 6), axis=0)) == len(rows) == 20
+
+
+def test_a_longer_list_of_draws_begins_with_a_shorter_one():
+    """Or a design would change with the number of draws that are made to replace equal ones."""
+    centres = [np.full(4, 0.25), np.array([0.7, 0.1, 0.1, 0.1])]
+    assert np.array_equal(dirichlet_points(centres, 20, seed=3), dirichlet_points(centres, 80, seed=3)[:20])
 
 
 def test_the_natural_and_the_uniform_mixture_come_first():

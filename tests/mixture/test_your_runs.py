@@ -52,6 +52,14 @@ def test_a_database_keeps_the_search_where_the_study_asks_for_it_once_however_of
         assert database.execute("SELECT count(*) FROM trials").fetchone() == (30,)
 
 
+def test_limits_that_cannot_hold_are_refused_before_anything_is_fitted(tmp_path):
+    study = "runs: runs.csv\ntarget: x\nsearch: {max_weight: 0.2}\n"
+    session = open_session(made(tmp_path, "w_a,w_b,loss_x\n" + ROWS, study), tmp_path / "out")
+    with pytest.raises(MixoptError, match=r"study.yaml: search: the largest weights allowed sum to 0.4, below 1"):
+        run(session)
+    assert not (tmp_path / "out/fits").exists()
+
+
 @pytest.mark.parametrize(
     ("table", "study", "says"),
     [

@@ -301,7 +301,7 @@ def test_a_diverged_run_is_kept_on_record_and_left_out_of_fits_loudly(home, done
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (("max_epochs: 6", "max_epochs: 0.2"), r"max_epochs"),
+        (("max_epochs: 6", "max_epochs: 0.2"), r"bad.yaml: search: the largest weights allowed .* raise max_epochs"),
         (("pool: 1M", "pool: 1K"), r"domain 'עברית': its pool of 1e\+03 tokens shrinks to 5 .*raise proxy.tokens"),
         (("text: content", "text: body"), r"content"),
         (("val_fraction: 0.2", "val_fraction: 0.00001"), r"val_fraction"),
@@ -334,6 +334,26 @@ def test_broken_lines_are_refused_by_place_and_counted_when_skipped(home, tmp_pa
     assert passed.returncode == 0, passed.stderr
     shown = " ".join(passed.stdout.split())
     assert "digits: left out 1 empty, 1 without the text column, 1 with broken JSON, 1 with broken UTF-8" in shown
+
+
+def test_equal_pools_train_the_natural_and_the_uniform_mixture_as_one(tmp_path):
+    from mixopt.mixture.verify import verify
+
+    make_corpora(tmp_path / "data")
+    study = re.sub(r"pool: \dM", "pool: 2M", STUDY).replace('jsonl"}\nheld', 'jsonl", pool: 2M}\nheld')
+    assert study.count("pool: 2M") == 4
+    (tmp_path / "study.yaml").write_text(study, encoding="utf-8")
+    session = open_session(tmp_path / "study.yaml", tmp_path / "out", Recorder())
+    run(session)
+    plan, _ = planned(session)
+    ids = [job.run_id for job in plan.jobs]
+    assert len(set(ids)) == len(ids) == len(list((tmp_path / "out/runs").glob("r*.json")))
+    assert len({tuple(run.weights.values()) for run in plan.runs}) == 8
+    found = verify(session.study, session.path, session.folder, session.progress)
+    for size in found.sizes:
+        assert size.arms["natural"] == size.arms["uniform"]
+    assert len(list((tmp_path / "out/verify").glob("r*.json"))) == 2 * 2 * 2  # sizes, seeds, mixtures
+    assert session.progress.finished["verify 1x"].startswith("4 runs trained")
 
 
 def a_tokenizer(folder: Path, letters: str) -> None:
