@@ -21,7 +21,7 @@ JSON_LINES = (".jsonl", ".ndjson", ".json")
 PLAIN_TEXT = (".txt", ".md", ".text")
 _KINDS = (
     "jsonl, ndjson or json (one object a line), txt, md or text, each also packed as .gz, .zst, .bz2 or .xz, parquet "
-    "(pandas makes it of csv: `read_csv(...).to_parquet(...)`), or arrow as `save_to_disk` writes it"
+    "(pandas makes it of csv: `read_csv(...).to_parquet(...)`), or arrow as `save_to_disk` writes it; unpack archives"
 )
 # What lies beside the data in a folder that was downloaded, or saved by `datasets`.
 _NOTES = re.compile(
@@ -52,7 +52,6 @@ PROBLEMS = {  # counts of `Counts` -> how they read after a number
     "notes": "files hidden or beside the data, such as README",
     "other_splits": "files of other splits (`split` or a name in `path` reads them)",
 }
-FILES = ("unread_files", "notes", "other_splits")  # those of PROBLEMS that count files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -402,8 +401,10 @@ class _Check:
         if value is None:
             self.counts.note("no_text", where)
         elif not isinstance(text, str):
-            known = "" if isinstance(value, str) else " (strings, or messages with role and content, are joined)"
-            hint = {list: known, dict: "; set `text` to a field of it, as in data.text"}.get(type(value), "")
+            hint = {
+                list: " (strings, or messages with role and content, are joined; `jq -c '.NAME[]'` makes lines)",
+                dict: "; set `text` to a field of it, as in data.text",
+            }.get(type(value), "")
             self._bad("not_text", f"{where}: {column} holds {_JSON_NAMES[type(value)]}, not text{hint}")
         elif self.good(text, where):
             self.counts.joined += text is not value
@@ -422,9 +423,9 @@ class _Check:
             records: list[Any] = record if isinstance(record, list) and record else [record]
             if all(isinstance(one, dict) for one in records):
                 return records
-            problem = f"{_JSON_NAMES[type(record)]}, not a JSON object"
-            if isinstance(record, str):
-                problem += "; `jq -c '{text: .}'` makes one of a string"
+            each = {str: "", list: ".[] | "}.get(type(record))
+            hint = "" if each is None else f"; `jq -c '{each}{{text: .}}'` makes objects of strings"
+            problem = f"{_JSON_NAMES[type(record)]}, not a JSON object{hint}"
         except (ValueError, RecursionError) as error:
             hint = "; one object a line is read: jq -c '.[]' makes lines of a list" if text[0] == "[" else ""
             if text.strip() == "{":

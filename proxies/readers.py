@@ -106,12 +106,8 @@ def joined(values: list) -> str | None:
     """Strings one a line; chat messages as "role: content" with a blank line between; None: they are neither."""
     if all(isinstance(value, str) for value in values):
         return "\n".join(values)
-    pairs = [
-        (one.get("role", one.get("from")), one.get("content", one.get("value")))
-        if isinstance(one, dict)
-        else (None, None)
-        for one in values
-    ]
+    said = [one if isinstance(one, dict) else {} for one in values]
+    pairs = [(one.get("role", one.get("from")), one.get("content", one.get("value"))) for one in said]
     whole = all(isinstance(part, str) for pair in pairs for part in pair)
     return "\n\n".join(f"{role}: {content}" for role, content in pairs) if whole else None
 

@@ -34,6 +34,8 @@ def load_study(path: Path | str) -> Any:
     """
     from pydantic import ValidationError
 
+    from proxies.corpora import matches
+
     path = Path(path)
     file = parse(read_text(path), path)
     try:
@@ -48,8 +50,9 @@ def load_study(path: Path | str) -> Any:
         raise MixoptError(f"{file.place(where)}: {message}")
     for where, target in files_named(study):
         try:
-            there = any_match(path.parent, target)
-        except ValueError as error:
+            full = resolve(path, target)
+            there = any(True for _ in matches(full)) or full.exists()
+        except (ValueError, RuntimeError) as error:  # a folder that can't be listed, ~ of a user who isn't there
             raise MixoptError(f"{file.place(where)}: {error}") from None
         if not there:
             raise MixoptError(
@@ -158,13 +161,6 @@ def files_named(study: Any) -> list[tuple[tuple[str, ...], str]]:
         if runs.metrics:
             named.append((("runs", "metrics"), runs.metrics))
     return named
-
-
-def any_match(base: Path, pattern: str) -> bool:
-    from proxies.corpora import matches
-
-    full = base / Path(pattern).expanduser()
-    return any(True for _ in matches(full)) or full.exists()
 
 
 def resolve(study_path: Path | str, given: str) -> Path:

@@ -189,16 +189,18 @@ def describe(shards: dict[str, "Shard"], tokenizer: "Tokenizer") -> Json:
 
 def corpus_notes(report: Json) -> list[str]:
     """Sentences on problems and duplicates of the corpora."""
-    from proxies.corpora import FILES, PROBLEMS
+    from proxies.corpora import PROBLEMS
 
     notes = []
     for name, text in report["texts"].items():
         problems, places = text["problems"], text["problems"].get("places", {})
-        for kinds in (PROBLEMS.keys() - FILES, *([kind] for kind in FILES)):
-            met = [key for key in PROBLEMS if key in kinds and problems.get(key)]
-            first = next((f" (first: {place})" for key in places if key in met for place in places[key]), "")
-            if met:
-                notes.append(f"{name}: left out {', '.join(f'{problems[key]} {PROBLEMS[key]}' for key in met)}{first}")
+        met = [
+            f"{problems[key]} {word}" + "".join(f" (first: {place})" for place in places.get(key, [])[:1])
+            for key, word in PROBLEMS.items()
+            if problems.get(key)
+        ]
+        if met:
+            notes.append(f"{name}: left out {', '.join(met)}")
         if text["unknown"] > MIN_UNKNOWN:
             notes.append(f"{name}: the tokenizer has no token for {percent(text['unknown'])} of its characters")
         if problems.get("joined"):

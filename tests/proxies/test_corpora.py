@@ -164,6 +164,7 @@ BAD_LINES = {
     "messages without content": (b'{"text": [{"role": "user"}]}', "not_text", "a list, not text"),
     "an object for a text": (b'{"text": {"en": "x"}}', "not_text", "set `text` to a field of it"),
     "a string": (b'"x"', "bad_json", "jq -c '{text: .}'"),
+    "strings alone": (b'["x"]', "bad_json", "jq -c '.[] | {text: .}'"),
     "the start of a list": (b'[{"text": "x"},', "bad_json", "jq -c '.[]' makes lines of a list"),
     "the start of an object": (b"{", "bad_json", "jq -c . makes lines of others, or name the data alone in `path`"),
     "nul bytes": (b"\x00\x00\x00", "bad_json", "not valid JSON"),

@@ -70,6 +70,8 @@ def test_a_good_file_loads(write):
         ("name: small", "name: small\nsearch: {max_epochs: {z: 3}}", r":2: search.max_epochs.z: no domain has this name"),
         ("name: small", "name: small\npredictors: [magic]", r":2: predictors"),
         ("name: small", "name: small\nseed: one", r":2: seed"),
+        ("path: a.jsonl", "path: ~nobody-here/a.jsonl", r":3: domains.a.path: .*home"),
+        ("path: a.jsonl", f"path: {300 * 'a'}.jsonl", r":3: domains.a.path: .*File name too long"),
         ("name: small", "name: small\nsearch: {max_weight: 0.2}", r":2: search: the largest weights .* sum to 0.4, below 1"),
         ("name: small", "name: small\nsearch: {min_weight: 0.6}", r":2: search: the smallest weights .* sum to 1.2"),
         ("name: small", "name: small\nsearch: {fixed: {a: 0.3, b: 0.3}}", r":2: search: .*largest weights .* sum to 0.6"),

@@ -333,7 +333,8 @@ def test_broken_lines_are_refused_by_place_and_counted_when_skipped(home, tmp_pa
     passed = command("prepare", "study.yaml", "--out", "out", cwd=tmp_path)
     assert passed.returncode == 0, passed.stderr
     shown = " ".join(passed.stdout.split())
-    assert "digits: left out 1 empty, 1 without the text column, 1 with broken JSON, 1 with broken UTF-8" in shown
+    kinds = ("empty", "without the text column", "with broken JSON", "with broken UTF-8")
+    assert re.search("digits: left out " + ", ".join(rf"1 {kind} \(first: .*: line \d+.*\)" for kind in kinds), shown)
 
 
 def test_equal_pools_train_the_natural_and_the_uniform_mixture_as_one(tmp_path):
@@ -427,9 +428,7 @@ def test_what_is_not_read_of_a_downloaded_folder_is_said(tmp_path):
     assert re.search(
         r"digits: left out 1 files hidden or beside the data, such as README \(first: \S+/README.md\)", shown
     ), shown
-    assert re.search(
-        r"digits: left out 1 files of other splits \(`split` .* reads them\) \(first: \S+/test.jsonl\)", shown
-    )
+    assert re.search(r"1 files of other splits \(`split` .* reads them\) \(first: \S+/test.jsonl\)", shown)
     assert "русский: 400 documents were lists of strings, joined line by line" in shown
     (tmp_path / "study.yaml").write_text(study.replace('data/digits"', 'data/digits", split: dev'), encoding="utf-8")
     failed = command("prepare", "study.yaml", "--out", "out", cwd=tmp_path)
