@@ -107,3 +107,14 @@ def test_any_text_is_shown_as_it_is(text):
 @pytest.mark.parametrize("text", ["<b>", "[link](x)", "a|b", "`code`", "~~~", "&amp;", "# h"])
 def test_markdown_takes_no_text_for_markup(text):
     assert not re.search(r"(?<!\\)" + re.escape(text), markdown.render(Document("t", text)))
+
+
+def test_the_table_of_corpora_says_how_much_of_a_text_the_tokenizer_does_not_know():
+    from mixopt.report.sections import corpora
+
+    texts = {"he": {"unknown": 0.34, "problems": {"joined": 3}}, "en": {"unknown": 0.0}, "old": {}}
+    (table, *_) = corpora({"texts": texts}).blocks
+    assert isinstance(table, Table)
+    assert [row[-2] for row in table.rows] == [
+        "3 joined from lists of strings or messages, 34% of its characters unknown to the tokenizer", "none", "none"
+    ]  # fmt: skip
