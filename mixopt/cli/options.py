@@ -188,7 +188,7 @@ def target_weights(text: str | None, losses: Sequence[str]) -> dict[str, float]:
     if all(share is None for share in shares):
         return {name: 1 / len(names) for name in names}
     given = [share for share in shares if share is not None]
-    total = math.fsum(given)
+    total = sum(given)  # math.fsum raises for infinities of both signs
     if len(given) < len(shares) or min(given) < 0 or not abs(total - 1) <= SUM_TOLERANCE:
         raise MixoptError(
             f"--target {text!r}: give every loss a weight of 0 or more, and all of them a sum of 1, not {total:g}"

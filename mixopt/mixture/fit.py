@@ -22,7 +22,7 @@ from mixopt.mixture.pool_ablation import (
 )
 from mixopt.mixture.results import LeftOut, Selection
 from mixopt.mixture.scores import select
-from mixopt.runs.objective import TARGET, target_of
+from mixopt.runs.objective import TARGET, check_objective, target_of
 from mixopt.runs.pools import common_unique, pool_shares
 from mixopt.serialization import CACHE_KEY, Json, cached, digest, nan_to_null, read_json, write_json
 from mixopt.study.jobs import REPETITION
@@ -75,6 +75,7 @@ def check_target(table: "RunTable", study: Study, where: str) -> None:
     """Raises MixoptError when the target names a loss that the runs don't have, or a loss has the target's name."""
     try:
         target_of(study.target_weights, table)
+        check_objective(study.target_weights, table)
     except MixoptError as error:
         raise MixoptError(f"{where}: {error}") from None
     if TARGET in table.targets and study.target_weights != {TARGET: 1.0}:

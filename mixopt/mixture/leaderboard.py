@@ -28,7 +28,7 @@ from mixopt.report.document import (
     Warning,
     columns,
 )
-from mixopt.runs.objective import TARGET
+from mixopt.runs.objective import TARGET, check_objective
 from mixopt.serialization import Json
 from mixopt.study.progress import Progress
 
@@ -67,6 +67,7 @@ def leaderboard(
             f"a loss is called {TARGET!r}, which stands for the weighted target: name it otherwise with --losses "
             "other=column"
         )
+    check_objective(target or {}, table)
     objective = target or dict.fromkeys(table.targets, 1.0)
     found: Json = {}
     refused: dict[str, str] = {}

@@ -14,7 +14,7 @@ from mixopt.mixture.config import TRIED
 from mixopt.mixture.fit import fit_runs
 from mixopt.mixture.recommend import recommend
 from mixopt.mixture.stored import FORMAT, KIND, StoredFit, record_of, stored
-from mixopt.runs.objective import narrowed, target_of
+from mixopt.runs.objective import check_objective, narrowed, target_of
 from mixopt.runs.stored import is_fit, read_fit, table_digest
 from mixopt.search.simplex import searched
 from mixopt.serialization import CACHE_KEY, Json, digest, nan_to_null, replacing
@@ -52,6 +52,7 @@ def fit_table(
     Raises MixoptError for too few mixtures, and for a predictor that refuses the runs.
     """
     progress = progress or Progress()
+    check_objective(target, table)
     narrow = narrowed(table, [*target, *also])
     fitted = fit_runs(narrow, target, predictors, folds=folds, seed=seed, progress=progress)
     judged = {row.predictor for row in fitted.selection.scores}

@@ -359,11 +359,12 @@ def beyond(surface: Surface, run: Run) -> list[Warning]:
     for key, what, text in (
         ("params", "parameters", count_text),
         ("tokens", "tokens", count_text),
+        ("unique", "unique tokens", count_text),
         ("epochs", "epochs", epochs_text),
     ):
         low, high = surface.within.get(key, (0.0, np.inf))
         value = getattr(run, key)
-        times = value / high
+        times = value / high if key != "unique" else 0.0  # more text is less repetition, which is what laws know best
         if times > MAX_BEYOND and (key != "epochs" or high > 1):
             factor = f"{times:.0f}" if times >= 10 else f"{times:.2g}"
             how = f"{factor} times the most that {surface.name} was fitted to ({text(high)})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,14 +24,15 @@ LIMITS = {
     "compute": (1e6, 1e32, "FLOPs"),
     "inference_tokens": (1.0, 1e20, "tokens"),
 }
+MAX_LOSS = 100.0  # nats/token: no vocabulary is that large
 MIN_PARAMS = 1e6  # the published laws tell nothing of models below a few million
 
 
 def loss_above_0(value: Count) -> float:
     """A loss as a number. Raises MixoptError for anything but a finite one above 0."""
     number = as_number(value)
-    if number is None or not 0 < number < math.inf:
-        raise MixoptError(f"--loss {value}: write a loss in nats/token above 0, such as 2.2")
+    if number is None or not 0 < number <= MAX_LOSS:
+        raise MixoptError(f"--loss {value}: write a loss in nats/token above 0 and at most {MAX_LOSS:g}, such as 2.2")
     return number
 
 

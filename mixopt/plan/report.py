@@ -126,11 +126,12 @@ def epochs_caution(plan: EpochsPlan) -> list[str]:
     if len(plan.given) == 3:
         return []
     between, parts = plan.disagreement, interval_text(plan, {"params": "parameters", "epochs": "epochs"})
+    params = "" if "params" in plan.given else f"{interval(between.params, count_text)} parameters and "
     if between.forms > 1:
         parts.append(
-            f"{between.forms} forms that model repetition give {interval(between.params, count_text)} parameters and "
-            f"{interval(between.epochs, epochs_text)} epochs; if another one is right, this run is up to "
-            f"{loss(between.regret)} nats/token above the optimum at equal compute."
+            f"{between.forms} forms that model repetition give {params}{interval(between.epochs, epochs_text)} epochs; "
+            f"if another one is right, this run is up to {loss(between.regret)} nats/token above the optimum at equal "
+            "compute."
         )
     return parts
 
@@ -257,8 +258,11 @@ def scale_headline(plan: ScalePlan) -> str:
     )
     if not (use := plan.given.get("inference_tokens")):
         return f"{train}, {run.tokens_per_param:.3g} tokens per parameter."
+    budget = plan.given.get("compute", run.compute)
+    more = run.compute / budget - 1
+    over = f", {percent(more)} more than the {flops(budget)} given" if more > 0.01 else ""
     return (
-        f"{train} of training. With {count_text(use)} tokens of inference its lifetime cost is "
+        f"{train} of training{over}. With {count_text(use)} tokens of inference its lifetime cost is "
         f"{flops(run.lifetime_compute)} FLOPs, {percent(plan.saved.share)} less than for the model of equal loss that "
         f"is cheapest to train ({count_text(plain.params)} parameters, {count_text(plain.tokens)} tokens)."
     )

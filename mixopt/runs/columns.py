@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from mixopt.errors import MixoptError
@@ -57,6 +58,16 @@ CONTINUAL_ALIASES: Aliases = {  # runs of `mixopt plan cpt`
     "tokens_column": ALIASES["tokens"],
     "run_column": ALIASES["run_id"],
 }
+# Metrics that rise as models get better, unless their name also says that it is a loss.
+RISES = re.compile(
+    r"(?<![a-z])(acc|accuracy|em|exact_?match|pass(@|_at_)\w+|f1|scores?|log_?prob(s|ability|abilities)?|log_?likelihood"
+    r"|bleu|rouge\w*|auc|auroc|mrr|ndcg|win_?rate|rewards?|recall|precision)(?![a-z])",
+    re.IGNORECASE,
+)
+FALLS = re.compile(
+    r"(?<![a-z])(loss(es)?|nll|neg|negative|ppl|perplexity|bpb|bits|ce|entropy|err|errors?|brier)(?![a-z])",
+    re.IGNORECASE,
+)
 # Columns that never hold a weight or a loss; "" and "Unnamed: 0" are a saved row number.
 NEITHER = frozenset({"", "unnamed: 0"}.union(*ALIASES.values()))
 
@@ -72,6 +83,15 @@ def checked(columns: Sequence[str], chosen: str, *, setting: str, where: object)
     if chosen not in columns:
         raise MixoptError(f"{where}: no column {chosen!r} ({setting}): {did_you_mean(chosen, columns)}")
     return chosen
+
+
+def refuse_rising(name: str, *, setting: str, where: object = "") -> None:
+    """Raises MixoptError for the name of a metric that rises as models get better: everything here minimises losses."""
+    if RISES.search(name) and not FALLS.search(name):
+        raise MixoptError(
+            f"{f'{where}: ' if where else ''}{name!r} names a metric that rises as models get better, and losses are "
+            f"minimised: choose a loss, such as an error rate or bits per byte; if it is one, call it so with {setting}"
+        )
 
 
 def by_pattern(columns: Sequence[str], patterns: Patterns) -> dict[str, str]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.errors import MixoptError
+from mixopt.runs.columns import refuse_rising
+from mixopt.runs.source import gross_outliers
 from mixopt.runs.table import RunTable
 
 if TYPE_CHECKING:
@@ -44,6 +46,25 @@ def target_of(weights: Mapping[str, float], table: RunTable) -> Target:
         raise MixoptError("target: weights must be 0 or more, and one above 0")
     shares = {name: weight / total for name, weight in weights.items()}
     return Target(shares, np.array([shares.get(name, 0.0) for name in table.targets]))
+
+
+def check_objective(weights: Mapping[str, float], table: RunTable) -> None:
+    """Raises MixoptError for what a user's table can't be asked to minimise: a metric that rises, a loss that is the
+    same in every run, and losses so far from the others that any fit would be to them.
+    """
+    columns = dict(zip(table.targets, table.losses.T, strict=True))
+    for name in (name for name, weight in weights.items() if weight > 0 and name in columns):
+        refuse_rising(name, setting=f"--losses {name}_loss=COLUMN")
+        values = columns[name]
+        known = ~np.isnan(values)
+        if known.sum() > 1 and np.ptp(values[known]) == 0:
+            raise MixoptError(f"{name!r}: the same loss in every run, so there is nothing to predict: choose another")
+        if len(gross := gross_outliers(values)):
+            which = ", ".join(f"{table.run_ids[row]} ({values[row]:g})" for row in gross[:4])
+            raise MixoptError(
+                f"{name!r}: run {which} is far from the others, of median {np.median(values[known]):.4g}: correct "
+                "the table, mark the run in a column `diverged`, or leave it out with a condition (--where)"
+            )
 
 
 def weighted(frame: Any, weights: Mapping[str, float]) -> Any:

@@ -6,6 +6,7 @@ and olmix (arXiv:2602.12237) publish theirs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import as_number, comma_list, comma_separated, exact_count, is_empty, value_counts
+from mixopt.formatting import as_number, comma_list, comma_separated, counted, exact_count, is_empty, value_counts
 from mixopt.runs.columns import NEITHER, Choice, checked, loss_columns, recognised, weight_columns
 from mixopt.runs.filters import Source, last_of_each, open_runs, step_column
 from mixopt.runs.source import Interface, Table, file_record, is_table
@@ -91,11 +92,17 @@ def read_runs(
             "run_id": source.run_ids,
             **facts,
             **{f"w/{name}": shares[:, i] for i, name in enumerate(domains.values())},
-            **{name: source.mixtures.numbers(column) for name, column in pools.items()},
+            **{name: source.mixtures.counts(column) for name, column in pools.items()},
             **{f"loss/{name}": measured[:, i] for i, name in enumerate(targets.values())},
             **{name: source.metrics.numbers(column) for name, column in bits.items()},
         }
     )
+    copies = frame.drop(columns="run_id").duplicated()
+    if copies.any():
+        which = comma_list([str(run_id) for run_id in frame["run_id"][copies]])
+        rows = counted(int(copies.sum()), "row")
+        notes.append(f"{rows} the same as an earlier one in all but the id and left out: {which}.")
+        frame = frame[~copies].reset_index(drop=True)
     return RunTable(frame, domains=tuple(domains.values()), targets=tuple(targets.values()), notes=tuple(notes))
 
 
@@ -123,6 +130,8 @@ def _facts(
     for name in ("role", "params", "tokens", "seed", "step", "diverged", "reason"):
         setting = settings.get(name)
         if setting is not None and not isinstance(setting, str):
+            if name != "seed" and not 0 < setting < math.inf:
+                raise MixoptError(f"{source.mixtures.setting(name)} {setting:g}: write a count above 0, such as 70M")
             facts[name] = np.full(len(source.mixtures), float(setting))
             continue
         table, column = _find(source, name, setting)
@@ -323,7 +332,8 @@ def _losses(table: Table, columns: Mapping[str, str], diverged: NDArray[np.bool_
         notes.append(
             f"Losses are missing, of {len(counted)} runs: {where}{more}. Those runs count for their other losses."
         )
-    flat = [name for i, name in enumerate(columns.values()) if len(counted) > 1 and np.nanstd(counted[:, i]) == 0]
+    flat = [name for name, values in zip(columns.values(), counted.T, strict=True)
+            if len(values) > 1 and np.nanmin(values) == np.nanmax(values)]  # fmt: skip
     if flat:
         notes.append(f"{comma_list(flat)}: the same loss in every run, so there is nothing to predict.")
     return losses

@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import did_you_mean, is_empty
-from mixopt.runs.columns import SCALING_ALIASES, checked, recognised
+from mixopt.formatting import comma_list, did_you_mean, is_empty, value_counts
+from mixopt.runs.columns import SCALING_ALIASES, checked, recognised, refuse_rising
 from mixopt.runs.filters import keeping
-from mixopt.runs.source import file_record, read_table
+from mixopt.runs.source import Table, file_record, gross_outliers, read_table
 
 Array = np.ndarray
 
 
 MIN_RUNS = 6
+MAX_SPREAD = 0.5  # nats/token between runs of one size and length: they are not of one kind
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,12 @@ class Runs:
 
     def within(self) -> dict[str, tuple[float, float]]:
         """The lowest and the highest of what was trained."""
-        ends = {"params": self.params, "tokens": self.tokens, "epochs": self.tokens / self.unique}
+        ends = {
+            "params": self.params,
+            "tokens": self.tokens,
+            "epochs": self.tokens / self.unique,
+            "unique": self.unique,
+        }
         return {name: (float(values.min()), float(values.max())) for name, values in ends.items()}
 
 
@@ -65,7 +71,15 @@ def read_plan_runs(path: Path, *, columns: Mapping[str, str] | None = None, wher
     notes = (
         [f"{len(table) - len(kept)} of {len(table)} rows have no loss and are out."] if len(kept) < len(table) else []
     )
-    values = {key: table.rows(kept).positive(column) for key, column in used.items()}
+    if columns and "loss" in columns:
+        refuse_rising(used["loss"], setting="--columns loss=COLUMN")
+    table = table.rows(kept)
+    values = {key: table.positive(column) for key, column in used.items()}
+    if len(gross := gross_outliers(values["loss"])):
+        raise MixoptError(
+            f"{table.at(int(gross[0]), used['loss'])} is far from the other losses, of median "
+            f"{np.median(values['loss']):.4g}: correct it, or leave the row out with {table.setting('where')}"
+        )
     tokens = values["tokens"]
     if "unique" in values:
         unique = values["unique"]
@@ -75,6 +89,29 @@ def read_plan_runs(path: Path, *, columns: Mapping[str, str] | None = None, wher
         raise MixoptError(f"{path}: {len(tokens)} runs: a law needs {MIN_RUNS} or more")
     repeats = bool((tokens > unique * (1 + 1e-6)).any())
     unique = np.minimum(tokens, unique)
+    notes += _groups(table, np.column_stack([values["params"], tokens, unique]), values["loss"], set(used.values()))
     return Runs(
         path.stem, values["params"], tokens, unique, values["loss"], repeats, tuple(notes), (file_record(path),)
     )
+
+
+def _groups(table: Table, X: Array, loss: Array, used: set[str]) -> list[str]:
+    """Notes of the columns that are not used, and of those that tell apart runs of one size and length.
+
+    X: (n_runs, 3) as in `Runs`. Raises MixoptError where such runs differ by more than `MAX_SPREAD` nats/token.
+    """
+    at = np.unique(X, axis=0, return_inverse=True)[1].reshape(-1)
+    number = int(at.max()) + 1
+    spread = max(float(np.ptp(loss[at == i])) for i in range(number))
+    others = [column for column in table.columns if column not in used]
+    words = {name: [str(cell) for cell in table.cells(name)] for name in others if not table.is_numeric(name)}
+    apart = [name for name, cells in words.items() if len(set(zip(at, cells, strict=True))) > number]
+    apart.sort(key=lambda name: len(set(words[name])))  # a validation set says more than a run's name
+    differ = f"runs of the same parameters and tokens differ by up to {spread:.2f} nats/token"
+    if spread > MAX_SPREAD:
+        named = "; ".join(f"{name}: {value_counts(words[name], 4)}" for name in apart[:3]) or comma_list(others)
+        raise MixoptError(
+            f"{table.path}: {differ}: they are of several kinds, so keep one with {table.setting('where')} ({named})"
+        )
+    notes = [f"In this table {differ}; {comma_list(apart)} tell them apart."] if spread > 0 and apart else []
+    return [*notes, f"Columns that are not used: {comma_list(others)}."] if others else notes

@@ -77,10 +77,11 @@ class Table:
         return np.array(values, dtype=float)
 
     def counts(self, column: str) -> Floats:
-        """The column as floats, (n_rows,), of counts that may be written 70M or 20B; NaN where empty."""
-        values = [as_number(cell) for cell in self.cells(column)]
-        if None in values:
-            raise MixoptError(f"{self.at(values.index(None), column)} is not a count: write one such as 70M or 1e9")
+        """The column as floats, (n_rows,), of counts from 0 that may be written 70M or 20B; NaN where empty."""
+        values = [math.nan if is_empty(cell) else as_number(cell) for cell in self.cells(column)]
+        wrong = [value is None or value < 0 or value == math.inf for value in values]
+        if True in wrong:
+            raise MixoptError(f"{self.at(wrong.index(True), column)} is not a count: write one such as 70M or 1e9")
         return np.array(values, dtype=float)
 
     def positive(self, column: str, *, zero: bool = False) -> Floats:
@@ -98,6 +99,18 @@ class Table:
         """Whether every cell that isn't empty is a number, and at least one is."""
         values = [to_float(cell) for cell in self.cells(column)]
         return None not in values and any(value is not None and not math.isnan(value) for value in values)
+
+
+MAX_RATIO, MAX_DEVIATIONS = 3.0, 8.0  # beyond both, a loss is no measurement
+
+
+def gross_outliers(losses: Floats) -> NDArray[np.int64]:
+    """Rows of losses (n,) that are no measurements: over `MAX_RATIO` times the median or under its inverse, and over
+    `MAX_DEVIATIONS` standard deviations of ln loss away, by the median absolute deviation. NaN is none."""
+    logs = np.log(losses)
+    far = np.nan_to_num(np.abs(logs - np.nanmedian(logs)))
+    usual = 1.4826 * np.median(far[~np.isnan(logs)])  # of a normal distribution this is the standard deviation
+    return np.flatnonzero((far > np.log(MAX_RATIO)) & (far > MAX_DEVIATIONS * usual))
 
 
 def file_record(path: Path) -> dict[str, str | int]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mixopt.errors import MixoptError
 from mixopt.report.document import Warning
-from mixopt.runs.objective import Target, narrowed, target_of
+from mixopt.runs.objective import Target, check_objective, narrowed, target_of
 from mixopt.runs.stored import PROBES, table_digest
 from mixopt.scaling.budget import (
     TRAINING,
@@ -82,6 +82,7 @@ def fit_scale(
     names = list(laws or JOINT_LAWS)
     if unknown := [name for name in names if name not in JOINT_LAWS]:
         raise MixoptError(f"no joint law is called {unknown[0]!r}: choose from {', '.join(JOINT_LAWS)}")
+    check_objective(target, table)
     table = narrowed(table, list(target))
     problem = Problem(table, target_of(target, table), Budget(dict(pools or {}), compute))
     check_budget(problem.budget, table)

@@ -109,9 +109,12 @@ def test_the_same_table_and_seed_give_the_same_plan(plan, home):
     assert json.dumps(again["answer"]) == json.dumps(plan["answer"])
 
 
-def test_runs_without_repeats_answer_scale_by_chinchilla(home, run):
+def test_runs_without_repeats_answer_scale_by_the_form_with_the_lower_held_out_error(home, run):
     told = mixopt.plan_scale(compute=1e20, runs=home / "once.csv")
-    assert told["form"] == ONCE and told["fit"]["repeats"] is False
+    errors = {form["form"]: form for form in told["fit"]["judged"]}
+    average = sum(form["weight"] * form["errors"]["folds"] for form in errors.values() if form["weight"])
+    better = errors[ONCE]["errors"]["folds"] <= 1.1 * average
+    assert told["form"] == (ONCE if better else "average") and told["fit"]["repeats"] is False
     truth = best_split(Surface("truth", LAW.loss, ""), 1e20, UNLIMITED)
     low, high = told["answer"]["interval"]["params"]
     assert low < truth.params * 1.3 and truth.params < high * 1.3
@@ -208,3 +211,30 @@ def test_chinchillas_table_gives_the_refit_of_its_law(shared_data):
     assert told["answer"]["params"] == pytest.approx(refit["answer"]["params"], rel=0.02)
     low, high = told["answer"]["interval"]["params"]
     assert low < refit["answer"]["params"] < high
+
+
+# Tables that no law describes
+
+
+def test_runs_of_several_kinds_in_one_table_are_refused_with_the_columns_that_tell_them_apart(home):
+    rows = pd.read_csv(home / "once.csv")
+    two = pd.concat([rows.assign(val="web"), rows.assign(val="code", loss=rows["loss"] + 1)])
+    two.to_csv(home / "two.csv", index=False)
+    with pytest.raises(MixoptError, match=r"differ by up to 1\.00 nats/token.*--where.*val: "):
+        read_plan_runs(home / "two.csv")
+    assert len(read_plan_runs(home / "two.csv", where=["val=web"]).loss) == len(rows)
+
+
+def test_a_gross_outlier_and_a_metric_that_rises_are_refused(home):
+    rows = pd.read_csv(home / "once.csv")
+    rows.assign(loss=rows["loss"].where(rows.index != 4, 1e308)).to_csv(home / "far.csv", index=False)
+    with pytest.raises(MixoptError, match=r"line 6, column 'loss'.*far from the other losses"):
+        read_plan_runs(home / "far.csv")
+    rows.rename(columns={"loss": "accuracy"}).to_csv(home / "rises.csv", index=False)
+    with pytest.raises(MixoptError, match="'accuracy' names a metric that rises"):
+        read_plan_runs(home / "rises.csv", columns={"loss": "accuracy"})
+
+
+def test_columns_that_are_not_used_are_named(home):
+    pd.read_csv(home / "once.csv").assign(width=64).to_csv(home / "more.csv", index=False)
+    assert any("not used: 'width'" in note for note in read_plan_runs(home / "more.csv").notes)

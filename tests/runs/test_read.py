@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixopt.errors import MixoptError
+from mixopt.runs.objective import check_objective
 from mixopt.runs.read import read_runs
+from mixopt.runs.source import gross_outliers
 from mixopt.runs.table import RunTable, collect
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data"
@@ -422,3 +424,73 @@ def test_regmix_table_is_accepted_as_it_is():
 def test_olmix_pair_is_accepted_as_it_is():
     found = read_runs((PUBLISHED / "olmix_dclm" / "ratios.csv", PUBLISHED / "olmix_dclm" / "metrics.csv"))
     assert (found.weights.shape, found.losses.shape) == ((127, 24), (127, 110))
+
+
+# Nonsense is refused before any fit
+
+
+@pytest.mark.parametrize("name", ["accuracy", "arc_easy_acc", "exact_match", "pass@1", "f1", "score", "sum_logprob"])
+def test_a_metric_that_rises_is_not_minimised(table, name):
+    path = table(f"run,w_news,w_code,{name},loss_code")
+    runs = read_runs(path, losses={name: name, "code": "loss_code"})
+    check_objective({"code": 1.0}, runs)  # nobody asks for the metric
+    with pytest.raises(MixoptError, match=r"rises as models get better.*--losses"):
+        check_objective({name: 0.5, "code": 0.5}, runs)
+
+
+@pytest.mark.parametrize("name", ["loss", "accuracy_loss", "acc_error", "nll_of_scores", "score_bpb", "scorecards"])
+def test_a_loss_is_a_loss_whatever_else_is_in_its_name(table, name):
+    runs = read_runs(table(f"run,w_news,w_code,{name},loss_code"), losses={name: name, "code": "loss_code"})
+    check_objective({name: 1.0}, runs)
+
+
+@given(st.lists(st.floats(2.0, 6.0), min_size=8, max_size=40), st.sampled_from([100.0, 1e-2, 1e300]), st.data())
+def test_a_loss_a_hundred_times_the_others_is_found_and_usual_ones_are_not(losses, factor, data):
+    losses = np.array(losses)
+    assert len(gross_outliers(losses)) == 0
+    row = data.draw(st.integers(0, len(losses) - 1))
+    losses[row] *= factor
+    far = set(gross_outliers(losses))
+    assert far <= {row}
+    if np.ptp(np.delete(losses, row)) < 1:
+        assert far == {row}
+
+
+def test_a_gross_outlier_is_named_by_its_run(table):
+    rows = [f"run{i},{a},{b},{250 if i == 3 else 2.5 + a},{3.5 - a}" for i, (a, b) in enumerate(MIXTURES)]
+    runs = read_runs(table(rows=rows))
+    check_objective({"code": 1.0}, runs)
+    with pytest.raises(MixoptError, match=r"'news': run run3 \(250\) is far from the others"):
+        check_objective({"news": 1.0}, runs)
+
+
+def test_a_loss_that_never_changes_is_not_minimised(table):
+    runs = read_runs(table(rows=[f"run{i},{a},{b},3,{3.5 - a}" for i, (a, b) in enumerate(MIXTURES)]))
+    with pytest.raises(MixoptError, match="'news': the same loss in every run"):
+        check_objective({"news": 1.0}, runs)
+
+
+def test_copies_of_a_run_count_once_and_repeats_on_other_seeds_count(table):
+    rows = [
+        *(f"{row},{i}" for i, row in enumerate(ROWS)),
+        f"again,{ROWS[0].split(',', 1)[1]},0",
+        f"new,{ROWS[0].split(',', 1)[1]},9",
+    ]
+    runs = read_runs(table(f"{HEADER},seed", rows))
+    assert runs.run_ids == [*(f"run{i}" for i in range(5)), "new"]
+    assert any("1 row the same as an earlier one" in note and "again" in note for note in runs.notes)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("params", "-1e6"), ("tokens", "-5"), ("pool_news", "-3B"), ("params", "inf")]
+)
+def test_counts_below_0_are_refused_with_their_cell(table, column, value):
+    rows = [f"{row},{value if i == 2 else '1e6'}" for i, row in enumerate(ROWS)]
+    with pytest.raises(MixoptError, match=f"line 4, column '{column}'.*is not a count"):
+        read_runs(table(f"{HEADER},{column}", rows))
+
+
+@pytest.mark.parametrize("value", [-3.0, 0.0, float("inf")])
+def test_a_count_given_for_all_runs_is_above_0(table, value):
+    with pytest.raises(MixoptError, match=r"params.*count above 0"):
+        read_runs(table(), params=value)
