@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, dataclass_transform
 
 from mixopt.errors import MixoptError
+from proxies.files import WriteError as WriteError
 from proxies.files import nan_to_null as nan_to_null
 from proxies.files import replacing as replacing
 
@@ -51,11 +52,13 @@ def cached(
     *,
     needs: Sequence[Path] = (),
     on_hit: Callable[[], None] = lambda: None,
+    show: Callable[[Json], None] = lambda value: None,
 ) -> Json:
     """The JSON object in `path` where it was made from the same inputs; else what `compute` gives, written there.
 
     key: a digest of everything that decides the content. needs: files that were made with it and must be there too.
-    on_hit: called where nothing is computed. A file that is absent, unreadable or of another key is replaced.
+    on_hit: called where nothing is computed. show: called with the object, before it is written.
+    A file that is absent, unreadable or of another key is replaced.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -63,8 +66,10 @@ def cached(
         value = None
     if isinstance(value, dict) and value.get(CACHE_KEY) == key and all(file.exists() for file in needs):
         on_hit()
+        show(value)
         return value
     value = compute() | {CACHE_KEY: key}
+    show(value)
     write_json(path, value)
     return value
 

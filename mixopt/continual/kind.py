@@ -35,14 +35,16 @@ class ContinualKind(StudyKind["ContinuationPlan", "ContinuationTable", "Continua
 
     def train(self, session: Session, plan: ContinuationPlan, shards: Mapping[str, Shard]) -> None:
         """Base models first, each once and for all studies that share the store; then their continuations."""
+        from mixopt.study.layout import alone
         from mixopt.study.training import train_missing
 
-        for job in plan.bases:
-            if not Path(str(job.save_to)).is_file():  # its record alone is no base to go on from
-                (plan.store / f"{job.run_id}.json").unlink(missing_ok=True)
         common = (plan.recipe, session.study, shards, session.folder)
         if plan.bases:
-            train_missing(plan.bases, *common, plan.store, session.progress, title="bases")
+            with alone(plan.store, "set base.store to another folder"):
+                for job in plan.bases:
+                    if not Path(str(job.save_to)).is_file():  # its record alone is no base to go on from
+                        (plan.store / f"{job.run_id}.json").unlink(missing_ok=True)
+                train_missing(plan.bases, *common, plan.store, session.progress, title="bases")
         train_missing(plan.jobs, *common, session.folder.runs, session.progress)
 
     def collect(self, session: Session, plan: ContinuationPlan) -> ContinuationTable:

@@ -16,7 +16,7 @@ from mixopt.continual.question import CptQuestion, budget_of
 from mixopt.formatting import count_text, percent
 from mixopt.report.document import Warning
 from mixopt.runs.continual import ContinualRuns
-from mixopt.serialization import Json, cached, digest
+from mixopt.serialization import Json, digest
 from mixopt.study.kind import Session
 from mixopt.version import __version__
 
@@ -239,4 +239,4 @@ def recommend(session: Session, fit: ContinualFit) -> Json:
         return results.Recommendation(**vars(replace(plan, kind="continual")), **facts, new=study.new).to_json()
 
     key = digest([__version__, fitted.stamp, study.full.model_dump(), study.name, study.new])
-    return cached(folder.recommendation, key, compute, on_hit=lambda: progress.finish("as before"))
+    return session.answer(key, compute)

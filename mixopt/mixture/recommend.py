@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ from mixopt.search.certificate import Certificate, certify
 from mixopt.search.optimize import Found, objective_of, search
 from mixopt.search.shadow_prices import length_gain, shadow_prices
 from mixopt.search.simplex import Feasible, inside_hull, nearest
-from mixopt.serialization import Json, cached, digest
+from mixopt.serialization import Json, digest
 from mixopt.study.jobs import natural_mixture
 from mixopt.version import __version__
 
@@ -58,6 +58,7 @@ def advise(session: Session, fitted: Fitted, runs: RunTable | None = None) -> Js
     progress.stage("search")
     table, settings, full = fitted.table, study.search, study.full
     pools = known_pools(session, table)
+    later: list[Callable[[], None]] = []  # the search's trials matter less than the answer
 
     def compute() -> Json:
         recommendation = recommend(
@@ -75,6 +76,7 @@ def advise(session: Session, fitted: Fitted, runs: RunTable | None = None) -> Js
             sampler=settings.sampler,
             trials=settings.trials,
             storage=settings.storage or folder.search_journal,
+            later=later,
             noise=fitted.selection.noise,
             runs=runs,
             seed=study.seed,
@@ -87,7 +89,10 @@ def advise(session: Session, fitted: Fitted, runs: RunTable | None = None) -> Js
     about = [settings.model_dump(), full and full.model_dump(), pools, study.name]
     key = digest([__version__, VERSION, fitted.cache_key, *about])
     needs = [] if settings.storage else [folder.search_journal]
-    return cached(folder.recommendation, key, compute, needs=needs, on_hit=lambda: progress.finish("as before"))
+    answer = session.answer(key, compute, needs=needs)
+    for save in later:
+        save()
+    return answer
 
 
 def known_pools(session: Session, table: RunTable) -> dict[str, float | None]:
@@ -135,6 +140,7 @@ def recommend(
     sampler: str = "cma-es",
     trials: int = 1000,
     storage: Path | str | None = None,
+    later: list[Callable[[], None]] | None = None,
     level: float = LEVEL,
     noise: Sequence[Noise] = (),
     runs: RunTable | None = None,
@@ -146,9 +152,9 @@ def recommend(
     Estimators that see repetition are at the full run's unique shares.
     feasible: mixtures allowed, of table.domains. predictor: the estimator's name. target: weight by text.
     natural: the mixture (n_domains,) that follows the pools; None: unknown. pools: unique tokens of the full run by
-    domain (None: unlimited). full_params, full_tokens: of the full run. sampler, trials, storage, seed: see `search`.
-    level: of the intervals. noise: of the target and of every validation set. runs: all finished ones, those that no
-    fit used among them; None: the table's.
+    domain (None: unlimited). full_params, full_tokens: of the full run. sampler, trials, storage, later, seed: see
+    `search`. level: of the intervals. noise: of the target and of every validation set.
+    runs: all finished ones, those that no fit used among them; None: the table's.
     Raises MixoptError for a target without losses and for a predictor without finite predictions.
     """
     assert feasible.domains == table.domains, "one order of domains throughout"
@@ -160,6 +166,7 @@ def recommend(
         trials=trials,
         seeds=_seeds(table, objective, feasible, natural, np.random.default_rng([seed, 1])),
         storage=storage,
+        later=later,
         study_name=f"mixopt/{study}",
         seed=seed,
     )

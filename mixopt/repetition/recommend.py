@@ -14,7 +14,7 @@ from mixopt.repetition.curves import BestEpochs
 from mixopt.repetition.fit import AVERAGE, LEVEL, GroupFit, RepetitionFit, RStar, preset_of
 from mixopt.repetition.scores import LARGEST
 from mixopt.report.document import Warning, with_codes
-from mixopt.serialization import Json, Record, cached, digest, nan_to_null
+from mixopt.serialization import Json, Record, digest, nan_to_null
 from mixopt.version import __version__
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Recommendation(Record):
 
 def recommend_epochs(session: Session, fit: RepetitionFit) -> Json:
     """The answer to the study's question by every ladder: the content of recommendation.json, a `Recommendation`."""
-    study, folder, progress = session.study, session.folder, session.progress
+    study, progress = session.study, session.progress
     progress.stage("answer", total=len(fit.arms))
 
     def compute() -> Json:
@@ -110,7 +110,7 @@ def recommend_epochs(session: Session, fit: RepetitionFit) -> Json:
         return nan_to_null(found.to_json())
 
     key = digest([__version__, fit.stamp, study.full.model_dump(), study.name])
-    return cached(folder.recommendation, key, compute, on_hit=lambda: progress.finish("as before"))
+    return session.answer(key, compute)
 
 
 def surfaces(group: GroupFit, scale: Scale) -> list[Surface]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -10,12 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from mixopt.errors import MixoptError
 from mixopt.formatting import did_you_mean
+from mixopt.serialization import Json, cached
 from mixopt.study.config import AnyStudy, Problems
 from mixopt.study.progress import Progress
 
 if TYPE_CHECKING:
     from mixopt.report.document import Document
-    from mixopt.serialization import Json
     from mixopt.study.layout import Folder
     from proxies.launch import Job
     from proxies.train import Recipe
@@ -54,6 +55,17 @@ class Session:
     progress: Progress
     kind: StudyKind[Any, Any, Any]
 
+    def answer(self, key: str, compute: Callable[[], Json], *, needs: Sequence[Path] = ()) -> Json:
+        """recommendation.json's content, as `cached`: shown as soon as it is known, before anything is written."""
+        return cached(
+            self.folder.recommendation,
+            key,
+            compute,
+            needs=needs,
+            on_hit=lambda: self.progress.finish("as before"),
+            show=lambda answer: self.progress.answer(self.kind.document(answer)),
+        )
+
 
 class StudyKind(ABC, Generic[Plan, Runs, Fit]):
     """What every kind of study can do. A stage reads files and writes files, so that it can be resumed alone.
@@ -76,14 +88,14 @@ class StudyKind(ABC, Generic[Plan, Runs, Fit]):
 
     def plan(self, session: Session, shards: Any) -> Plan:
         """The planned runs, and design.csv."""
-        from mixopt.study.jobs import write_design
+        from mixopt.study.jobs import design_text
 
         session.progress.stage("design")
         try:
             plan = self.design(session, shards)
         except ValueError as error:
             raise MixoptError(f"{session.path}: {error}") from None
-        write_design(plan.rows, session.folder.design)
+        session.folder.write(session.folder.design, design_text(plan.rows))
         for note in plan.notes:
             session.progress.note(note)
         session.progress.finish(plan.summary)

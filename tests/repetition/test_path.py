@@ -65,6 +65,10 @@ def done(home):
     return session, pipeline.run(session)
 
 
+def edited(home, text):
+    (home / "study.yaml").write_text(text, encoding="utf-8")
+
+
 def table_of(session) -> pd.DataFrame:
     return pd.read_csv(session.folder.root / "runs.csv")
 
@@ -149,21 +153,23 @@ def test_running_again_trains_nothing_and_says_the_same(home, done):
 
 
 def test_a_longer_ladder_trains_only_what_is_new(home, done):
-    (home / "longer.yaml").write_text(STUDY.replace("sizes: [1, 4]", "sizes: [1]").replace("8]", "8, 16]"))
-    session = pipeline.open_session(home / "longer.yaml", home / "out", Recorder())
+    edited(home, STUDY.replace("sizes: [1, 4]", "sizes: [1]").replace("8]", "8, 16]"))
+    session = pipeline.open_session(home / "study.yaml", home / "out", Recorder())
     shards = prepare(session.study, session.path, session.folder, session.progress)
     plan = session.kind.plan(session, shards)
     there = [job for job in plan.jobs if (session.folder.runs / f"{job.run_id}.json").is_file()]
     assert len(there) == 2 * 3 * 2  # the repeats are of longer runs now
+    edited(home, STUDY)
     pipeline.open_session(home / "study.yaml", home / "out")
 
 
 def test_a_new_question_is_answered_without_another_fit(home, done):
-    (home / "other.yaml").write_text(STUDY.replace("compute: 2e9", "params: 20K"))
-    session = pipeline.open_session(home / "other.yaml", home / "out", Recorder())
+    edited(home, STUDY.replace("compute: 2e9", "params: 20K"))
+    session = pipeline.open_session(home / "study.yaml", home / "out", Recorder())
     found = session.kind.recommend(session, pipeline.finished_runs(session))
     assert session.progress.finished["fit"] == "as before"
     assert found["arms"][0]["plan"]["answer"]["params"] == pytest.approx(20_000)
+    edited(home, STUDY)
     session = pipeline.open_session(home / "study.yaml", home / "out", Recorder())
     assert session.kind.recommend(session, pipeline.finished_runs(session)) == done[1]
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -207,10 +208,18 @@ def test_changing_a_proxy_changes_every_run_id(home, tmp_path, done):
     # a run on all the text that there is stays what it is, whatever the full run's pool
     ids = {job.run_id for job in planned(session)[0].jobs if job.role != "repetition"}
     for old, new in (("seed: 3", "seed: 9"), ("tokens: 20K", "tokens: 21K"), ("pool: 4M", "pool: 5M")):
-        (home / "other.yaml").write_text(STUDY.replace(old, new), encoding="utf-8")
-        other = open_session(home / "other.yaml", home / "out")
+        (home / "study.yaml").write_text(STUDY.replace(old, new), encoding="utf-8")
+        other = open_session(home / "study.yaml", home / "out")
         assert not ids & {job.run_id for job in planned(other)[0].jobs}, new
+    (home / "study.yaml").write_text(STUDY, encoding="utf-8")
     open_session(home / "study.yaml", home / "out")
+
+
+def test_a_database_that_can_t_keep_the_search_is_refused_before_training(done):
+    session = done[0]
+    search = session.study.search.model_copy(update={"storage": "sqlite:////proc/none.db"})
+    with pytest.raises(MixoptError, match=r"search\.storage: no study can be kept"):
+        planned(replace(session, study=session.study.model_copy(update={"search": search})))
 
 
 def test_exports_hold_the_recommended_shares(done):
