@@ -102,7 +102,7 @@ def read_runs(
         which = comma_list([str(run_id) for run_id in frame["run_id"][copies]])
         rows = counted(int(copies.sum()), "row")
         notes.append(f"{rows} the same as an earlier one in all but the id and left out: {which}.")
-        frame = frame[~copies].reset_index(drop=True)
+        frame = frame.loc[~copies].reset_index(drop=True)
     return RunTable(frame, domains=tuple(domains.values()), targets=tuple(targets.values()), notes=tuple(notes))
 
 

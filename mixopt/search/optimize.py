@@ -31,6 +31,7 @@ UNUSABLE = 1e6  # nats/token; stands for a prediction that is no number, worse t
 N_STARTS = 8  # local searches begin at this many of the best trials ...
 MIN_DISTANCE = 0.05  # ... which differ by this share of the tokens or more
 MIN_WEIGHT = 1e-6  # of the tokens; no trainer could follow less
+WIDE = 50  # free domains above which CMA-ES is separable and kept out of Optuna, which reads its state at every trial
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,20 +173,25 @@ def _run_study(
             f"share of {feasible.domains[i]}": optuna.distributions.FloatDistribution(feasible.low[i], feasible.high[i])
             for i in free
         }
-        seeded = [
-            optuna.trial.create_trial(
+
+        def finished(w: Floats, loss: float) -> optuna.trial.FrozenTrial:
+            return optuna.trial.create_trial(
                 params=dict(zip(space, w[free].tolist(), strict=True)),
                 distributions=space,
                 value=float(loss),
                 user_attrs=dict(zip(feasible.domains, w.tolist(), strict=True)),
             )
-            for w, loss in zip(starts, losses, strict=True)
-        ]
+
+        seeded = [finished(w, loss) for w, loss in zip(starts, losses, strict=True)]
         study = optuna.create_study(study_name=study_name, sampler=_sampler(sampler, seeded, len(free), seed))
         # Added as finished trials and not enqueued: CMA-ES would take enqueued ones for its own proposals.
         study.add_trials(seeded)
         tried, reached = [starts], [losses]
         left = trials - len(starts) if len(free) > 1 else 0
+        if sampler == "cma-es" and len(free) > WIDE and left > 0:
+            proposals, more = _separable_cma(objective, feasible, free, starts[losses.argmin()], left, seed)
+            study.add_trials([finished(w, loss) for w, loss in zip(proposals, more, strict=True)])
+            return study, np.concatenate([starts, proposals]), np.concatenate([losses, more])
         while left > 0:
             proposed = [study.ask(space) for _ in range(min(left, _population(sampler, len(free))))]
             proposals = np.tile(feasible.low, (len(proposed), 1))
@@ -198,6 +204,30 @@ def _run_study(
                 study.tell(trial, float(loss))
             left -= len(proposed)
     return study, np.concatenate(tried), np.concatenate(reached)
+
+
+def _separable_cma(
+    objective: Objective, feasible: Feasible, free: Any, start: Floats, trials: int, seed: int
+) -> tuple[Floats, Floats]:
+    """Mixtures tried from `start` on, (trials, n_domains), and their losses: separable CMA-ES (Ros & Hansen 2008).
+
+    The step size is Optuna's; the covariance is diagonal, so that a step costs as much as the mixture has domains.
+    """
+    from cmaes import SepCMA
+
+    bounds = np.column_stack([feasible.low, feasible.high])[free]
+    size = max(_population("cma-es", len(free)), 2)
+    sigma = float(np.ptp(bounds, axis=1).min()) / 6
+    cma = SepCMA(start[free], sigma, bounds=bounds, n_max_resampling=1, seed=seed, population_size=size)
+    tried, reached = [], []
+    for _ in range(-(-trials // size)):
+        raw = [cma.ask() for _ in range(size)]
+        proposals = np.tile(feasible.low, (size, 1))
+        proposals[:, free] = raw
+        tried.append(feasible.project(proposals))
+        reached.append(usable(objective(tried[-1])))
+        cma.tell(list(zip(raw, reached[-1].tolist(), strict=True)))
+    return np.concatenate(tried)[:trials], np.concatenate(reached)[:trials]
 
 
 def _population(sampler: str, free: int) -> int:

@@ -14,7 +14,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from mixopt.errors import MixoptError
 from mixopt.search.local import polish
-from mixopt.search.optimize import SAMPLERS, UNUSABLE, search, usable
+from mixopt.search.optimize import SAMPLERS, UNUSABLE, WIDE, search, usable
 from mixopt.search.simplex import feasible
 from mixopt.serialization import replacing
 
@@ -295,3 +295,17 @@ def test_a_domain_that_only_harms_gets_exactly_nothing():
     found = search(harm, slope, allowed, trials=60, seed=0)
     assert found.weights[2] == 0.0
     assert found.weights.sum() == pytest.approx(1.0, abs=1e-12)
+
+
+def test_more_domains_than_a_covariance_is_good_for_are_searched_as_well(tmp_path):
+    wide = feasible([f"d{i}" for i in range(WIDE + 20)])
+    aim = np.random.default_rng(0).dirichlet(np.ones(WIDE + 20))
+
+    def objective(mixtures):
+        return 2 + ((mixtures - aim) ** 2).sum(axis=1)
+
+    found = search(objective, lambda w: 2 * (w - aim), wide, trials=200, storage=tmp_path / "search.journal")
+    again = search(objective, lambda w: 2 * (w - aim), wide, trials=200)
+    assert found.trials == 200 and found.polished == pytest.approx(2, abs=1e-6) and found.found > found.polished
+    assert np.array_equal(found.weights, again.weights)
+    assert (tmp_path / "search.journal").stat().st_size > 0
