@@ -179,10 +179,13 @@ def positive_count(option: str, text: str | None, *, example: str = "1e9, 300M o
     return value
 
 
-def target_weights(text: str | None, losses: Sequence[str]) -> dict[str, float]:
+def target_weights(
+    text: str | None, losses: Sequence[str], problems: Mapping[str, str] | None = None
+) -> dict[str, float]:
     """A target as an option gives it: a loss, several (a,b: equal weights), a=0.7,b=0.3, or all of them.
 
-    losses: those that the runs have. Raises MixoptError for others, and for weights that don't sum to 1.
+    losses: those that the runs have. problems: why others can't be minimised, by name. Raises MixoptError for others,
+    and for weights that don't sum to 1.
     """
     from mixopt.study.config import SUM_TOLERANCE
 
@@ -202,7 +205,9 @@ def target_weights(text: str | None, losses: Sequence[str]) -> dict[str, float]:
     names = [name for name, _ in weighted]
     for name in names:
         if name not in losses:
-            raise MixoptError(f"--target: the runs have no loss {name!r}: {did_you_mean(name, losses)}")
+            raise MixoptError(
+                (problems or {}).get(name) or f"--target: the runs have no loss {name!r}: {did_you_mean(name, losses)}"
+            )
     if len(set(names)) < len(names) or not names:
         raise MixoptError(f"--target {text!r}: name each loss once")
     shares = [share for _, share in weighted]

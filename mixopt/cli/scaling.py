@@ -56,7 +56,7 @@ def scale(
         "laws": None if laws in (None, options.ALL) else options.names_among(JOINT_LAWS, laws, "--laws"),
     }
     runs = read_scales(given, progress)
-    weights = options.target_weights(target, runs.targets)
+    weights = options.target_weights(target, runs.targets, runs.problems)
     made = {"source": given.record(), "command": command_line()}
     fitted = fit_scale(runs, weights, **settings, **made, seed=seed, progress=progress)
     if as_json:

@@ -60,7 +60,7 @@ def fit(
     outputs.check("--out", path, lambda file: is_fit(file, KIND))
     outputs.check_page(html)
     runs = given.table(progress)
-    objective = options.target_weights(target, runs.targets)
+    objective = options.target_weights(target, runs.targets, runs.problems)
     extra = options.losses_to_fit(also, objective, runs.targets)
     key = cache_key(given.record(), objective, extra, predictors=names, folds=folds, seed=seed)
     record = kept_fit(path, key)
@@ -154,7 +154,7 @@ def leaderboard(
     record = judged(
         runs,
         names,
-        target=options.target_weights(target, runs.targets) if target else None,
+        target=options.target_weights(target, runs.targets, runs.problems) if target else None,
         folds=folds,
         seed=seed,
         source=given.record() | {"name": given.name, "command": command_line(), "versions": versions()},

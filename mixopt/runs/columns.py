@@ -36,7 +36,7 @@ ALIASES: Aliases = {
     "params": ("params", "n_params", "parameters", "n_nonemb", "model_size"),
     "tokens": ("tokens", "n_tokens", "train_tokens"),
     "seed": ("seed",),
-    "step": ("step",),
+    "step": ("step", "_step", "global_step", "trainer/global_step"),
     "role": ("role",),
     "diverged": ("diverged",),
     "reason": ("reason",),

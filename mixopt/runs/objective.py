@@ -38,6 +38,8 @@ def target_of(weights: Mapping[str, float], table: RunTable) -> Target:
     """The study's target. Raises MixoptError for a validation set without losses and for weights that give no mean."""
     unknown = [name for name in weights if name not in table.targets]
     if unknown:
+        if unknown[0] in table.problems:
+            raise MixoptError(table.problems[unknown[0]])
         raise MixoptError(
             f"target names {unknown[0]!r}, which the runs have no loss on: choose from {', '.join(table.targets)}"
         )

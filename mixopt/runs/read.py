@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 SUM_TOLERANCE = 0.025  # published tables print three decimals a weight and sum to .99-1.02
 EXACT = 1e-6  # sums nearer to 1 than this need no note
+DESCRIBED = ("params", "tokens", "seed", "step")  # columns of such names may hold words instead
 MIN_MIXTURES = 5  # five folds need five
 
 
@@ -80,6 +81,16 @@ def read_runs(
     shares = read_shares(source.mixtures, domains, renormalise=renormalise, tolerance=tolerance, notes=notes)
     diverged = facts.get("diverged", np.zeros(len(shares), dtype=bool))
     notes += _what_can_be_learned(domains, shares[~diverged])
+    for name in DESCRIBED:
+        column = _find(source, name, None)[1] if settings.get(name) is None else None
+        if column is not None and name not in fact_columns:
+            notes.append(f"Column {column!r} holds text and is not read as {name}.")
+    problems = _no_losses(source.metrics, targets, diverged)
+    if losses is None or isinstance(losses, str):  # the columns were recognised: a run counts for its other losses
+        targets = {column: name for column, name in targets.items() if name not in problems}
+        notes += [f"{problem}: not among the losses." for problem in problems.values() if targets]
+    if problems and (not targets or not (losses is None or isinstance(losses, str))):
+        raise MixoptError(next(iter(problems.values())))
     measured = _losses(source.metrics, targets, diverged, notes)
     pools = _by_name(source.mixtures, "pool", domains.values())
     bits = _by_name(source.metrics, "bpb", targets.values())
@@ -103,7 +114,7 @@ def read_runs(
         rows = counted(int(copies.sum()), "row")
         notes.append(f"{rows} the same as an earlier one in all but the id and left out: {which}.")
         frame = frame.loc[~copies].reset_index(drop=True)
-    return RunTable(frame, domains=tuple(domains.values()), targets=tuple(targets.values()), notes=tuple(notes))
+    return RunTable(frame, tuple(domains.values()), tuple(targets.values()), tuple(notes), problems)
 
 
 def _last_of_unnamed(source: Source, weights: Choice, settings: Mapping[str, str | float | None]) -> Source:
@@ -135,6 +146,8 @@ def _facts(
             facts[name] = np.full(len(source.mixtures), float(setting))
             continue
         table, column = _find(source, name, setting)
+        if column is not None and setting is None and name in DESCRIBED and not _counts(table, column):
+            column = None  # such as a seed "default" or a model size "OLMo2-190M"
         if column is not None:
             columns[name] = column
             if name == "diverged":
@@ -149,6 +162,10 @@ def _facts(
         elif name in settings:
             facts[name] = np.full(len(source.mixtures), np.nan)
     return facts, columns
+
+
+def _counts(table: Table, column: str) -> bool:
+    return all(is_empty(cell) or as_number(cell) is not None for cell in table.cells(column))
 
 
 def _find(source: Source, name: str, setting: str | None) -> tuple[Table, str | None]:
@@ -307,17 +324,24 @@ def _what_can_be_learned(columns: Mapping[str, str], shares: Floats) -> list[str
     return notes
 
 
+def _no_losses(table: Table, columns: Mapping[str, str], diverged: NDArray[np.bool_]) -> dict[str, str]:
+    """Names of columns with values that no loss has, and what is wrong with the first."""
+    problems = {}
+    for column, name in columns.items():
+        values = table.numbers(column)
+        wrong = np.flatnonzero(~diverged & ((values <= 0) | np.isinf(values)))
+        if len(wrong):
+            problems[name] = (
+                f"{table.at(int(wrong[0]), column)}: a loss is a finite number above 0: leave it empty if it is "
+                f"missing, mark the run in a column `diverged`, or choose the columns with {table.setting('losses')}"
+            )
+    return problems
+
+
 def _losses(table: Table, columns: Mapping[str, str], diverged: NDArray[np.bool_], notes: list[str]) -> Floats:
     """The losses, (n_rows, n_targets), NaN where missing."""
     losses = np.column_stack([table.numbers(column) for column in columns])
     losses[diverged[:, None] & ~np.isfinite(losses)] = np.nan
-    wrong = np.argwhere(~diverged[:, None] & ((losses <= 0) | np.isinf(losses)))
-    if len(wrong):
-        row, i = (int(index) for index in wrong[0])
-        raise MixoptError(
-            f"{table.at(row, list(columns)[i])}: a loss is a finite number above 0: leave it empty if it is missing, "
-            f"mark the run in a column `diverged`, or choose the columns with {table.setting('losses')}"
-        )
     counted = losses[~diverged]
     missing = np.isnan(counted)
     for i, column in enumerate(columns):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,8 @@ class RunTable:
     frame: one row a run, with columns run_id, params, tokens, seed, w/<domain> (share of training tokens),
     pool/<domain> (unique tokens; empty: unlimited), loss/<target> (nats/token; empty: missing), and where
     known bpb/<target> (bits/byte), role, step, diverged, reason.
-    notes: what a reader should know about the table, in sentences.
+    notes: what a reader should know about the table, in sentences. problems: what is wrong with the losses that are
+    not among the targets, by name.
 
     A diverged run stays in `frame`; every array below leaves it out.
     """
@@ -38,6 +39,7 @@ class RunTable:
     domains: tuple[str, ...]
     targets: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    problems: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def kept(self) -> pd.DataFrame:

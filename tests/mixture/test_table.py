@@ -301,7 +301,11 @@ ROWS = [f"r{i},{i / 10},{1 - i / 10:.1f},{3 + i / 20},{4 - i / 30:.4f}" for i in
     [
         ("r99,0.5,0.4,3,3", (), "runs.csv, line 13: the weights .* sum to 0.9, not 1 .*`--renormalise`"),
         ("r3,0.5,0.5,3,3", (), "line 13, column 'run': 'r3' stands on line 5 already"),
-        ("r99,0.5,0.5,inf,3", (), "line 13, column 'loss_x': 'inf': a loss is a finite number.*`--losses`"),
+        (
+            "r99,0.5,0.5,inf,3",
+            ("--target", "x"),
+            "line 13, column 'loss_x': 'inf': a loss is a finite number.*`--losses`",
+        ),
         ("r99,-0.5,1.5,3,3", (), "line 13, column 'w_a': '-0.5'"),
         ("r99,50,50,3,3", (), "line 13, column 'w_a': '50'.*percents or token counts.*`--renormalise`"),
         ("r99,,1,3,3", (), "line 13, column 'w_a': empty.*write 0 .*`--where`"),
