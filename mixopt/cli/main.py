@@ -3,9 +3,12 @@
 Heavy imports happen inside the commands that need them, so that help answers at once.
 """
 
+import codecs
 import os
 import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -55,6 +58,16 @@ def stop(signum: int, frame: object) -> None:
     raise Stopped
 
 
+PLAIN = {"\N{MINUS SIGN}": "-", "\N{EN DASH}": "-", "\N{MULTIPLICATION SIGN}": "x", "\N{PLUS-MINUS SIGN}": "+/-"}
+
+
+def plain(error: UnicodeError) -> tuple[str, int]:
+    """What a terminal that lacks characters gets instead."""
+    assert isinstance(error, UnicodeEncodeError)
+    missing = error.object[error.start : error.end]
+    return "".join(PLAIN.get(character, "?") for character in missing), error.end
+
+
 def refuse(message: str) -> NoReturn:
     print(f"mixopt: {message}", file=sys.stderr)
     sys.exit(2)
@@ -65,12 +78,17 @@ def main() -> None:
     signal.signal(signal.SIGINT, stop)
     # Before NumPy loads. Sums over several threads depend on their number, and for small tables threads only wait.
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    codecs.register_error("plain", plain)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller: `mixopt ... >&-`
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        with suppress(AttributeError):  # a test's stream
+            getattr(sys, name).reconfigure(errors="plain")
     try:
         try:
             app()
         finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            sys.stdout.flush()
     except MixoptError as error:
         refuse(str(error))
     except WriteError as error:

@@ -8,13 +8,14 @@ import sys
 import pytest
 
 
-def mixopt(*words, cwd, code=0):
+def mixopt(*words, cwd, code=0, env=None):
     done = subprocess.run(
         [sys.executable, "-m", "mixopt.cli", *map(str, words)],
         cwd=cwd,
         capture_output=True,
         text=True,
         check=False,
+        env=os.environ | (env or {}),
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout if code == 0 else done.stderr
@@ -106,3 +107,23 @@ def test_sums_do_not_depend_on_the_number_of_threads():
     wanted = os.environ | {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
     done = subprocess.run([sys.executable, "-c", THREADS], env=wanted, capture_output=True, text=True, check=True)
     assert set(json.loads(done.stdout)) == {1}
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_a_terminal_that_lacks_characters_gets_plain_ones(tmp_path, encoding):
+    shown = mixopt(
+        "plan", "epochs", "--unique", "25B", "--compute", "1e22", cwd=tmp_path, env={"PYTHONIOENCODING": encoding}
+    )
+    assert "-0.0680" in shown and "?" not in shown
+
+
+def test_a_closed_standard_output_stops_nothing(tmp_path):
+    command = f'"{sys.executable}" -m mixopt.cli plan epochs --unique 25B --compute 1e22 >&-'
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_counts_may_have_separators_of_thousands(tmp_path):
+    words = ("plan", "epochs", "--compute", "1e22", "--json", "--unique")
+    answers = [json.loads(mixopt(*words, unique, cwd=tmp_path))["answer"] for unique in ("25,000,000,000", "25B")]
+    assert answers[0] == answers[1]
