@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import Field, asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from proxies.files import replacing as replacing
 
 Json = dict[str, Any]  # a JSON object
 CACHE_KEY = "stamp"  # the key of a JSON artefact that holds its cache key
+CHECKSUM = "checksum"  # ... and the digest of all else in it
 
 
 def write_text(path: Path, text: str) -> None:
@@ -29,19 +30,38 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Whole or not at all. NaN has no place in JSON: callers write None (see `nan_to_null`)."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: Path, value: Json) -> Json:
+    """An artefact with its checksum, whole or not at all; gives it as it will be read.
+
+    NaN has no place in JSON: callers write None (see `nan_to_null`).
+    """
+    value = json.loads(json.dumps(value, allow_nan=False))
+    value[CHECKSUM] = _checksum(value)
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    return value
 
 
-def read_json(path: Path, *, made_by: str) -> Any:
-    """A JSON artefact. Raises MixoptError naming the command that makes it."""
+def read_json(path: Path, *, made_by: str) -> Json:
+    """An artefact. Raises MixoptError, naming the command that makes it, where it isn't there or not as it was written.
+
+    Files of older versions have no checksum.
+    """
+    again = f"delete it and run `mixopt {made_by}` again"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MixoptError(f"{path} isn't there yet: `mixopt {made_by}` makes it") from None
     except ValueError as error:
-        raise MixoptError(f"{path}: not JSON ({error}): delete it and run `mixopt {made_by}` again") from None
+        raise MixoptError(f"{path}: not JSON ({error}): {again}") from None
+    if not isinstance(value, dict):
+        raise MixoptError(f"{path}: not a JSON object: {again}")
+    if value.get(CHECKSUM, checksum := _checksum(value)) != checksum:
+        raise MixoptError(f"{path}: was changed after it was written (its checksum is another): {again}")
+    return value
+
+
+def _checksum(value: Json) -> str:
+    return digest({key: inner for key, inner in value.items() if key != CHECKSUM})
 
 
 def cached(
@@ -49,24 +69,26 @@ def cached(
     key: str,
     compute: Callable[[], Json],
     *,
-    needs: Sequence[Path] = (),
+    made_by: str = "run",
+    needs: Callable[[Json], Iterable[Path]] = lambda value: (),
     on_hit: Callable[[], None] = lambda: None,
 ) -> Json:
     """The JSON object in `path` where it was made from the same inputs; else what `compute` gives, written there.
 
-    key: a digest of everything that decides the content. needs: files that were made with it and must be there too.
-    on_hit: called where nothing is computed. A file that is absent, unreadable or of another key is replaced.
+    key: a digest of everything that decides the content. made_by: the command. needs: files that were made with it and
+    must be there too. on_hit: called where nothing is computed. A file that is absent, unreadable or of another key is
+    replaced; raises MixoptError for one of this key that was changed after it was written.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         value = None
-    if isinstance(value, dict) and value.get(CACHE_KEY) == key and all(file.exists() for file in needs):
-        on_hit()
-        return value
-    value = compute() | {CACHE_KEY: key}
-    write_json(path, value)
-    return value
+    if isinstance(value, dict) and value.get(CACHE_KEY) == key:
+        value = read_json(path, made_by=made_by)
+        if all(file.exists() for file in needs(value)):
+            on_hit()
+            return value
+    return write_json(path, compute() | {CACHE_KEY: key})
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))

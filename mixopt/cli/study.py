@@ -104,8 +104,10 @@ def report(study: StudyFile, out: Out = None, markdown: Markdown = None) -> None
 
 def export(study: StudyFile, out: Out = None) -> None:
     """Write the recommendation as trainer configs: interleave_datasets probabilities and a Megatron blend."""
+    from mixopt.study import pipeline
+
     session, _ = start(study, out)
-    for path in session.kind.export(session):
+    for path in pipeline.export(session):
         print(path)
 
 
@@ -114,9 +116,7 @@ def verify(study: StudyFile, out: Out = None) -> None:
     from mixopt.study import pipeline
 
     session, console = start(study, out, needs_corpora="verify")
-    verified = session.kind.verify(session)
-    pipeline.write_report(session)
-    show(console, session.kind.verification_document(verified))
+    show(console, session.kind.verification_document(pipeline.verify(session)))
 
 
 def start(study: Path, out: Path | None, *, needs_corpora: str | None = None) -> tuple[Session, Console]:

@@ -60,6 +60,11 @@ class ContinualKind(StudyKind["ContinuationPlan", "ContinuationTable", "Continua
 
         return recommend(session, self.fit(session, runs))
 
+    def fit_key(self, session: Session, runs: ContinuationTable) -> str:
+        from mixopt.continual.fit import cache_key
+
+        return cache_key(runs, session.study)
+
     def verify(self, session: Session) -> Json:
         """The recommended run really trained, on fresh seeds."""
         from mixopt.continual.verify import verify

@@ -16,9 +16,8 @@ from mixopt.continual.question import CptQuestion, budget_of
 from mixopt.formatting import count_text, percent
 from mixopt.report.document import Warning
 from mixopt.runs.continual import ContinualRuns
-from mixopt.serialization import Json, cached, digest
+from mixopt.serialization import Json, cached
 from mixopt.study.kind import Session
-from mixopt.version import __version__
 
 SAME = 1.01  # counts this close are one
 DRAWS = 200
@@ -236,7 +235,8 @@ def recommend(session: Session, fit: ContinualFit) -> Json:
         run = plan.answer
         progress.finish(f"{run.general_share:.0%} general text" if run else "no share stays within the tolerance")
         facts = {one.name: getattr(fitted, one.name) for one in fields(results.StudyFacts)}
-        return results.Recommendation(**vars(replace(plan, kind="continual")), **facts, new=study.new).to_json()
+        found = results.Recommendation(**vars(replace(plan, kind="continual")), **facts, new=study.new)
+        return found.to_json() | {"question": session.question}
 
-    key = digest([__version__, fitted.stamp, study.full.model_dump(), study.name, study.new])
+    key = session.answer_key(fitted.stamp)
     return cached(folder.recommendation, key, compute, on_hit=lambda: progress.finish("as before"))

@@ -89,11 +89,11 @@ def study_document(folder: Folder) -> Document:
 
 def _check(answer: Recommendation, folder: Folder) -> list[Section]:
     """The recommended run as trained by `mixopt verify`, where this one was."""
-    if not folder.verification.is_file() or answer.answer is None:
+    if not folder.verification.is_file():
         return []
     verified = Verification.read(folder.verification, made_by="verify")
-    if abs(verified.share - answer.answer.share) > 1e-9:
-        return []
+    if verified.of != answer.stamp:
+        return []  # of an earlier recommendation
     blocks = [Paragraph(summary.check_text(verified)), summary.check_table(verified)]
     return [Section("check", "Measured check", blocks, "Measured check")]
 

@@ -33,7 +33,7 @@ from mixopt.search.certificate import Certificate, certify
 from mixopt.search.optimize import Found, objective_of, search
 from mixopt.search.shadow_prices import length_gain, shadow_prices
 from mixopt.search.simplex import Feasible, inside_hull, nearest
-from mixopt.serialization import Json, cached, digest
+from mixopt.serialization import Json, cached
 from mixopt.study.jobs import natural_mixture
 from mixopt.version import __version__
 
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from mixopt.study.kind import Session
 
     Floats = NDArray[np.float64]
-
-
-VERSION = 2  # of recommendation.json's content; rises when older files say less
 
 
 def advise(session: Session, fitted: Fitted, runs: RunTable | None = None) -> Json:
@@ -82,12 +79,15 @@ def advise(session: Session, fitted: Fitted, runs: RunTable | None = None) -> Js
         found = recommendation.search
         assert found is not None
         progress.finish(f"{found.trials} trials with {found.sampler}, polish gained {found.polish_gain:.4f} nats/token")
-        return recommendation.to_json()
+        return recommendation.to_json() | {"question": session.question}
 
-    about = [settings.model_dump(), full and full.model_dump(), pools, study.name]
-    key = digest([__version__, VERSION, fitted.cache_key, *about])
-    needs = [] if settings.storage else [folder.search_journal]
-    return cached(folder.recommendation, key, compute, needs=needs, on_hit=lambda: progress.finish("as before"))
+    return cached(
+        folder.recommendation,
+        session.answer_key(fitted.cache_key),
+        compute,
+        needs=lambda _: [] if settings.storage else [folder.search_journal],
+        on_hit=lambda: progress.finish("as before"),
+    )
 
 
 def known_pools(session: Session, table: RunTable) -> dict[str, float | None]:

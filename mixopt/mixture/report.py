@@ -84,13 +84,15 @@ def read_report(folder: Path) -> Document:
             "finish the study with `mixopt run` first"
         )
     files = Folder(folder)
+    found = Recommendation.read(files.recommendation, made_by="run")
+    verified = Verification.read(files.verification, made_by="verify") if files.verification.is_file() else None
     return study_report(
-        Recommendation.read(files.recommendation, made_by="run"),
+        found,
         Selection.read(files.selection, made_by="run"),
         read_table(folder),
         prepared=read_json(files.corpora, made_by="run") if files.corpora.is_file() else None,
         study_text=files.study.read_text(encoding="utf-8"),
-        verified=Verification.read(files.verification, made_by="verify") if files.verification.is_file() else None,
+        verified=verified if verified and verified.of == found.stamp else None,  # not of an earlier recommendation
     )
 
 

@@ -277,6 +277,7 @@ class Recommendation(Lenient):
     effects: dict[str, Effect] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     warning_codes: list[str] = field(default_factory=list)  # in the same order
+    stamp: str = ""  # the cache key
 
     @property
     def limitations(self) -> list[Warning]:
@@ -316,8 +317,9 @@ class VerifiedSize(Record):
 
 
 class Verification(Lenient):
-    """conclusions: a sentence for each of sizes."""
+    """conclusions: a sentence for each of sizes. of: the stamp of the recommendation that was trained."""
 
     target: dict[str, float] = field(default_factory=dict)
     sizes: list[VerifiedSize] = field(default_factory=list)
     conclusions: list[str] = field(default_factory=list)
+    of: str = ""

@@ -14,7 +14,7 @@ from mixopt.repetition.curves import BestEpochs
 from mixopt.repetition.fit import AVERAGE, LEVEL, GroupFit, RepetitionFit, RStar, preset_of
 from mixopt.repetition.scores import LARGEST
 from mixopt.report.document import Warning, with_codes
-from mixopt.serialization import Json, Record, cached, digest, nan_to_null
+from mixopt.serialization import Json, Record, cached, nan_to_null
 from mixopt.version import __version__
 
 if TYPE_CHECKING:
@@ -107,9 +107,9 @@ def recommend_epochs(session: Session, fit: RepetitionFit) -> Json:
         )
         run = found.recommended.plan.answer
         progress.finish(f"{epochs_text(run.epochs)} epochs, {count_text(run.params)} parameters")
-        return nan_to_null(found.to_json())
+        return nan_to_null(found.to_json()) | {"question": session.question}
 
-    key = digest([__version__, fit.stamp, study.full.model_dump(), study.name])
+    key = session.answer_key(fit.stamp)
     return cached(folder.recommendation, key, compute, on_hit=lambda: progress.finish("as before"))
 
 

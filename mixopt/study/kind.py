@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from mixopt.errors import MixoptError
 from mixopt.formatting import did_you_mean
+from mixopt.serialization import digest
 from mixopt.study.config import AnyStudy, Problems
 from mixopt.study.progress import Progress
+from mixopt.version import __version__
 
 if TYPE_CHECKING:
     from mixopt.report.document import Document
@@ -39,6 +41,9 @@ class AnyPlan(Protocol):
     def summary(self) -> str: ...
 
 
+ANSWERS = 3  # version of recommendation.json; rises when older files say less
+# Parts of a study file that decide where and how things are computed, but no answer.
+OPERATIONAL = {"verify": True, "proxy": {"device", "workers", "stack"}, "search": {"storage"}}
 Plan = TypeVar("Plan", bound=AnyPlan)
 Runs = TypeVar("Runs")  # the finished runs, as a table
 Fit = TypeVar("Fit")
@@ -53,6 +58,15 @@ class Session:
     folder: Folder
     progress: Progress
     kind: StudyKind[Any, Any, Any]
+
+    @property
+    def question(self) -> str:
+        """A digest of all in the study file that decides its answer: stored with the answer, it tells whose it is."""
+        return digest(self.study.model_dump(mode="json", exclude=OPERATIONAL, exclude_defaults=True))
+
+    def answer_key(self, fit_key: str) -> str:
+        """The cache key of recommendation.json: of everything that an answer by this fit depends on."""
+        return digest([__version__, ANSWERS, self.question, fit_key])
 
 
 class StudyKind(ABC, Generic[Plan, Runs, Fit]):
@@ -110,7 +124,14 @@ class StudyKind(ABC, Generic[Plan, Runs, Fit]):
 
     @abstractmethod
     def recommend(self, session: Session, runs: Runs) -> Json:
-        """Fit, the answer to the study's question, and recommendation.json, of which this is the content."""
+        """Fit, the answer to the study's question, and recommendation.json, of which this is the content.
+
+        It is kept with the session's `question`, under its `answer_key`.
+        """
+
+    @abstractmethod
+    def fit_key(self, session: Session, runs: Runs) -> str:
+        """The cache key of what is kept in fits/: of everything that it depends on."""
 
     def export(self, session: Session) -> list[Path]:
         """Trainer configs of the recommendation. Raises MixoptError where the kind recommends no mixture."""

@@ -1,11 +1,13 @@
 """The whole path: a study file in, a recommendation, a report and exports out; what is done is not done again."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mixopt.errors import MixoptError
 from mixopt.report.html import render
 from mixopt.report.markdown import render as render_markdown
-from mixopt.serialization import Json, write_text
+from mixopt.serialization import CACHE_KEY, Json, read_json, write_text
 from mixopt.study.kind import Session, kind_named
 from mixopt.study.layout import Folder
 from mixopt.study.loading import load_study, read_text
@@ -30,7 +32,7 @@ def open_session(path: Path | str, out: Path | str | None = None, progress: Prog
 def run(session: Session) -> Json:
     """Every stage from corpora (or finished runs) to report and exports. Gives recommendation.json's content."""
     recommendation = session.kind.recommend(session, runs_of(session))
-    write_report(session)
+    _write_report(session)
     if session.kind.exports:
         session.kind.export(session)
     return recommendation
@@ -68,8 +70,45 @@ def finished_runs(session: Session) -> Any:
     return session.kind.collect(session, planned(session)[0])
 
 
+def answered(session: Session) -> None:
+    """Raises MixoptError where recommendation.json isn't the answer to the study file, by the runs that are there.
+
+    What is said of it, written or trained after it would otherwise belong to another question.
+    """
+    path, again = session.folder.recommendation, "`mixopt run` brings it up to date"
+    found = read_json(path, made_by="run")
+    if found.get("question") != session.question:
+        raise MixoptError(f"{path} answers another state of {session.path}, which was edited since: {again}")
+    quiet = replace(session, progress=Progress())
+    key = session.answer_key(session.kind.fit_key(quiet, finished_runs(quiet)))
+    if found.get(CACHE_KEY) != key:
+        raise MixoptError(f"{path} was not made from the runs and texts that are there now: {again}")
+
+
+def export(session: Session) -> list[Path]:
+    """Trainer configs of the recommendation. Raises MixoptError where it answers another question."""
+    answered(session)
+    return session.kind.export(session)
+
+
+def verify(session: Session) -> Json:
+    """What is recommended really trained, and the report with it. Raises MixoptError as `export` does."""
+    answered(session)
+    verified = session.kind.verify(session)
+    _write_report(session)
+    return verified
+
+
 def write_report(session: Session, *, markdown: Path | None = None) -> Path:
-    """report.html from what is in the study folder, and where one is asked for a Markdown file of the same."""
+    """report.html from what is in the study folder, and where one is asked for a Markdown file of the same.
+
+    Raises MixoptError as `export` does.
+    """
+    answered(session)
+    return _write_report(session, markdown=markdown)
+
+
+def _write_report(session: Session, *, markdown: Path | None = None) -> Path:
     session.progress.stage("report")
     path = session.folder.report
     document = session.kind.report(session)

@@ -105,7 +105,7 @@ def get_tokenizer(
             given = load(source, end_token=wish.end_token)
             if given.end_added:
                 progress.note(f"{source} has no token that ends a document: {END} was added as token {given.end}")
-            cached(cache, digest(["given", given.hash]), lambda: save(given), needs=[folder.tokenizer])
+            cached(cache, digest(["given", given.hash]), lambda: save(given), needs=lambda _: [folder.tokenizer])
             return given
 
         def compute() -> Json:
@@ -115,7 +115,7 @@ def get_tokenizer(
             return save(train(text, vocab_size=wish.vocab, sample_bytes=sample_bytes, on_progress=tell))
 
         key = digest(["trained", wish.vocab, {name: fingerprints[name] for name in study.domains}])
-        cached(cache, key, compute, needs=[folder.tokenizer])
+        cached(cache, key, compute, needs=lambda _: [folder.tokenizer])
         return load(folder.tokenizer, end_token=END)
     except ValueError as error:
         raise MixoptError(f"{study_path}: {error}") from None

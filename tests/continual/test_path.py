@@ -191,6 +191,28 @@ def test_verify_trains_the_recommended_share_on_fresh_seeds(finished):
     assert "Measured check" in session.folder.report.read_text()
 
 
+def test_a_check_and_a_report_are_of_the_study_file_as_it_is(finished, place):
+    session, _ = finished
+    session.kind.verify(session)
+    tighter = pipeline.open_session(written(place, GOOD.replace("tolerance: 0.5", "tolerance: 0.4")), place / "out")
+    with pytest.raises(MixoptError, match=r"answers another state of .*study\.yaml.*`mixopt run` brings it up to date"):
+        pipeline.write_report(tighter)
+    pipeline.run(tighter)
+    assert "Measured check" not in tighter.folder.report.read_text()
+    pipeline.run(pipeline.open_session(written(place), place / "out"))
+    assert "Measured check" in session.folder.report.read_text()
+
+
+def test_a_fit_that_was_changed_by_hand_is_refused_by_its_file(finished, place):
+    session, _ = finished
+    path = session.folder.fits / "continual.json"
+    before = path.read_text()
+    path.write_text(before.replace('"study": "small"', '"study": "other"'))
+    with pytest.raises(MixoptError, match=r"continual\.json: was changed after it was written"):
+        pipeline.run(session)
+    path.write_text(before)
+
+
 def test_a_promise_is_kept_where_the_trained_losses_meet_the_interval(finished):
     session, found = finished
     plan, _ = pipeline.planned(session)

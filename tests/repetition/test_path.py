@@ -87,6 +87,17 @@ def test_runs_hold_what_decides_the_return_of_an_epoch(done):
     assert list(runs.loc[runs["role"] == "repeat", "seed"]) == [1, 1]
 
 
+def test_a_report_is_of_the_study_file_as_it_is(home, done):
+    session = done[0]
+    (home / "edited.yaml").write_text(STUDY.replace("compute: 2e9", "compute: 3e9"), encoding="utf-8")
+    edited = pipeline.open_session(home / "edited.yaml", session.folder.root, Recorder())
+    with pytest.raises(
+        MixoptError, match=r"answers another state of .*edited\.yaml.*`mixopt run` brings it up to date"
+    ):
+        pipeline.write_report(edited)
+    pipeline.write_report(pipeline.open_session(home / "study.yaml", session.folder.root, Recorder()))
+
+
 def test_every_run_saw_its_text_as_often_as_planned(done):
     session = done[0]
     planned = table_of(session).set_index("run_id")

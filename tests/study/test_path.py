@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 
 from mixopt.errors import MixoptError
+from mixopt.study import pipeline
 from mixopt.study.pipeline import open_session, planned, run
 from tests.factories.progress import Recorder
 
@@ -226,6 +228,105 @@ def test_exports_hold_the_recommended_shares(done):
     )
 
 
+def edited(home: Path, folder: Path, tmp_path: Path, *changes: tuple[str, str]):
+    """A copy of a finished study's folder, and a session on its edited study file."""
+    shutil.copytree(folder, tmp_path / "copy")
+    text = STUDY
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path = home / f"{tmp_path.name}.yaml"
+    path.write_text(text, encoding="utf-8")
+    return open_session(path, tmp_path / "copy", Recorder())
+
+
+EDITS = [
+    ("target: {עברית: 0.5, mixed: 0.5}", "target: {עברית: 0.4, mixed: 0.6}"),
+    ("tokens: 4M", "tokens: 5M"),
+    ("pool: 1M", "pool: 2M"),
+    ("max_epochs: 6", "max_epochs: 5"),
+    ("trials: 60", "trials: 61"),
+    ("seed: 3", "seed: 4"),
+    ("path: data/mixed.parquet", "path: data/english"),
+    ("tokens: 20K", "tokens: 21K"),
+    ("digits: {path", "more: {path: data/english, pool: 1M}\n  digits: {path"),
+]
+
+
+@pytest.mark.parametrize("change", EDITS, ids=[new for _, new in EDITS])
+def test_an_answer_to_another_state_of_the_study_file_is_neither_exported_nor_reported_nor_verified(
+    home, done, tmp_path, change
+):
+    session = edited(home, done[0].folder.root, tmp_path, change)
+    before = {path: path.read_bytes() for path in session.folder.root.rglob("*") if path.is_file()}
+    for stage in (pipeline.export, pipeline.write_report, pipeline.verify):
+        with pytest.raises(MixoptError, match=r"recommendation\.json answers another state of .*`mixopt run` brings"):
+            stage(session)
+    assert {path: path.read_bytes() for path in session.folder.root.rglob("*") if path.is_file()} == before
+
+
+def test_an_edit_that_changes_no_answer_leaves_it_valid(home, done, tmp_path):
+    changes = [("seeds: 2", "seeds: 3"), ("workers: 2", "workers: 1"), ("name: small", "# a word\nname: small")]
+    session = edited(home, done[0].folder.root, tmp_path, *changes)
+    assert len(pipeline.export(session)) == 2
+    pipeline.write_report(session)
+
+
+def test_an_answer_from_other_runs_than_are_there_is_not_exported(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path)
+    next(session.folder.runs.glob("r*.json")).unlink()
+    with pytest.raises(MixoptError, match=r"not made from the runs and texts .*`mixopt run` brings it up to date"):
+        pipeline.export(session)
+
+
+def test_an_answer_without_its_question_is_refused_with_the_command_that_brings_it_up_to_date(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path)
+    found = json.loads(session.folder.recommendation.read_text())
+    old = {key: found[key] for key in found if key not in ("question", "checksum")} | {"stamp": "of an older version"}
+    session.folder.recommendation.write_text(json.dumps(old))
+    with pytest.raises(MixoptError, match="`mixopt run` brings it up to date"):
+        pipeline.export(session)
+    assert run(session)["domains"] == found["domains"]
+    assert pipeline.export(session)
+
+
+@pytest.mark.parametrize("name", ["recommendation.json", "fits/selection.json", "fits/*"])
+def test_a_stored_answer_or_fit_that_was_changed_by_hand_is_refused_and_made_again_once_deleted(
+    home, done, tmp_path, name
+):
+    session = edited(home, done[0].folder.root, tmp_path)
+    for path in session.folder.root.glob(name):
+        if name == "fits/*" and path.name == "selection.json":
+            continue
+        found = json.loads(path.read_text())
+        key = "domains" if "domains" in found else "chosen"
+        found[key] = found[key][::-1]
+        path.write_text(json.dumps(found))
+        refused = rf"{path.name}: was changed after it was written .*delete it and run `mixopt \w+` again"
+        with pytest.raises(MixoptError, match=refused):
+            run(session)
+        for stage in {"recommendation.json": (pipeline.export, pipeline.write_report),
+                      "fits/selection.json": (pipeline.write_report,)}.get(name, ()):  # fmt: skip
+            with pytest.raises(MixoptError, match=refused):
+                stage(session)
+        path.unlink()
+    assert run(session)["domains"] == done[1]["domains"]
+
+
+def test_a_check_of_an_earlier_recommendation_is_not_shown_as_that_of_a_new_one(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path)
+    pipeline.verify(session)
+    assert "Measured check" in session.folder.report.read_text(encoding="utf-8")
+    path = home / f"{tmp_path.name}.yaml"
+    path.write_text(STUDY.replace(*EDITS[0]), encoding="utf-8")
+    again = open_session(path, session.folder.root, Recorder())
+    run(again)
+    assert "Measured check" not in again.folder.report.read_text(encoding="utf-8")
+    path.write_text(STUDY, encoding="utf-8")
+    run(open_session(path, session.folder.root, Recorder()))  # back again: the check is of this recommendation
+    assert "Measured check" in session.folder.report.read_text(encoding="utf-8")
+
+
 def test_verify_trains_the_arms_and_says_what_came_of_them(home, done):
     from mixopt.mixture.verify import verify
 
@@ -279,8 +380,6 @@ def test_ctrl_c_stops_in_one_line_and_keeps_finished_runs(home, done):
 
 
 def test_a_diverged_run_is_kept_on_record_and_left_out_of_fits_loudly(home, done, tmp_path):
-    import shutil
-
     session = done[0]
     copy = tmp_path / "copy"
     shutil.copytree(session.folder.root, copy)
