@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import Field, asdict, dataclass, field
@@ -11,12 +10,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, dataclass_transform
 
 from mixopt.errors import MixoptError
+from proxies.files import digest as digest
+from proxies.files import is_changed, sealed
 from proxies.files import nan_to_null as nan_to_null
 from proxies.files import replacing as replacing
 
 Json = dict[str, Any]  # a JSON object
 CACHE_KEY = "stamp"  # the key of a JSON artefact that holds its cache key
-CHECKSUM = "checksum"  # ... and the digest of all else in it
 
 
 def write_text(path: Path, text: str) -> None:
@@ -25,18 +25,12 @@ def write_text(path: Path, text: str) -> None:
         half.write_text(text, encoding="utf-8")
 
 
-def digest(value: Any) -> str:
-    """sha256 of a JSON-able value; key order does not matter."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
 def write_json(path: Path, value: Json) -> Json:
     """An artefact with its checksum, whole or not at all; gives it as it will be read.
 
     NaN has no place in JSON: callers write None (see `nan_to_null`).
     """
-    value = json.loads(json.dumps(value, allow_nan=False))
-    value[CHECKSUM] = _checksum(value)
+    value = sealed(value)
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
     return value
 
@@ -55,13 +49,9 @@ def read_json(path: Path, *, made_by: str) -> Json:
         raise MixoptError(f"{path}: not JSON ({error}): {again}") from None
     if not isinstance(value, dict):
         raise MixoptError(f"{path}: not a JSON object: {again}")
-    if value.get(CHECKSUM, checksum := _checksum(value)) != checksum:
+    if is_changed(value):
         raise MixoptError(f"{path}: was changed after it was written (its checksum is another): {again}")
     return value
-
-
-def _checksum(value: Json) -> str:
-    return digest({key: inner for key, inner in value.items() if key != CHECKSUM})
 
 
 def cached(

@@ -1,5 +1,7 @@
-"""Atomic file writes, and NaN as JSON's null."""
+"""Atomic file writes, content hashes, and NaN as JSON's null."""
 
+import hashlib
+import json
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -23,6 +25,29 @@ def replacing(path: Path) -> Iterator[Path]:
         half.replace(path)
     finally:
         half.unlink(missing_ok=True)
+
+
+def digest(value: Any) -> str:
+    """sha256 of a JSON-able value; key order does not matter."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+CHECKSUM = "checksum"  # the key of a JSON file that holds the digest of all else in it
+
+
+def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object as it will be read, with its checksum. Raises ValueError for NaN."""
+    value = json.loads(json.dumps(value, allow_nan=False))
+    return value | {CHECKSUM: _checksum(value)}
+
+
+def is_changed(value: object) -> bool:
+    """Whether a JSON object has another checksum than its content's. Files of older versions have none."""
+    return isinstance(value, Mapping) and CHECKSUM in value and value[CHECKSUM] != _checksum(value)
+
+
+def _checksum(value: Mapping[str, Any]) -> str:
+    return digest({key: inner for key, inner in value.items() if key != CHECKSUM})
 
 
 def nan_to_null(value: Any) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixopt.continual.config import ContinualStudy, continual_problems
+from mixopt.errors import MixoptError
 from mixopt.study.config import Problems
 from mixopt.study.kind import Session, StudyKind
 
@@ -36,10 +37,19 @@ class ContinualKind(StudyKind["ContinuationPlan", "ContinuationTable", "Continua
     def train(self, session: Session, plan: ContinuationPlan, shards: Mapping[str, Shard]) -> None:
         """Base models first, each once and for all studies that share the store; then their continuations."""
         from mixopt.study.training import train_missing
+        from proxies.checkpoint import load_checkpoint
 
         for job in plan.bases:
-            if not Path(str(job.save_to)).is_file():  # its record alone is no base to go on from
+            path = Path(str(job.save_to))
+            if not path.is_file():  # its record alone is no base to go on from
                 (plan.store / f"{job.run_id}.json").unlink(missing_ok=True)
+                continue
+            try:
+                found = load_checkpoint(path).about.get("run_id")
+            except ValueError as error:
+                raise MixoptError(str(error)) from None
+            if found != job.run_id:
+                raise MixoptError(f"{path}: holds the base {found}, not its own: delete it and it is trained again")
         common = (plan.recipe, session.study, shards, session.folder)
         if plan.bases:
             train_missing(plan.bases, *common, plan.store, session.progress, title="bases")

@@ -37,7 +37,7 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
         """The plan's finished runs as a table, and runs.parquet and runs.csv with it."""
         from mixopt.runs.table import collect as collect_runs
 
-        return collect_runs(session.folder.runs, only={job.run_id for job in plan.jobs})
+        return collect_runs(session.folder.runs, plan=plan)
 
     def import_runs(self, session: Session) -> RunTable:
         """The table of runs that the study file names. Its notes are shown; nothing in it is repaired silently."""

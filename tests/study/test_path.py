@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import pytest
 from mixopt.errors import MixoptError
 from mixopt.study import pipeline
 from mixopt.study.pipeline import open_session, planned, run
+from proxies.record import Loss, read_record, write_record
 from tests.factories.progress import Recorder
 
 WORDS = {
@@ -187,10 +189,60 @@ def test_a_damaged_report_of_a_run_is_named_with_its_remedy(home, done):
     whole = path.read_text()
     path.write_text(whole[:100])
     try:
-        with pytest.raises(MixoptError, match=rf"{path.stem}.json: not a whole run .*remove the file"):
+        with pytest.raises(MixoptError, match=rf"{path.stem}.json: not a whole run .*delete it, and `mixopt train`"):
             session.kind.collect(session, plan)
     finally:
         path.write_text(whole)
+
+
+WRONG = {
+    "another run's file": lambda run: replace(run, run_id="r0000000000000000"),
+    "seed": lambda run: replace(run, seed=99),
+    "tokens": lambda run: replace(run, tokens=run.tokens + 128),
+    "params": lambda run: replace(run, params=1),
+    "weights": lambda run: replace(run, weights=dict(zip(run.weights, [*run.weights.values()][::-1], strict=True))),
+    "pools": lambda run: replace(run, pools={name: pool + 1 for name, pool in run.pools.items()}),
+    "recipe": lambda run: replace(run, recipe=run.recipe | {"learning_rate": 1.0}),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_run_s_file_of_another_run_than_was_planned_is_refused_before_any_training(home, done, tmp_path, wrong):
+    session = edited(home, done[0].folder.root, tmp_path)
+    plan, shards = planned(session)
+    path = session.folder.runs / f"{plan.jobs[3].run_id}.json"
+    write_record(path, WRONG[wrong](read_record(path)))
+    (session.folder.runs / f"{plan.jobs[4].run_id}.json").unlink()
+    for stage in (lambda: session.kind.train(session, plan, shards), lambda: session.kind.collect(session, plan)):
+        with pytest.raises(MixoptError, match=rf"{path.name}: \w+\S* is .*in the plan of run {path.stem}: delete it"):
+            stage()
+    assert not (session.folder.runs / f"{plan.jobs[4].run_id}.json").exists()
+
+
+def test_a_run_that_was_copied_over_another_s_file_or_edited_is_refused_by_its_file(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path)
+    plan, _ = planned(session)
+    first, second = (session.folder.runs / f"{job.run_id}.json" for job in plan.jobs[:2])
+    before = second.read_bytes()
+    shutil.copy(first, second)
+    with pytest.raises(MixoptError, match=rf"{second.name}: run_id is {first.stem}, but {second.stem} in the plan"):
+        run(session)
+    record = json.loads(before)
+    record["losses"]["mixed"]["nats_per_token"] *= 10
+    second.write_text(json.dumps(record))
+    with pytest.raises(MixoptError, match=rf"{second.name}: was changed after .*delete it, and `mixopt train`"):
+        run(session)
+    second.unlink()
+    assert run(session)["domains"] == done[1]["domains"]
+
+
+def test_a_run_has_the_role_that_the_plan_gives_it(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path)
+    plan, _ = planned(session)
+    path = session.folder.runs / f"{plan.jobs[0].run_id}.json"
+    write_record(path, replace(read_record(path), role="repeat"))  # as another design may have called it
+    table = session.kind.collect(session, plan).frame.set_index("run_id")
+    assert table.loc[path.stem, "role"] == plan.jobs[0].role
 
 
 def test_runs_of_another_design_stay_out_of_the_table(home, done):
@@ -385,10 +437,10 @@ def test_a_diverged_run_is_kept_on_record_and_left_out_of_fits_loudly(home, done
     shutil.copytree(session.folder.root, copy)
     plan, _ = planned(session)
     victim = copy / "runs" / f"{plan.jobs[5].run_id}.json"
-    record = json.loads(victim.read_text())
-    record |= {"diverged": True, "reason": "loss is not finite on mixed"}
-    record["losses"]["mixed"] = {"nats_per_token": None, "bits_per_byte": None}
-    victim.write_text(json.dumps(record))
+    record = read_record(victim)
+    losses = record.losses | {"mixed": Loss()}
+    why = "loss is not finite on mixed"
+    write_record(victim, replace(record, losses=losses, diverged=True, reason=why))
     found = run(open_session(home / "study.yaml", copy))
     assert json.loads((copy / "fits/selection.json").read_text())["left_out"] == [
         {"run_id": victim.stem, "reason": "loss is not finite on mixed"}
