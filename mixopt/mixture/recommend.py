@@ -146,7 +146,8 @@ def recommend(
     Estimators that see repetition are at the full run's unique shares.
     feasible: mixtures allowed, of table.domains. predictor: the estimator's name. target: weight by text.
     natural: the mixture (n_domains,) that follows the pools; None: unknown. pools: unique tokens of the full run by
-    domain (None: unlimited). full_params, full_tokens: of the full run. sampler, trials, storage, seed: see `search`.
+    domain (None: unlimited); None: a table of runs, whose reader has no study file to state any in. full_params,
+    full_tokens: of the full run. sampler, trials, storage, seed: see `search`.
     level: of the intervals. noise: of the target and of every validation set. runs: all finished ones, those that no
     fit used among them; None: the table's.
     Raises MixoptError for a target without losses and for a predictor without finite predictions.
@@ -192,6 +193,7 @@ def recommend(
         optimism=judged.optimism,
         sees_repetition=getattr(estimator, "unique_gradient", None) is not None,
         runs=runs,
+        in_study=pools is not None,
     )
     target_noise = next((row.sd for row in noise if row.target == TARGET), None)
     priced = shadow_prices(
