@@ -22,9 +22,16 @@ def replacing(path: Path) -> Iterator[Path]:
     half = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield half
+        sync(half)
         half.replace(path)
     finally:
         half.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Has the disk hold a file: a name that outlives a power cut must not stand for half of it."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def digest(value: Any) -> str:
@@ -37,8 +44,8 @@ CHECKSUM = "checksum"  # the key of a JSON file that holds the digest of all els
 
 def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
     """A JSON object as it will be read, with its checksum. Raises ValueError for NaN."""
-    value = json.loads(json.dumps(value, allow_nan=False))
-    return value | {CHECKSUM: _checksum(value)}
+    plain: dict[str, Any] = json.loads(json.dumps(value, allow_nan=False))
+    return plain | {CHECKSUM: _checksum(plain)}
 
 
 def is_changed(value: object) -> bool:

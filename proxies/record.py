@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from proxies.files import is_changed, nan_to_null, replacing, sealed
 
@@ -118,8 +118,12 @@ def _number(value: object) -> float:
 
 
 def _is_share(weight: object) -> bool:
-    return type(weight) in (int, float) and 0 <= weight <= 1  # a bool is an int to isinstance
+    return _is_number(weight) and 0 <= weight <= 1
 
 
 def _is_loss(value: object) -> bool:
-    return value is None or (type(value) in (int, float) and not value <= 0)  # NaN: diverged
+    return value is None or (_is_number(value) and not value <= 0)  # NaN: diverged
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

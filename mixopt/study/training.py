@@ -34,6 +34,7 @@ def train_missing(
     Raises MixoptError for a finished run that isn't as planned, for what a worker refuses, or when one dies.
     """
     from proxies.launch import Setup, launch, versions
+    from proxies.shards import check_shard
 
     out.mkdir(parents=True, exist_ok=True)
     missing = list({job.run_id: job for job in jobs if not (out / f"{job.run_id}.json").is_file()}.values())
@@ -55,6 +56,9 @@ def train_missing(
         versions=versions(),
     )
     try:
+        if missing:  # a damaged shard would give runs that look good
+            for shard in shards.values():
+                check_shard(shard.folder)
         launch(missing, setup, workers=study.proxy.workers, stack=study.proxy.stack, on_event=watch.on_event)
     except (ValueError, RuntimeError) as error:
         raise MixoptError(f"training stopped: {error}; finished runs are kept in {out}") from None

@@ -245,6 +245,45 @@ def test_a_run_has_the_role_that_the_plan_gives_it(home, done, tmp_path):
     assert table.loc[path.stem, "role"] == plan.jobs[0].role
 
 
+def flipped(path: Path, at: int = -50) -> None:
+    """One byte of a file is another, at equal size."""
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "name", ["english/train.bin", "עברית/val.bin", "digits/documents.bin", "mixed/meta.json", "tokenizer.json"]
+)
+def test_a_damaged_shard_is_noticed_said_and_made_again(home, done, tmp_path, name):
+    session = edited(home, done[0].folder.root, tmp_path)
+    path = session.folder.shards / name
+    before = path.read_bytes()
+    flipped(path)
+    assert run(session) == done[1]
+    assert path.read_bytes() == before
+    notes = [note for note in session.progress.notes if "damaged" in note]
+    assert len(notes) == 1 and (path.parent.name if name != "tokenizer.json" else name) in notes[0]
+
+
+def test_a_cut_shard_is_made_again_and_not_asked_for_without_end(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path)
+    path = session.folder.shards / "english/train.bin"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert run(session) == done[1]
+
+
+def test_nothing_is_trained_on_a_damaged_shard(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path)
+    plan, shards = planned(session)
+    path = session.folder.runs / f"{plan.jobs[0].run_id}.json"
+    path.unlink()
+    flipped(session.folder.shards / "digits/val.bin")
+    with pytest.raises(MixoptError, match=r"digits: its tokens aren't those that were written .*`mixopt prepare`"):
+        session.kind.train(session, plan, shards)
+    assert not path.exists()
+
+
 def test_runs_of_another_design_stay_out_of_the_table(home, done):
     session = done[0]
     plan, _ = planned(session)
