@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="the study file")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="study folder (default: studies/<name>)")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Train again what an edit left without use; else it is asked.")]
 Markdown = Annotated[
     Path | None,
     typer.Option(metavar="FILE.md", help="write it as Markdown as well; never overwrites a file"),
@@ -48,12 +51,12 @@ def schema(kind: Annotated[str, typer.Option(help="mixture, repetition or contin
     print(json.dumps(kind_named(kind).record.model_json_schema(), indent=2))
 
 
-def run(study: StudyFile, out: Out = None) -> None:
+def run(study: StudyFile, out: Out = None, yes: Yes = False) -> None:
     """Run all stages: prepare, design, train, fit, recommend, report, export. Skips finished work."""
     from mixopt.study import pipeline
 
     session, console = start(study, out)
-    show(console, session.kind.document(pipeline.run(session)))
+    show(console, session.kind.document(pipeline.run(asking(session, yes))))
     show_paths(console, session.kind.outputs(session))
 
 
@@ -73,14 +76,12 @@ def design(study: StudyFile, out: Out = None) -> None:
     pipeline.planned(session)
 
 
-def train(study: StudyFile, out: Out = None) -> None:
+def train(study: StudyFile, out: Out = None, yes: Yes = False) -> None:
     """Train the planned proxies that aren't trained yet."""
     from mixopt.study import pipeline
 
     session, _ = start(study, out, needs_corpora="train")
-    plan, shards = pipeline.planned(session)
-    session.kind.train(session, plan, shards)
-    session.kind.collect(session, plan)
+    pipeline.trained(asking(session, yes), *pipeline.planned(session))
 
 
 def recommend(study: StudyFile, out: Out = None) -> None:
@@ -117,6 +118,18 @@ def verify(study: StudyFile, out: Out = None) -> None:
 
     session, console = start(study, out, needs_corpora="verify")
     show(console, session.kind.verification_document(pipeline.verify(session)))
+
+
+def asking(session: Session, yes: bool) -> Session:
+    """The session, asking on a terminal before finished runs are trained anew; yes: told only."""
+
+    def may_retrain(why: str) -> bool:
+        if not yes and not (sys.stdin.isatty() and sys.stdout.isatty()):
+            return False
+        session.progress.note(f"{why}.")
+        return yes or typer.confirm("Train them?")
+
+    return replace(session, may_retrain=may_retrain)
 
 
 def start(study: Path, out: Path | None, *, needs_corpora: str | None = None) -> tuple[Session, Console]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -58,11 +59,17 @@ class Session:
     folder: Folder
     progress: Progress
     kind: StudyKind[Any, Any, Any]
+    may_retrain: Callable[[str], bool] = lambda why: False  # asked before runs are trained in the place of others
+
+    @property
+    def decisive(self) -> Json:
+        """All in the study file that decides its answer."""
+        return self.study.model_dump(mode="json", exclude=OPERATIONAL, exclude_defaults=True)
 
     @property
     def question(self) -> str:
-        """A digest of all in the study file that decides its answer: stored with the answer, it tells whose it is."""
-        return digest(self.study.model_dump(mode="json", exclude=OPERATIONAL, exclude_defaults=True))
+        """A digest of it: stored with the answer, it tells whose it is."""
+        return digest(self.decisive)
 
     def answer_key(self, fit_key: str) -> str:
         """The cache key of recommendation.json: of everything that an answer by this fit depends on."""

@@ -13,6 +13,7 @@ class Folder:
         self.tokenizer = self.shards / "tokenizer.json"
         self.corpora = self.shards / "corpora.json"
         self.design = root / "design.csv"
+        self.plan = root / "plan.json"  # what runs/ was last trained for
         self.runs = root / "runs"
         self.fits = root / "fits"
         self.selection = self.fits / "selection.json"

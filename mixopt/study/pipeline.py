@@ -13,6 +13,7 @@ from mixopt.study.layout import Folder
 from mixopt.study.loading import load_study, read_text
 from mixopt.study.prepare import open_shards, prepare
 from mixopt.study.progress import Progress
+from mixopt.study.stale import settle_plan
 
 
 def open_session(path: Path | str, out: Path | str | None = None, progress: Progress | None = None) -> Session:
@@ -45,16 +46,23 @@ def runs_of(session: Session) -> Any:
         return kind.import_runs(session)
     shards = prepare(session.study, session.path, session.folder, session.progress)
     plan = kind.plan(session, shards)
-    kind.train(session, plan, shards)
-    return kind.collect(session, plan)
+    return trained(session, plan, shards)
 
 
-def recommend_for(study: Path | str, *, out: Path | str | None = None) -> Json:
+def trained(session: Session, plan: Any, shards: Any) -> Any:
+    """The run table of a plan whose missing runs are trained now. Raises MixoptError as `settle_plan` does."""
+    settle_plan(session, plan, shards)
+    session.kind.train(session, plan, shards)
+    return session.kind.collect(session, plan)
+
+
+def recommend_for(study: Path | str, *, out: Path | str | None = None, retrain: bool = False) -> Json:
     """Everything that `mixopt run` does, from Python. Gives recommendation.json's content.
 
-    study: a study file; out: the study folder, default studies/<name>. Raises MixoptError for what a user can mend.
+    study: a study file; out: the study folder, default studies/<name>. retrain: train again where an edit of the study
+    leaves finished runs without use. Raises MixoptError for what a user can mend.
     """
-    return run(open_session(study, out))
+    return run(replace(open_session(study, out), may_retrain=lambda why: retrain))
 
 
 def planned(session: Session) -> tuple[Any, Any]:

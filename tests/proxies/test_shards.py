@@ -360,5 +360,5 @@ def test_a_shard_of_an_older_version_has_its_tokens_checked_all_the_same(tmp_pat
     data[10] ^= 1
     (tmp_path / "val.bin").write_bytes(data)
     open_shard(tmp_path)  # equal in size
-    with pytest.raises(ValueError, match="aren't those that were written .*prepare this domain again"):
+    with pytest.raises(ValueError, match=r"aren't those that were written .*prepare this domain again"):
         check_shard(tmp_path)

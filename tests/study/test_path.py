@@ -245,6 +245,79 @@ def test_a_run_has_the_role_that_the_plan_gives_it(home, done, tmp_path):
     assert table.loc[path.stem, "role"] == plan.jobs[0].role
 
 
+STALE = [
+    (("tokens: 4M", "tokens: 5M"), r"full\.tokens was 4e\+06 and is 5e\+06"),
+    (
+        ("english: {path: data/english, pool: 3M", "english: {path: data/english, pool: 2M"),
+        r"domains\.english\.pool was 3e",
+    ),
+    (
+        ("held_out:\n", "held_out:\n  more: {path: data/english}\n"),
+        r"held_out\.more\.path was not given and is data/mix",
+    ),
+    (("seed: 3", "seed: 4"), "seed was 3 and is 4"),
+]
+
+
+@pytest.mark.parametrize(("change", "why"), STALE, ids=[new for (_, new), _ in STALE])
+def test_runs_that_an_edit_leaves_without_use_end_a_run_before_any_training_unless_it_is_wanted(
+    home, done, tmp_path, change, why
+):
+    session = edited(home, done[0].folder.root, tmp_path, change)
+    runs = {path.name: path.read_bytes() for path in session.folder.runs.iterdir()}
+    asked = []
+    for answering in (session, replace(session, may_retrain=lambda text: bool(asked.append(text)))):
+        with pytest.raises(MixoptError) as refused:
+            run(answering)
+        assert re.search(
+            rf"{tmp_path.name}\.yaml: \d+ finished runs no longer count: {why}.*; \d+ of 1\d planned runs are there, "
+            r"training the others takes \S+ tokens, about \d+ (s|minutes): add --yes .* or undo the edit$",
+            str(refused.value),
+        ), refused.value
+    assert len(asked) == 1 and asked[0] in str(refused.value)
+    assert {path.name: path.read_bytes() for path in session.folder.runs.iterdir()} == runs
+
+
+def test_once_wanted_a_resumed_run_isn_t_asked_for_again_nor_is_the_way_back(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path, ("tokens: 20K", "tokens: 12K"))
+    with pytest.raises(MixoptError, match="0 of 13 planned runs are there"):
+        run(session)
+    plan, _ = planned(session)
+    found = run(replace(session, may_retrain=lambda why: True))
+    (session.folder.runs / f"{plan.jobs[2].run_id}.json").unlink()  # as if killed
+    assert run(session)["domains"] == found["domains"]
+    back = open_session(home / "study.yaml", session.folder.root, Recorder())
+    assert run(back)["domains"] == done[1]["domains"]
+
+
+def test_more_runs_of_a_design_are_trained_without_asking(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path, ("repeats: 2", "repeats: 3"))
+    run(session)
+    assert session.progress.finished["train"].startswith("1 runs trained, 13 were there")
+
+
+def test_a_folder_of_an_older_version_without_a_plan_is_asked_about_too(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path, ("seed: 3", "seed: 4"))
+    session.folder.plan.unlink()
+    with pytest.raises(
+        MixoptError, match=r"\d+ finished runs no longer count: the study file, its texts or mixopt's ver"
+    ):
+        run(session)
+
+
+def test_the_command_ends_with_status_2_without_a_terminal_and_trains_with_yes(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path, ("tokens: 20K", "tokens: 12K"))
+    words = (session.path.name, "--out", session.folder.root)
+    for name in ("run", "train"):
+        refused = command(name, *words, cwd=home)
+        assert refused.returncode == 2 and "13 finished runs no longer count: proxy.tokens was" in refused.stderr
+        assert len(refused.stderr.strip().splitlines()) == 1
+    trained = command("train", *words, "--yes", cwd=home)
+    assert trained.returncode == 0, trained.stderr
+    assert "13 finished runs no longer count" in " ".join(trained.stdout.split())
+    assert len(list(session.folder.runs.glob("r*.json"))) == 26
+
+
 def flipped(path: Path, at: int = -50) -> None:
     """One byte of a file is another, at equal size."""
     data = bytearray(path.read_bytes())
