@@ -25,6 +25,7 @@ class ContinualKind(StudyKind["ContinuationPlan", "ContinuationTable", "Continua
 
     name = "continual"
     record = ContinualStudy
+    fit_file = "continual.json"
 
     def problems(self, study: ContinualStudy) -> Problems:
         return continual_problems(study)

@@ -76,7 +76,9 @@ def study_document(folder: Folder) -> Document:
     table = ContinuationTable(read_table(folder.root), answer.texts["domain"], answer.texts["general"])
     prepared = read_json(folder.corpora, made_by="prepare") if folder.corpora.is_file() else None
     text = folder.study.read_text(encoding="utf-8")
-    again = reproduce(command="mixopt run study.yaml", versions={"mixopt": answer.mixopt}, study=text)
+    again = reproduce(
+        command="mixopt run study.yaml", versions={"mixopt": answer.mixopt}, study=text, answer=answer.stamp
+    )
     sections = [*_check(answer, folder), _training(table), _noise(answer), _runs(table), corpora(prepared), again]
     document = plan_document(answer, sections)
     domain, general = (

@@ -23,6 +23,7 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
 
     name = "mixture"
     record = Study
+    fit_file = "selection.json"
     exports = True
 
     def problems(self, study: Study) -> Problems:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixopt.errors import MixoptError
 from mixopt.formatting import (
     UNKNOWN,
     count_text,
@@ -64,6 +63,7 @@ from mixopt.search.certificate import certificate_text
 from mixopt.serialization import Json, read_json
 from mixopt.study.jobs import REPEAT, REPETITION, SHORTER
 from mixopt.study.layout import Folder
+from mixopt.study.loading import read_text
 
 if TYPE_CHECKING:
     import pandas
@@ -73,19 +73,11 @@ MAX_RUNS = 60  # in the table
 ROLES = {REPEAT: "repeating a mixture", REPETITION: "of other pools", SHORTER: "of fewer tokens", "": "left out"}
 MAX_VALIDATION_SETS = 8  # with a column of their own
 
-NEEDED = ("recommendation.json", "fits/selection.json", "runs.parquet", "study.yaml")
-
 
 def read_report(folder: Path) -> Document:
     """The report of a study folder. Raises MixoptError when a file it needs is missing or can't be read;
     shards/corpora.json and verify.json may be absent.
     """
-    missing = [name for name in NEEDED if not (folder / name).is_file()]
-    if missing:
-        raise MixoptError(
-            f"{folder} has no {' and no '.join(missing)}, so there is nothing to report yet: "
-            "finish the study with `mixopt run` first"
-        )
     files = Folder(folder)
     found = Recommendation.read(files.recommendation, made_by="run")
     verified = Verification.read(files.verification, made_by="verify") if files.verification.is_file() else None
@@ -94,7 +86,7 @@ def read_report(folder: Path) -> Document:
         Selection.read(files.selection, made_by="run"),
         read_table(folder),
         prepared=read_json(files.corpora, made_by="run") if files.corpora.is_file() else None,
-        study_text=files.study.read_text(encoding="utf-8"),
+        study_text=read_text(files.study),
         verified=verified if verified and verified.of == found.stamp else None,  # not of an earlier recommendation
     )
 
@@ -125,6 +117,7 @@ def study_report(
             seed=found.seed,
             proxy=scale(found.proxy.to_json()),
             study=study_text,
+            answer=found.stamp,
         ),
     ]
     return _document(results, _scope(found), [section for section in sections if section])

@@ -21,6 +21,7 @@ class RepetitionKind(StudyKind["LadderPlan", "LadderRuns", "RepetitionFit"]):
 
     name = "repetition"
     record = RepetitionStudy
+    fit_file = "repetition.json"
 
     def problems(self, study: RepetitionStudy) -> Problems:
         return repetition_problems(study)

@@ -79,12 +79,14 @@ class Session:
 class StudyKind(ABC, Generic[Plan, Runs, Fit]):
     """What every kind of study can do. A stage reads files and writes files, so that it can be resumed alone.
 
-    record: what the kind's study files hold. exports: whether it recommends a mixture, so that `run` exports it.
+    record: what the kind's study files hold. fit_file: in fits/, under `fit_key`. exports: whether it recommends a
+    mixture, so that `run` exports it.
     Modules that a stage needs are imported when it is used.
     """
 
     name: ClassVar[str]
     record: ClassVar[type[AnyStudy]]
+    fit_file: ClassVar[str]
     exports: ClassVar[bool] = False
 
     @abstractmethod

@@ -88,8 +88,9 @@ def answered(session: Session) -> None:
     if found.get("question") != session.question:
         raise MixoptError(f"{path} answers another state of {session.path}, which was edited since: {again}")
     quiet = replace(session, progress=Progress())
-    key = session.answer_key(session.kind.fit_key(quiet, finished_runs(quiet)))
-    if found.get(CACHE_KEY) != key:
+    fit_key = session.kind.fit_key(quiet, finished_runs(quiet))
+    fit = read_json(session.folder.fits / session.kind.fit_file, made_by="run")
+    if (fit.get(CACHE_KEY), found.get(CACHE_KEY)) != (fit_key, session.answer_key(fit_key)):
         raise MixoptError(f"{path} was not made from the runs and texts that are there now: {again}")
 
 

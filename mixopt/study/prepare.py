@@ -95,7 +95,7 @@ def get_tokenizer(
     from proxies.tokenizer import END, Tokenizer, load, train
 
     wish = study.tokenizer
-    cache = folder.shards / "tokenizer.stamp.json"
+    cache = folder.tokenizer_stamp
 
     def save(tokenizer: Tokenizer) -> Json:
         tokenizer.save(folder.tokenizer)
@@ -104,7 +104,7 @@ def get_tokenizer(
     def keep(key: str, compute: Callable[[], Json]) -> None:
         """tokenizer.json, written where it wasn't before or was damaged since: workers read it."""
         made = cached(cache, key, compute, needs=lambda _: [folder.tokenizer], made_by="prepare")
-        if made.get("sha256") not in (None, hashlib.sha256(folder.tokenizer.read_bytes()).hexdigest()):
+        if not is_whole(folder, made):
             progress.note(f"{folder.tokenizer} was damaged and is made again")
             write_json(cache, compute() | {CACHE_KEY: key})
 
@@ -128,6 +128,12 @@ def get_tokenizer(
         return load(folder.tokenizer, end_token=END)
     except ValueError as error:
         raise MixoptError(f"{study_path}: {error}") from None
+
+
+def is_whole(folder: Folder, made: Json) -> bool:
+    """Whether tokenizer.json is as its stamp says; those of older versions say nothing."""
+    found = hashlib.sha256(folder.tokenizer.read_bytes()).hexdigest() if folder.tokenizer.is_file() else ""
+    return made.get("sha256", found) == found and bool(found)
 
 
 def get_shard(
@@ -167,6 +173,8 @@ def open_shards(study: AnyStudy, folder: Folder) -> dict[str, "Shard"]:
     from proxies.shards import open_shard
 
     read_json(folder.corpora, made_by="prepare")
+    if not is_whole(folder, read_json(folder.tokenizer_stamp, made_by="prepare")):
+        raise MixoptError(f"{folder.tokenizer} isn't as it was written: `mixopt prepare` makes it again")
     try:
         return {name: open_shard(folder.shards / name) for name in [*study.domains, *study.held_out]}
     except ValueError as error:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from mixopt.errors import MixoptError
@@ -31,7 +30,7 @@ def settle_plan(session: Session, plan: AnyPlan, shards: Mapping[str, Shard]) ->
     missing = [job for job in plan.jobs if job.run_id not in there]
     if stale and missing:
         recipes = [job.recipe or plan.recipe for job in missing]
-        speed = seconds_per_flop([folder.runs / f"{run}.json" for run in stale], session.study.proxy.workers)
+        speed = seconds_per_flop(folder.runs / f"{stale[0]}.json", session.study.proxy.workers)
         why = (
             f"{counted(len(stale), 'finished run')} no longer count: {changes(before, session.decisive, contents)}; "
             f"{len(ids) - len(missing)} of {counted(len(ids), 'planned run')} are there, training the others takes "
@@ -65,16 +64,13 @@ def leaves(value: Json, above: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{above}{key}", f"{inner:g}" if isinstance(inner, float) else inner
 
 
-def seconds_per_flop(paths: Sequence[Path], workers: int | None) -> float:
-    """How fast finished runs were, by the median of those that say so; 0 where none does."""
+def seconds_per_flop(path: Path, workers: int | None) -> float:
+    """How fast a finished run was, where so many train at once; 0 where its file doesn't say."""
     from proxies.launch import cores
     from proxies.record import read_record
 
-    each: list[float] = []
-    for path in paths[:20]:
-        with suppress(ValueError):  # it no longer counts, damaged or not
-            run = read_record(path)
-            if run.seconds and run.flops:
-                at_once = (workers or cores()) if run.device == "cpu" else run.stacked or 1
-                each.append(run.seconds / run.flops / at_once)
-    return median(each) if each else 0.0
+    with suppress(ValueError):  # it no longer counts, damaged or not
+        run = read_record(path)
+        if run.seconds and run.flops:
+            return run.seconds / run.flops / ((workers or cores()) if run.device == "cpu" else run.stacked or 1)
+    return 0.0

@@ -400,7 +400,7 @@ def test_a_study_folder_gives_the_report_of_its_files(study, tmp_path):
 @pytest.mark.parametrize("name", ["recommendation.json", "fits/selection.json", "runs.parquet", "study.yaml"])
 def test_a_missing_file_is_named(study, tmp_path, name):
     (saved(study, tmp_path) / name).unlink()
-    with pytest.raises(MixoptError, match=f"has no {re.escape(name)},"):
+    with pytest.raises(MixoptError, match=rf"{re.escape(name)}\b.*`mixopt (run|init DIR)`"):
         page_of(tmp_path)
 
 

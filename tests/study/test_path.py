@@ -252,7 +252,7 @@ STALE = [
         r"domains\.english\.pool was 3e",
     ),
     (
-        ("held_out:\n", "held_out:\n  more: {path: data/english}\n"),
+        ("held_out:\n", "held_out:\n  more: {path: data/mixed.parquet}\n"),
         r"held_out\.more\.path was not given and is data/mix",
     ),
     (("seed: 3", "seed: 4"), "seed was 3 and is 4"),
@@ -351,6 +351,10 @@ def test_nothing_is_trained_on_a_damaged_shard(home, done, tmp_path):
     plan, shards = planned(session)
     path = session.folder.runs / f"{plan.jobs[0].run_id}.json"
     path.unlink()
+    flipped(session.folder.tokenizer)
+    with pytest.raises(MixoptError, match=r"tokenizer\.json isn't as it was written: `mixopt prepare` makes it again"):
+        planned(session)
+    flipped(session.folder.tokenizer)
     flipped(session.folder.shards / "digits/val.bin")
     with pytest.raises(MixoptError, match=r"digits: its tokens aren't those that were written .*`mixopt prepare`"):
         session.kind.train(session, plan, shards)
@@ -443,6 +447,21 @@ def test_an_answer_from_other_runs_than_are_there_is_not_exported(home, done, tm
         pipeline.export(session)
 
 
+def test_an_answer_beside_a_fit_of_another_state_is_not_reported(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path, EDITS[0])
+    session.kind.fit(session, pipeline.finished_runs(session))
+    back = open_session(home / "study.yaml", session.folder.root, Recorder())
+    with pytest.raises(MixoptError, match=r"not made from the runs and texts .*`mixopt run` brings it up to date"):
+        pipeline.write_report(back)
+    assert run(back)["domains"] == done[1]["domains"]
+
+
+def test_the_answer_s_page_and_its_exports_share_its_stamp(done):
+    folder, stamp = done[0].folder, done[1]["stamp"][:12]
+    assert f"stamp is {stamp}." in folder.report.read_text(encoding="utf-8")
+    assert f"answer {stamp}." in (folder.export / "interleave.py").read_text(encoding="utf-8").splitlines()[0]
+
+
 def test_an_answer_without_its_question_is_refused_with_the_command_that_brings_it_up_to_date(home, done, tmp_path):
     session = edited(home, done[0].folder.root, tmp_path)
     found = json.loads(session.folder.recommendation.read_text())
@@ -484,7 +503,7 @@ def test_a_check_of_an_earlier_recommendation_is_not_shown_as_that_of_a_new_one(
     path = home / f"{tmp_path.name}.yaml"
     path.write_text(STUDY.replace(*EDITS[0]), encoding="utf-8")
     again = open_session(path, session.folder.root, Recorder())
-    run(again)
+    run(replace(again, may_retrain=lambda why: True))  # the target decides which mixtures repeat text
     assert "Measured check" not in again.folder.report.read_text(encoding="utf-8")
     path.write_text(STUDY, encoding="utf-8")
     run(open_session(path, session.folder.root, Recorder()))  # back again: the check is of this recommendation
