@@ -130,7 +130,7 @@ def finished_run(path: Path, job: "Job", recipe: "Recipe") -> "RunRecord":
     for key, value in planned.items():
         field, _, name = key.partition(".")
         found = getattr(record, field)
-        found = found.get(name) if name and found else found
+        found = found.get(name) if isinstance(found, Mapping) else found
         if found not in (None, {}, value):  # files of older versions may lack what isn't required
             raise MixoptError(f"{path}: {key} is {found}, but {value} in the plan of run {job.run_id}: {REMEDY}")
     return replace(record, role=job.role, pools=dict(job.pools))

@@ -69,7 +69,7 @@ def seconds_per_flop(path: Path, workers: int | None) -> float:
     from proxies.launch import cores
     from proxies.record import read_record
 
-    with suppress(ValueError):  # it no longer counts, damaged or not
+    with suppress(ValueError, TypeError):  # it no longer counts, damaged or not
         run = read_record(path)
         if run.seconds and run.flops:
             return run.seconds / run.flops / ((workers or cores()) if run.device == "cpu" else run.stacked or 1)
