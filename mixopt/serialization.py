@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, dataclass_transform
 
 from mixopt.errors import MixoptError
+from proxies.files import WriteError as WriteError
 from proxies.files import digest as digest
 from proxies.files import is_changed, sealed
 from proxies.files import nan_to_null as nan_to_null
@@ -62,12 +63,14 @@ def cached(
     made_by: str = "run",
     needs: Callable[[Json], Iterable[Path]] = lambda value: (),
     on_hit: Callable[[], None] = lambda: None,
+    show: Callable[[Json], None] = lambda value: None,
 ) -> Json:
     """The JSON object in `path` where it was made from the same inputs; else what `compute` gives, written there.
 
     key: a digest of everything that decides the content. made_by: the command. needs: files that were made with it and
-    must be there too. on_hit: called where nothing is computed. A file that is absent, unreadable or of another key is
-    replaced; raises MixoptError for one of this key that was changed after it was written.
+    must be there too. on_hit: called where nothing is computed. show: called with the object, before it is written.
+    A file that is absent, unreadable or of another key is replaced; raises MixoptError for one of this key that was
+    changed after it was written.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -77,8 +80,11 @@ def cached(
         value = read_json(path, made_by=made_by)
         if all(file.exists() for file in needs(value)):
             on_hit()
+            show(value)
             return value
-    return write_json(path, compute() | {CACHE_KEY: key})
+    value = compute() | {CACHE_KEY: key}
+    show(value)
+    return write_json(path, value)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))

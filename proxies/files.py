@@ -1,31 +1,57 @@
 """Atomic file writes, content hashes, and NaN as JSON's null."""
 
+import errno
 import hashlib
 import json
 import math
 import os
+import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+SCRATCH = ".mixopt-"  # how half-written files and folders are called until they are whole: what a crash leaves behind
+
+
+class WriteError(OSError):
+    """A file that can't be written: `filename` is the one that was meant, `strerror` the reason."""
+
+    def __str__(self) -> str:
+        return f"{self.filename} can't be written ({self.strerror})"
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the system refuses within, as a WriteError of the path."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`; on a clean exit the file written there takes `path`'s place.
 
-    A reader sees the old file or the new one, never half of one. On an error the old file stays.
+    A reader sees the old file or the new one, never half of one. On an error the old file stays. A link keeps pointing
+    to what is written. Raises WriteError where nothing can be written, or what is there is no regular file.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The process id keeps two workers that share a folder apart; the suffix lets pandas and Optuna see the type.
-    half = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield half
-        sync(half)
-        half.replace(path)
-    finally:
-        half.unlink(missing_ok=True)
+    target = Path(os.path.realpath(path))
+    # Of no other writer's, on this machine or another; short, whatever `path` is called; the suffix lets pandas and
+    # Optuna see the type.
+    half = target.parent / (SCRATCH + secrets.token_hex(8) + target.suffix[:9])
+    with writing(path):
+        with suppress(FileExistsError):  # a file, said below
+            target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and not target.is_file():  # renaming would put a file in the place of a device or a pipe
+            raise OSError(errno.EEXIST, "it is a folder" if target.is_dir() else "it is no regular file")
+        try:
+            yield half
+            sync(half)
+            half.replace(target)
+        finally:
+            half.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -6,7 +6,6 @@ two domains share are in the same part of both, and the first n tokens of a part
 
 import hashlib
 import json
-import shutil
 import tempfile
 from array import array
 from collections.abc import Iterable, Mapping
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from proxies.corpora import Documents
-from proxies.files import CHECKSUM, is_changed, replacing, sealed, sync
+from proxies.files import CHECKSUM, SCRATCH, is_changed, replacing, sealed, sync
 from proxies.tokenizer import Tokenizer
 
 FILES = ("train.bin", "val.bin", "documents.bin")
@@ -100,9 +99,7 @@ def write(folder: Path, documents: Iterable[str], tokenizer: Tokenizer, *, val_f
         raise ValueError(f"val_fraction = {val_fraction}: set it between 0 and 1, e.g. 0.02")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "meta.json").unlink(missing_ok=True)
-    for left in folder.glob(".writing-*"):  # of a process that was killed here
-        shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as scratch:
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
         spool = Path(scratch) / "tokens"
         index = _encode_all(documents, tokenizer, spool)
         chosen = index.split(val_fraction)

@@ -145,7 +145,7 @@ def main() -> int:
             worker.emit("free")
     except BrokenPipeError:
         return 1  # nobody listens any more
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         events.write(json.dumps({"event": "error", "message": str(error)}) + "\n")
         events.flush()
         return 2

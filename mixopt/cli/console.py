@@ -7,14 +7,17 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from mixopt.report.document import Document
+from mixopt.report.terminal import show
+from mixopt.serialization import Json
 from mixopt.study.progress import Progress
+from mixopt.version import __version__
 
 QUIET_SECONDS = 20  # between lines where there is no terminal to redraw, a log file for instance
 
@@ -62,6 +65,9 @@ class TerminalProgress(Progress):
         self.close()
         self.console.print(f"[bold]{self.title:<9}[/] {escape(text)} [dim]({seconds:.1f} s)[/]", highlight=False)
 
+    def answer(self, document: Document) -> None:
+        show(self.console, document)
+
     def note(self, message: str) -> None:
         self.console.print(f"[yellow]note[/]      {escape(message)}", highlight=False)
 
@@ -85,8 +91,8 @@ def open_console(as_json: bool = False) -> tuple[Console, TerminalProgress]:
     return console, progress
 
 
-def print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+def print_json(value: Json) -> None:
+    sys.stdout.write(json.dumps({"mixopt": __version__} | value, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
 
 
 def command_line() -> str:
@@ -95,7 +101,8 @@ def command_line() -> str:
 
 
 def show_paths(console: Console, paths: Sequence[tuple[str, Path]]) -> None:
-    console.print()
+    if paths:
+        console.print()
     for what, path in paths:
         # A path is printed whole on its line, so that it can be copied or clicked.
         console.print(f"{what:<15} {escape(str(path))}", highlight=False, soft_wrap=True)

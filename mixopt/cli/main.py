@@ -6,13 +6,14 @@ Heavy imports happen inside the commands that need them, so that help answers at
 import os
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from mixopt.cli import scaling, study, tables
 from mixopt.cli.plan import plan
 from mixopt.errors import MixoptError
+from mixopt.serialization import WriteError
 from mixopt.version import __version__
 
 app = typer.Typer(
@@ -54,16 +55,32 @@ def stop(signum: int, frame: object) -> None:
     raise Stopped
 
 
+def refuse(message: str) -> NoReturn:
+    print(f"mixopt: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
 def main() -> None:
     """Exit status 0: done; 2: something that the user can mend, said in one line; 130: stopped by Ctrl-C."""
     signal.signal(signal.SIGINT, stop)
     # Before NumPy loads. Sums over several threads depend on their number, and for small tables threads only wait.
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     try:
-        app()
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except MixoptError as error:
-        print(f"mixopt: {error}", file=sys.stderr)
-        sys.exit(2)
+        refuse(str(error))
+    except WriteError as error:
+        refuse(f"{error}: choose another place with --out")
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try to flush it once more
+        if isinstance(error, BrokenPipeError):  # `mixopt ... | head`
+            sys.exit(1)
+        place = error.filename or "the output"
+        refuse(f"{place} can't be read or written ({error.strerror or error}): choose another place with --out")
     except Stopped:
         print("mixopt: stopped; finished runs are kept, the same command goes on from them", file=sys.stderr)
         sys.exit(130)

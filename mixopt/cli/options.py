@@ -18,8 +18,26 @@ from mixopt.formatting import as_number, comma_separated, did_you_mean
 if TYPE_CHECKING:
     from mixopt.runs.read import Reading
 
+
 ALL = "all"  # stands for every loss, or every predictor, of that name there is none
 TABLES = "a .csv, .tsv or .parquet file with one run per row, or two: mixtures, then losses"
+
+
+def path_of(option: str) -> Callable[[str], Path]:
+    """Parses an option's path. It raises MixoptError for an empty one, which would stand for the current folder."""
+
+    def parse(text: str) -> Path:
+        if not text.strip():
+            raise MixoptError(f"{option} is empty: give it a name, or . for the current folder")
+        return Path(text)
+
+    return parse
+
+
+def output(*names: str, metavar: str, help: str) -> Any:
+    """An option that names a file or folder to write."""
+    return typer.Option(*names, metavar=metavar, parser=path_of(names[0]), help=help)
+
 
 Tables = Annotated[list[Path], typer.Argument(metavar="RUNS.csv [METRICS.csv]", help=TABLES)]
 Target = Annotated[
@@ -35,7 +53,10 @@ Where = Annotated[
     list[str] | None,
     typer.Option(metavar="CONDITION", help="read only rows with e.g. model_size=122M, step>=1000; may be repeated"),
 ]
-Html = Annotated[Path | None, typer.Option(metavar="FILE.html", help="write a report as well")]
+Html = Annotated[Path | None, output("--html", metavar="FILE.html", help="write a report as well")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Overwrite output files that mixopt didn't write; never files that it reads.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, progress elsewhere.")]
 AtParams = Annotated[
     str | None,

@@ -11,6 +11,7 @@ import typer
 
 from mixopt.cli import options
 from mixopt.cli.console import command_line, open_console, print_json, show_paths
+from mixopt.cli.outputs import Outputs
 from mixopt.errors import MixoptError
 from mixopt.report.terminal import show
 from mixopt.version import __version__, versions
@@ -41,6 +42,7 @@ class PlanOptions:
     where: options.Where = None
     seed: options.Seed = 0
     html: options.Html = None
+    force: options.Force = False
     as_json: options.AsJson = False
 
 
@@ -88,12 +90,14 @@ def answer(
 ) -> None:
     """The plan for these counts, shown or written as the options say."""
     console, progress = open_console(shared.as_json)
+    outputs = Outputs([shared.runs] if shared.runs else [], force=shared.force)
+    outputs.check_page(shared.html)
     table = read_runs(shared.runs, shared.columns, shared.where, progress)
     plan = plan_for(**counts, preset=shared.preset, runs=table, seed=shared.seed, progress=progress)
     made = {"command": command_line(), "versions": {"mixopt": __version__}}
     if table is not None:
         made["files"] = list(table.files)
-    show_plan(console, plan, made, document_of(plan, how_to_reproduce(made)), shared.html, shared.as_json)
+    show_plan(console, plan, made, document_of(plan, how_to_reproduce(made)), outputs, shared.html, shared.as_json)
 
 
 def read_runs(
@@ -132,18 +136,16 @@ def how_to_reproduce(made: Json) -> Section:
     return reproduce(command=made["command"], versions=made["versions"], files=files)
 
 
-def show_plan(console: Console, plan: Record, made: Json, document: Document, html: Path | None, as_json: bool) -> None:
+def show_plan(
+    console: Console, plan: Record, made: Json, document: Document, outputs: Outputs, html: Path | None, as_json: bool
+) -> None:
     """On the terminal or as JSON, and as a page where a file for it is named."""
     if as_json:
         print_json(plan.to_json() | {"made": made})
     else:
         show(console, document)
-    if html is not None:
-        from mixopt.report.html import render
-        from mixopt.serialization import write_text
-
-        write_text(html, render(document))
-        show_paths(console, [("page", html)])
+    outputs.write_page(html, document)
+    show_paths(console, outputs.written)
 
 
 def _column(option: str, what: str) -> typer.models.OptionInfo:
@@ -193,6 +195,7 @@ def cpt(
     trials: Annotated[int, typer.Option(min=0, help="Optuna trials for the Pareto front; 0: none")] = 600,
     seed: options.Seed = 0,
     html: options.Html = None,
+    force: options.Force = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Continued pretraining: how much general text to replay, and what the domain gains, from a table of runs."""
@@ -219,10 +222,12 @@ def cpt(
         passes=passes,
         r_star=r_star,
     )
+    console, progress = open_console(as_json)
+    outputs = Outputs([runs], force=force)
+    outputs.check_page(html)
     table = read_continual(
         runs, columns=vars(columns), params=size, tokens=length, general_start=start, where=where or ()
     )
-    console, progress = open_console(as_json)
     progress.stage("fit", total=2)
     fitted = fit_continual(table, law=law, seed=seed, progress=progress)
     progress.finish(f"both losses, {len(table.share)} rows of {len(set(table.run))} runs, {runs.name}")
@@ -231,7 +236,7 @@ def cpt(
         raise MixoptError(refusal(answer))
     files = Reading([runs]).record()["files"]
     made = {"command": command_line(), "versions": versions(), "files": files}
-    show_plan(console, answer, made, plan_document(answer, [how_to_reproduce(made)]), html, as_json)
+    show_plan(console, answer, made, plan_document(answer, [how_to_reproduce(made)]), outputs, html, as_json)
 
 
 def share_of(text: str) -> float:

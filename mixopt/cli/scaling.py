@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from mixopt.cli import options
 from mixopt.cli.console import command_line, open_console, print_json, show_paths
+from mixopt.cli.outputs import Outputs
 from mixopt.errors import MixoptError
 from mixopt.report.terminal import show
 
@@ -26,7 +25,11 @@ def scale(
     pool: options.Pools = None,
     compute: options.Budget = None,
     laws: options.Laws = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="file for the fit (default: RUNS.scale.json)")] = None,
+    out: Annotated[
+        Path | None,
+        options.output("--out", "-o", metavar="FILE", help="file for the fit (default: RUNS.scale.json)"),
+    ] = None,
+    force: options.Force = False,
     seed: options.Seed = 0,
     as_json: options.AsJson = False,
 ) -> None:
@@ -43,8 +46,8 @@ def scale(
         raise MixoptError(f"{given.files[0]}: not a table of runs (.csv, .tsv, .parquet)")
     console, progress = open_console(as_json)
     path = out or Path(f"{given.name}.scale.json")
-    if path.exists() and not is_fit(path, KIND):
-        raise MixoptError(f"{path} is there already and is no fit over scales: choose another name with --out")
+    outputs = Outputs(files, force=force)
+    outputs.check("--out", path, lambda file: is_fit(file, KIND))
     settings = {
         "at_params": options.positive_count("at-params", at_params),
         "at_tokens": options.positive_count("at-tokens", at_tokens),
@@ -56,12 +59,12 @@ def scale(
     weights = options.target_weights(target, runs.targets)
     made = {"source": given.record(), "command": command_line()}
     fitted = fit_scale(runs, weights, **settings, **made, seed=seed, progress=progress)
-    fitted.save(path)
     if as_json:
         print_json({key: fitted.record[key] for key in SHOWN})
     else:
         show(console, scale_document(fitted))
-    show_paths(console, [("scale fit", path)])
+    outputs.write("scale fit", path, fitted.save)
+    show_paths(console, outputs.written)
 
 
 def pool_counts(given: Sequence[str] | None) -> dict[str, float]:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mixopt.cli import options
 from mixopt.cli.console import open_console, show_paths
+from mixopt.cli.outputs import Outputs
 from mixopt.errors import MixoptError
 from mixopt.report.terminal import show
+from mixopt.serialization import WriteError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,16 +24,15 @@ if TYPE_CHECKING:
     from mixopt.study.kind import Session
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="the study file")]
-Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="study folder (default: studies/<name>)")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Train again what an edit left without use; else it is asked.")]
-Markdown = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE.md", help="write it as Markdown as well; never overwrites a file"),
+Out = Annotated[
+    Path | None, options.output("--out", "-o", metavar="DIR", help="study folder (default: studies/<name>)")
 ]
+Markdown = Annotated[Path | None, options.output("--markdown", metavar="FILE.md", help="write it as Markdown as well")]
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="where to write it")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", parser=options.path_of("DIR"), help="where to write it")],
     example: Annotated[str, typer.Option(help="which example: see --list")] = "quickstart",
     list_examples: Annotated[bool, typer.Option("--list", help="List the examples and stop.")] = False,
 ) -> None:
@@ -38,8 +42,11 @@ def init(
     if list_examples:
         print("\n".join(examples.names()))
         return
-    for path in examples.copy(example, folder):
-        print(path)
+    try:
+        for path in examples.copy(example, folder):
+            print(path)
+    except WriteError as error:
+        raise MixoptError(f"{error}: choose another DIR") from None
 
 
 def schema(kind: Annotated[str, typer.Option(help="mixture, repetition or continual")] = "mixture") -> None:
@@ -55,69 +62,72 @@ def run(study: StudyFile, out: Out = None, yes: Yes = False) -> None:
     """Run all stages: prepare, design, train, fit, recommend, report, export. Skips finished work."""
     from mixopt.study import pipeline
 
-    session, console = start(study, out)
-    show(console, session.kind.document(pipeline.run(asking(session, yes))))
-    show_paths(console, session.kind.outputs(session))
+    with start(study, out) as (session, console):
+        pipeline.run(asking(session, yes))
+        show_paths(console, session.kind.outputs(session))
 
 
 def prepare(study: StudyFile, out: Out = None) -> None:
     """Turn each domain's documents into token shards."""
     from mixopt.study.prepare import prepare as do
 
-    session, _ = start(study, out, needs_corpora="prepare")
-    do(session.study, session.path, session.folder, session.progress)
+    with start(study, out, needs_corpora="prepare") as (session, _):
+        do(session.study, session.path, session.folder, session.progress)
 
 
 def design(study: StudyFile, out: Out = None) -> None:
     """Plan the proxy runs: design.csv."""
     from mixopt.study import pipeline
 
-    session, _ = start(study, out, needs_corpora="design")
-    pipeline.planned(session)
+    with start(study, out, needs_corpora="design") as (session, _):
+        pipeline.planned(session)
 
 
 def train(study: StudyFile, out: Out = None, yes: Yes = False) -> None:
     """Train the planned proxies that aren't trained yet."""
     from mixopt.study import pipeline
 
-    session, _ = start(study, out, needs_corpora="train")
-    pipeline.trained(asking(session, yes), *pipeline.planned(session))
+    with start(study, out, needs_corpora="train") as (session, _):
+        pipeline.trained(asking(session, yes), *pipeline.planned(session))
 
 
 def recommend(study: StudyFile, out: Out = None) -> None:
     """Answer the study's question from its finished runs: the best mixture, or the best number of epochs."""
     from mixopt.study import pipeline
 
-    session, console = start(study, out)
-    recommendation = session.kind.recommend(session, pipeline.finished_runs(session))
-    show(console, session.kind.document(recommendation))
+    with start(study, out) as (session, _):
+        session.kind.recommend(session, pipeline.finished_runs(session))
 
 
-def report(study: StudyFile, out: Out = None, markdown: Markdown = None) -> None:
+def report(study: StudyFile, out: Out = None, markdown: Markdown = None, force: options.Force = False) -> None:
     """Write report.html from what is in the study folder."""
+    from mixopt.report.markdown import render
     from mixopt.study import pipeline
+    from mixopt.study.loading import files_read
 
-    if markdown is not None and markdown.exists():
-        raise MixoptError(f"{markdown} is there already: choose another name for --markdown, or remove it")
-    session, _ = start(study, out)
-    pipeline.write_report(session, markdown=markdown)
+    with start(study, out) as (session, _):
+        folder = session.folder
+        outputs = Outputs([study, *files_read(session.study, study), *folder.artefacts], force=force)
+        outputs.check("--markdown", markdown, folder.wrote)
+        document = pipeline.write_report(session)
+        outputs.write("Markdown", markdown, lambda file: folder.write(file, render(document), force=force))
 
 
 def export(study: StudyFile, out: Out = None) -> None:
     """Write the recommendation as trainer configs: interleave_datasets probabilities and a Megatron blend."""
     from mixopt.study import pipeline
 
-    session, _ = start(study, out)
-    for path in pipeline.export(session):
-        print(path)
+    with start(study, out) as (session, _):
+        for path in pipeline.export(session):
+            print(path)
 
 
 def verify(study: StudyFile, out: Out = None) -> None:
     """Train the recommendation: the mixture against the natural and the uniform one, or the continued run."""
     from mixopt.study import pipeline
 
-    session, console = start(study, out, needs_corpora="verify")
-    show(console, session.kind.verification_document(pipeline.verify(session)))
+    with start(study, out, needs_corpora="verify") as (session, console):
+        pipeline.verify(session, lambda verified: show(console, session.kind.verification_document(verified)))
 
 
 def asking(session: Session, yes: bool) -> Session:
@@ -132,14 +142,15 @@ def asking(session: Session, yes: bool) -> Session:
     return replace(session, may_retrain=may_retrain)
 
 
-def start(study: Path, out: Path | None, *, needs_corpora: str | None = None) -> tuple[Session, Console]:
+@contextmanager
+def start(study: Path, out: Path | None, *, needs_corpora: str | None = None) -> Iterator[tuple[Session, Console]]:
     """The session and console of a command. Raises MixoptError when a command on corpora gets a study on runs."""
-    from mixopt.study.pipeline import open_session
+    from mixopt.study.pipeline import held_session
 
     console, progress = open_console()
-    session = open_session(study, out, progress)
-    if needs_corpora and session.study.brings_runs:
-        raise MixoptError(
-            f"{study}: runs: is given, so there is no text to {needs_corpora}; `mixopt run` goes on from the runs"
-        )
-    return session, console
+    with held_session(study, out, progress) as session:
+        if needs_corpora and session.study.brings_runs:
+            raise MixoptError(
+                f"{study}: runs: is given, so there is no text to {needs_corpora}; `mixopt run` goes on from the runs"
+            )
+        yield session, console

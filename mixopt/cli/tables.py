@@ -10,11 +10,11 @@ import typer
 
 from mixopt.cli import options
 from mixopt.cli.console import command_line, open_console, print_json, show_paths
+from mixopt.cli.outputs import Outputs
 from mixopt.cli.study import start
 from mixopt.errors import MixoptError
-from mixopt.report.html import render
 from mixopt.report.terminal import show
-from mixopt.serialization import CACHE_KEY, write_text
+from mixopt.serialization import CACHE_KEY
 
 if TYPE_CHECKING:
     from mixopt.runs.read import Reading
@@ -33,33 +33,40 @@ def fit(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="file for the fit (default: RUNS.fit.json); for a study, its folder"),
+        options.output("--out", "-o", metavar="FILE", help="default: RUNS.fit.json; for a study, its folder"),
     ] = None,
     predictors: options.Predictors = None,
     folds: options.Folds = None,
     seed: options.Seed = 0,
     html: options.Html = None,
+    force: options.Force = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Score every predictor on held-out mixtures and fit the best, for a study or a table of runs."""
     given = table.of(files)
     if not given.of_tables:
         settings = {"target": target, "also": also, "predictors": predictors, "folds": folds, "seed": seed}
-        _fit_study(_only_a_study(given, settings | {"html": html, "json": as_json}), out)
+        _fit_study(_only_a_study(given, settings | {"html": html, "force": force, "json": as_json}), out)
         return
+    from mixopt.mixture.report import fit_report
+    from mixopt.mixture.stored import KIND
     from mixopt.mixture.table import cache_key, fit_table, kept_fit
+    from mixopt.runs.stored import is_fit, write_fit
 
     console, progress = open_console(as_json)
     names = _predictors(predictors)
     path = out or Path(f"{given.name}.fit.json")
+    outputs = Outputs(files, force=force)
+    outputs.check("--out", path, lambda file: is_fit(file, KIND))
+    outputs.check_page(html)
     runs = given.table(progress)
     objective = options.target_weights(target, runs.targets)
     extra = options.losses_to_fit(also, objective, runs.targets)
     key = cache_key(given.record(), objective, extra, predictors=names, folds=folds, seed=seed)
     record = kept_fit(path, key)
+    kept = record is not None
     if record is None:
-        replaces = path.exists()
-        fitted = fit_table(
+        record = fit_table(
             runs,
             objective,
             names,
@@ -70,33 +77,29 @@ def fit(
             source=given.record() | {CACHE_KEY: key},
             command=command_line(),
             progress=progress,
-        )
-        fitted.save(path)
-        record = fitted.record
-        if replaces:
-            progress.note(f"{path} held another fit, which this one has replaced.")
+        ).record
     else:
         progress.stage("fit")
         progress.finish(f"{record['predictor']}, as before")
-    from mixopt.mixture.report import fit_report
-
-    document, paths = fit_report(dict(record), runs.frame), [("fit", path)]
-    if html:
-        write_text(html, render(document))
-        paths.append(("report", html))
+    document = fit_report(dict(record), runs.frame)
     if as_json:
         print_json({key: record[key] for key in ("predictor", "target", "domains", "texts", "made", "evidence")})
     else:
         show(console, document)
-    show_paths(console, paths)
+    replaces = not kept and is_fit(path, KIND)
+    outputs.write("fit", path, lambda file: None if kept else write_fit(file, record))
+    outputs.write_page(html, document)
+    if replaces:
+        progress.note(f"{path} held another fit, which this one has replaced.")
+    show_paths(console, outputs.written)
 
 
 def _fit_study(study: Path, out: Path | None) -> None:
     from mixopt.study import pipeline
 
-    session, console = start(study, out)
-    fitted = session.kind.fit(session, pipeline.finished_runs(session))
-    show(console, session.kind.fit_document(fitted))
+    with start(study, out) as (session, console):
+        fitted = session.kind.fit(session, pipeline.finished_runs(session))
+        show(console, session.kind.fit_document(fitted))
 
 
 def _only_a_study(given: Reading, settings: Mapping[str, object]) -> Path:
@@ -134,6 +137,7 @@ def leaderboard(
     folds: options.Folds = None,
     seed: options.Seed = 0,
     html: options.Html = None,
+    force: options.Force = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Score every predictor on every loss of a table of runs."""
@@ -143,6 +147,8 @@ def leaderboard(
 
     console, progress = open_console(as_json)
     names = options.predictor_names(options.ALL if predictors is None else predictors)
+    outputs = Outputs(files, force=force)
+    outputs.check_page(html)
     given = table.of(files)
     runs = given.table(progress)
     record = judged(
@@ -155,14 +161,12 @@ def leaderboard(
         progress=progress,
     )
     document = leaderboard_document(record)
-    if html:
-        write_text(html, render(document))
     if as_json:
         print_json(record)
     else:
         show(console, document)
-    if html:
-        show_paths(console, [("report", html)])
+    outputs.write_page(html, document)
+    show_paths(console, outputs.written)
 
 
 @options.table_options("weights", "where", "renormalise")
@@ -171,7 +175,11 @@ def predict(
     mixtures: Annotated[Path, typer.Argument(metavar="MIXTURES.csv", help="a row per mixture, a column per domain")],
     table: options.TableOptions,
     level: Annotated[float, typer.Option(min=0.01, max=0.99, help="level of the intervals")] = 0.8,
-    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE.csv", help="file for predictions")] = None,
+    out: Annotated[
+        Path | None,
+        options.output("--out", "-o", metavar="FILE.csv", help="file for predictions"),
+    ] = None,
+    force: options.Force = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Predict the target loss of mixtures from a fit, with intervals."""
@@ -187,6 +195,8 @@ def predict(
             f"{fitted}: a fit over scales: in Python, mixopt.load_scale(...).predict(mixtures, params=...)"
         )
     console, progress = open_console(as_json)
+    outputs = Outputs([fitted, mixtures], force=force)
+    outputs.check("--out", out)
     stored = load_fit(fitted)
     recorded = stored.record["made"].get("options", {})
     read = read_mixtures(
@@ -203,13 +213,11 @@ def predict(
     for note in read.notes:
         progress.note(note)
     predicted = predictions(stored, read, level=level)
-    if out:
-        write_predictions(out, predicted["mixtures"])
     if as_json:
         print_json(predicted)
     else:
         from mixopt.mixture.summary import predictions_document
 
         show(console, predictions_document(predicted))
-    if out:
-        show_paths(console, [("predictions", out)])
+    outputs.write("predictions", out, lambda file: write_predictions(file, predicted["mixtures"]))
+    show_paths(console, outputs.written)

@@ -37,23 +37,25 @@ class ContinualKind(StudyKind["ContinuationPlan", "ContinuationTable", "Continua
 
     def train(self, session: Session, plan: ContinuationPlan, shards: Mapping[str, Shard]) -> None:
         """Base models first, each once and for all studies that share the store; then their continuations."""
+        from mixopt.study.layout import alone
         from mixopt.study.training import train_missing
         from proxies.checkpoint import load_checkpoint
 
-        for job in plan.bases:
-            path = Path(str(job.save_to))
-            if not path.is_file():  # its record alone is no base to go on from
-                (plan.store / f"{job.run_id}.json").unlink(missing_ok=True)
-                continue
-            try:
-                found = load_checkpoint(path).about.get("run_id")
-            except ValueError as error:
-                raise MixoptError(str(error)) from None
-            if found != job.run_id:
-                raise MixoptError(f"{path}: holds the base {found}, not its own: delete it and it is trained again")
         common = (plan.recipe, session.study, shards, session.folder)
         if plan.bases:
-            train_missing(plan.bases, *common, plan.store, session.progress, title="bases")
+            with alone(plan.store, "set base.store to another folder"):
+                for job in plan.bases:
+                    path = Path(str(job.save_to))
+                    if not path.is_file():  # its record alone is no base to go on from
+                        (plan.store / f"{job.run_id}.json").unlink(missing_ok=True)
+                        continue
+                    try:
+                        found = load_checkpoint(path).about.get("run_id")
+                    except ValueError as error:
+                        raise MixoptError(str(error)) from None
+                    if found != job.run_id:
+                        raise MixoptError(f"{path}: holds base {found}, not its own: delete it and it is trained again")
+                train_missing(plan.bases, *common, plan.store, session.progress, title="bases")
         train_missing(plan.jobs, *common, session.folder.runs, session.progress)
 
     def collect(self, session: Session, plan: ContinuationPlan) -> ContinuationTable:

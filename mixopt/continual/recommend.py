@@ -16,7 +16,7 @@ from mixopt.continual.question import CptQuestion, budget_of
 from mixopt.formatting import count_text, percent
 from mixopt.report.document import Warning
 from mixopt.runs.continual import ContinualRuns
-from mixopt.serialization import Json, cached
+from mixopt.serialization import Json
 from mixopt.study.kind import Session
 
 SAME = 1.01  # counts this close are one
@@ -236,7 +236,6 @@ def recommend(session: Session, fit: ContinualFit) -> Json:
         progress.finish(f"{run.general_share:.0%} general text" if run else "no share stays within the tolerance")
         facts = {one.name: getattr(fitted, one.name) for one in fields(results.StudyFacts)}
         found = results.Recommendation(**vars(replace(plan, kind="continual")), **facts, new=study.new)
-        return found.to_json() | {"question": session.question}
+        return found.to_json()
 
-    key = session.answer_key(fitted.stamp)
-    return cached(folder.recommendation, key, compute, on_hit=lambda: progress.finish("as before"))
+    return session.answer(fitted.stamp, compute)

@@ -124,12 +124,11 @@ def write_exports(
     *,
     tokens_per_document: Mapping[str, float] | None = None,
     paths: Mapping[str, str | Path] | None = None,
+    write: Callable[[Path, str], None] = write_text,
 ) -> list[Path]:
     """Writes the recommendation in every format to folder, each file whole or not at all, and gives their paths."""
     facts = {"tokens_per_document": tokens_per_document, "paths": paths}
-    made = {
-        name: write(recommendation, **{key: facts[key] for key in takes}) for name, (write, takes) in FORMATS.items()
-    }
+    made = {name: form(recommendation, **{key: facts[key] for key in takes}) for name, (form, takes) in FORMATS.items()}
     for name, text in made.items():
-        write_text(Path(folder) / name, text)
+        write(Path(folder) / name, text)
     return [Path(folder) / name for name in made]

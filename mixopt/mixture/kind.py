@@ -32,6 +32,10 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
     def design(self, session: Session, shards: Any) -> Plan:
         from mixopt.mixture.design import make_plan
 
+        if session.study.search.storage:  # found wanting before anything is trained
+            from mixopt.search.storage import check_storage
+
+            check_storage(session.study.search.storage)
         return make_plan(session.study, shards, session.path)
 
     def collect(self, session: Session, plan: Plan) -> RunTable:
@@ -117,7 +121,7 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
                 name: (texts[name]["train_tokens"] + texts[name]["val_tokens"]) / texts[name]["documents"]
                 for name in session.study.domains
             }
-        return write_exports(recommendation, folder.export, tokens_per_document=lengths)
+        return write_exports(recommendation, folder.export, tokens_per_document=lengths, write=folder.write)
 
     def verify(self, session: Session) -> Json:
         """The recommendation, the natural and the uniform mixture really trained, at two sizes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ from mixopt.search.certificate import Certificate, certify
 from mixopt.search.optimize import Found, objective_of, search
 from mixopt.search.shadow_prices import length_gain, shadow_prices
 from mixopt.search.simplex import Feasible, inside_hull, nearest
-from mixopt.serialization import Json, cached
+from mixopt.serialization import Json
 from mixopt.study.jobs import natural_mixture
 from mixopt.version import __version__
 
@@ -55,6 +55,7 @@ def advise(session: Session, fitted: Fitted, runs: RunTable | None = None) -> Js
     progress.stage("search")
     table, settings, full = fitted.table, study.search, study.full
     pools = known_pools(session, table)
+    later: list[Callable[[], None]] = []  # the search's trials matter less than the answer
 
     def compute() -> Json:
         recommendation = recommend(
@@ -72,6 +73,7 @@ def advise(session: Session, fitted: Fitted, runs: RunTable | None = None) -> Js
             sampler=settings.sampler,
             trials=settings.trials,
             storage=settings.storage or folder.search_journal,
+            later=later,
             noise=fitted.selection.noise,
             runs=runs,
             seed=study.seed,
@@ -79,15 +81,13 @@ def advise(session: Session, fitted: Fitted, runs: RunTable | None = None) -> Js
         found = recommendation.search
         assert found is not None
         progress.finish(f"{found.trials} trials with {found.sampler}, polish gained {found.polish_gain:.4f} nats/token")
-        return recommendation.to_json() | {"question": session.question}
+        return recommendation.to_json()
 
-    return cached(
-        folder.recommendation,
-        session.answer_key(fitted.cache_key),
-        compute,
-        needs=lambda _: [] if settings.storage else [folder.search_journal],
-        on_hit=lambda: progress.finish("as before"),
-    )
+    needs = [] if settings.storage else [folder.search_journal]
+    answer = session.answer(fitted.cache_key, compute, needs=needs)
+    for save in later:
+        save()
+    return answer
 
 
 def known_pools(session: Session, table: RunTable) -> dict[str, float | None]:
@@ -135,6 +135,7 @@ def recommend(
     sampler: str = "cma-es",
     trials: int = 1000,
     storage: Path | str | None = None,
+    later: list[Callable[[], None]] | None = None,
     level: float = LEVEL,
     noise: Sequence[Noise] = (),
     runs: RunTable | None = None,
@@ -147,9 +148,9 @@ def recommend(
     feasible: mixtures allowed, of table.domains. predictor: the estimator's name. target: weight by text.
     natural: the mixture (n_domains,) that follows the pools; None: unknown. pools: unique tokens of the full run by
     domain (None: unlimited); None: a table of runs, whose reader has no study file to state any in. full_params,
-    full_tokens: of the full run. sampler, trials, storage, seed: see `search`.
-    level: of the intervals. noise: of the target and of every validation set. runs: all finished ones, those that no
-    fit used among them; None: the table's.
+    full_tokens: of the full run. sampler, trials, storage, later, seed: see `search`. level: of the intervals.
+    noise: of the target and of every validation set. runs: all finished ones, those that no fit used among them;
+    None: the table's.
     Raises MixoptError for a target without losses and for a predictor without finite predictions.
     """
     assert feasible.domains == table.domains, "one order of domains throughout"
@@ -161,6 +162,7 @@ def recommend(
         trials=trials,
         seeds=_seeds(table, objective, feasible, natural, np.random.default_rng([seed, 1])),
         storage=storage,
+        later=later,
         study_name=f"mixopt/{study}",
         seed=seed,
     )

@@ -14,7 +14,7 @@ from mixopt.mixture.fit import fit_runs
 from mixopt.mixture.recommend import recommend
 from mixopt.mixture.stored import FORMAT, KIND, StoredFit, record_of, stored
 from mixopt.runs.objective import check_objective, narrowed, target_of
-from mixopt.runs.stored import is_fit, read_fit, table_digest
+from mixopt.runs.stored import read_fit, table_digest
 from mixopt.search.simplex import searched
 from mixopt.serialization import CACHE_KEY, Json, digest, nan_to_null, replacing
 from mixopt.study.progress import Progress
@@ -95,18 +95,11 @@ def cache_key(source: Json, target: Mapping[str, float], also: Sequence[str], **
 
 
 def kept_fit(path: Path, key: str) -> Json | None:
-    """The record at `path` if it was made from just the same; None where a new one may take its place.
-
-    Raises MixoptError for a file that is no fit: that one is not to be replaced.
-    """
-    if not path.exists():
-        return None
-    if not is_fit(path, KIND):
-        raise MixoptError(f"{path} is there already and is no fit: choose another name with --out")
+    """The record at `path` if it was made from just the same; None where a new one is to be made."""
     try:
         record = read_fit(path, KIND, FORMAT)
     except MixoptError:
-        return None  # half a fit, or an older mixopt's
+        return None  # no fit, half of one, or an older mixopt's
     return record if record["made"].get(CACHE_KEY) == key else None
 
 

@@ -14,7 +14,7 @@ from mixopt.repetition.curves import BestEpochs
 from mixopt.repetition.fit import AVERAGE, LEVEL, GroupFit, RepetitionFit, RStar, preset_of
 from mixopt.repetition.scores import LARGEST
 from mixopt.report.document import Warning, with_codes
-from mixopt.serialization import Json, Record, cached, nan_to_null
+from mixopt.serialization import Json, Record, nan_to_null
 from mixopt.version import __version__
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Recommendation(Record):
 
 def recommend_epochs(session: Session, fit: RepetitionFit) -> Json:
     """The answer to the study's question by every ladder: the content of recommendation.json, a `Recommendation`."""
-    study, folder, progress = session.study, session.folder, session.progress
+    study, progress = session.study, session.progress
     progress.stage("answer", total=len(fit.arms))
 
     def compute() -> Json:
@@ -107,10 +107,9 @@ def recommend_epochs(session: Session, fit: RepetitionFit) -> Json:
         )
         run = found.recommended.plan.answer
         progress.finish(f"{epochs_text(run.epochs)} epochs, {count_text(run.params)} parameters")
-        return nan_to_null(found.to_json()) | {"question": session.question}
+        return nan_to_null(found.to_json())
 
-    key = session.answer_key(fit.stamp)
-    return cached(folder.recommendation, key, compute, on_hit=lambda: progress.finish("as before"))
+    return session.answer(fit.stamp, compute)
 
 
 def surfaces(group: GroupFit, scale: Scale) -> list[Surface]:

@@ -2,10 +2,17 @@
 
 import json
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from mixopt.report.document import Bars, Document
 from mixopt.serialization import nan_to_null
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file begins as `render` begins one."""
+    with path.open("rb") as file:
+        return b'<meta name="generator" content="mixopt">' in file.read(1000)
 
 
 def render(document: Document) -> str:

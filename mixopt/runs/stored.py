@@ -14,6 +14,7 @@ import numpy as np
 from mixopt.errors import MixoptError
 from mixopt.runs.objective import Target
 from mixopt.serialization import Json, digest, nan_to_null, write_text
+from mixopt.version import __version__
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,6 +94,7 @@ def read_fit(path: Path, kind: str, version: int) -> Json:
 
 def write_fit(path: Path, record: Mapping[str, Any]) -> None:
     """Writes the record with its checksum, one key a line, whole or not at all."""
+    record = {**record, "mixopt": __version__}
     content = {**record, "checksum": digest(record)}
     lines = (
         f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}" for key, value in content.items()

@@ -9,9 +9,10 @@ searched for are all three. Caps on epochs are limits of weights; without, a pre
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,7 @@ def search(
     trials: int = 1000,
     seeds: Sequence[Floats] = (),
     storage: Path | str | None = None,
+    later: list[Callable[[], None]] | None = None,
     study_name: str = "mixopt",
     seed: int = 0,
 ) -> Found:
@@ -86,6 +88,7 @@ def search(
     sampler: one of SAMPLERS ("gp" is slow beyond some hundred trials). trials: of the study, seeds included.
     seeds: mixtures (n_domains,) that are the study's first trials, each moved to the nearest feasible one.
     storage: where to leave the study, replacing one of the same study_name: a journal file's path or a database's URL.
+    later: takes what leaves it there, for the caller to do; None: it is left there at once.
     Equal seeds give equal answers.
     Raises MixoptError when no seed and no feasible mixture has a finite prediction, when sampler is unknown, and for a
     URL that can't be used.
@@ -107,8 +110,8 @@ def search(
     if storage is not None:
         from mixopt.search.storage import save_study
 
-        with _quiet():
-            save_study(study, storage)
+        save = _quiet()(partial(save_study, study, storage))
+        save() if later is None else later.append(save)
     polishes = [
         polish(lambda w: usable(objective(w)), gradient, feasible, start=mixtures[i])
         for i in _distant(mixtures, losses)

@@ -39,7 +39,6 @@ def save_study(study: optuna.Study, storage: Path | str) -> None:
     buffer = BufferBackend()
     _copy(study, JournalStorage(buffer))
     with replacing(storage) as half:
-        half.unlink(missing_ok=True)  # a journal only grows
         JournalFileBackend(str(half)).append_logs(buffer.logs)
 
 

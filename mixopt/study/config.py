@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from mixopt.formatting import parse_count
 
 SUM_TOLERANCE = 1e-6  # of weights typed by hand into a study file; 0.333 x 3 is close enough to be a mistake
+MAX_NAME_BYTES = 200  # of a name that becomes a folder: file systems allow 255
 
 
 def parse_whole(value: Any) -> Any:
@@ -24,6 +25,8 @@ def parse_whole(value: Any) -> Any:
 def name_of_domain(value: str) -> str:
     if not value.strip() or value.startswith(".") or re.search(r"[/\\\x00-\x1f]", value):
         raise ValueError(f"{value!r} can't name a domain: it becomes a folder, so no slashes and no leading dot")
+    if len(value.encode()) > MAX_NAME_BYTES:
+        raise ValueError(f"{value[:20]!r}... can't name a domain: it has more than {MAX_NAME_BYTES} bytes")
     if value == "target" or value.endswith(".json"):
         raise ValueError(f"{value!r} can't name a domain: mixopt itself uses that name, choose another")
     return value

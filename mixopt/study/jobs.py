@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.serialization import Json, digest, write_text
+from mixopt.serialization import Json, digest
 from mixopt.study.config import AnyStudy, ProxyShape, heads_and_width
 
 if TYPE_CHECKING:
@@ -147,10 +147,10 @@ def pool_columns(job: "Job") -> Json:
     return {f"pool/{name}": pool for name, pool in job.pools.items()}
 
 
-def write_design(rows: Sequence[Json], path: Path) -> None:
-    """design.csv: one planned run a row, the same columns in each."""
+def design_text(rows: Sequence[Json]) -> str:
+    """design.csv's content: one planned run a row, the same columns in each."""
     out = io.StringIO()
     table = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    write_text(path, out.getvalue())
+    return out.getvalue()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from mixopt.errors import MixoptError
 from mixopt.formatting import did_you_mean
-from mixopt.serialization import digest
+from mixopt.serialization import Json, cached, digest
 from mixopt.study.config import AnyStudy, Problems
 from mixopt.study.progress import Progress
 from mixopt.version import __version__
 
 if TYPE_CHECKING:
     from mixopt.report.document import Document
-    from mixopt.serialization import Json
     from mixopt.study.layout import Folder
     from proxies.launch import Job
     from proxies.train import Recipe
@@ -75,6 +74,17 @@ class Session:
         """The cache key of recommendation.json: of everything that an answer by this fit depends on."""
         return digest([__version__, ANSWERS, self.question, fit_key])
 
+    def answer(self, fit_key: str, compute: Callable[[], Json], *, needs: Sequence[Path] = ()) -> Json:
+        """recommendation.json's content, as `cached`: shown as soon as it is known, before anything is written."""
+        return cached(
+            self.folder.recommendation,
+            self.answer_key(fit_key),
+            lambda: compute() | {"question": self.question},
+            needs=lambda _: needs,
+            on_hit=lambda: self.progress.finish("as before"),
+            show=lambda answer: self.progress.answer(self.kind.document(answer)),
+        )
+
 
 class StudyKind(ABC, Generic[Plan, Runs, Fit]):
     """What every kind of study can do. A stage reads files and writes files, so that it can be resumed alone.
@@ -99,14 +109,14 @@ class StudyKind(ABC, Generic[Plan, Runs, Fit]):
 
     def plan(self, session: Session, shards: Any) -> Plan:
         """The planned runs, and design.csv."""
-        from mixopt.study.jobs import write_design
+        from mixopt.study.jobs import design_text
 
         session.progress.stage("design")
         try:
             plan = self.design(session, shards)
         except ValueError as error:
             raise MixoptError(f"{session.path}: {error}") from None
-        write_design(plan.rows, session.folder.design)
+        session.folder.write(session.folder.design, design_text(plan.rows))
         for note in plan.notes:
             session.progress.note(note)
         session.progress.finish(plan.summary)

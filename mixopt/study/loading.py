@@ -163,6 +163,15 @@ def files_named(study: Any) -> list[tuple[tuple[str, ...], str]]:
     return named
 
 
+def files_read(study: Any, study_path: Path) -> list[Path]:
+    """Every local file and folder that the study reads."""
+    from proxies.corpora import matches
+
+    hubs = [text.hub for part in (study.domains, study.held_out) for text in part.values() if text.hub]
+    given = (resolve(study_path, path) for path in [*(path for _, path in files_named(study)), *hubs])
+    return [found for path in given for found in ([path] if path.exists() else matches(path))]
+
+
 def resolve(study_path: Path | str, given: str) -> Path:
     """A path written in a study file, seen from the study file."""
     return Path(study_path).resolve().parent / Path(given).expanduser()

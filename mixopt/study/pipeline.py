@@ -1,16 +1,18 @@
 """The whole path: a study file in, a recommendation, a report and exports out; what is done is not done again."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mixopt.errors import MixoptError
+from mixopt.report.document import Document
 from mixopt.report.html import render
-from mixopt.report.markdown import render as render_markdown
-from mixopt.serialization import CACHE_KEY, Json, read_json, write_text
+from mixopt.serialization import CACHE_KEY, Json, read_json
 from mixopt.study.kind import Session, kind_named
-from mixopt.study.layout import Folder
-from mixopt.study.loading import load_study, read_text
+from mixopt.study.layout import Folder, alone
+from mixopt.study.loading import files_read, load_study
 from mixopt.study.prepare import open_shards, prepare
 from mixopt.study.progress import Progress
 from mixopt.study.stale import settle_plan
@@ -19,15 +21,26 @@ from mixopt.study.stale import settle_plan
 def open_session(path: Path | str, out: Path | str | None = None, progress: Progress | None = None) -> Session:
     """Reads a study file and keeps a copy of it in the study folder (out; default: studies/<name>).
 
-    Raises MixoptError for a study file that isn't valid.
+    Raises MixoptError for a study file that isn't valid, and a folder that holds anything but this study.
     """
     path = Path(path)
     study = load_study(path)
-    folder = Folder(Path(out) if out else Path("studies") / study.name)
-    text = read_text(path)
-    if folder.study.resolve() != path.resolve() and not (folder.study.exists() and read_text(folder.study) == text):
-        write_text(folder.study, text)
+    folder = _folder(study, out)
+    folder.claim(study.name, path, files_read(study, path))
     return Session(study, path, folder, progress or Progress(), kind_named(study.kind))
+
+
+@contextmanager
+def held_session(
+    path: Path | str, out: Path | str | None = None, progress: Progress | None = None
+) -> Iterator[Session]:
+    """`open_session`, and no other process in the folder until the end. Raises MixoptError where one is at work."""
+    with alone(_folder(load_study(path), out).root):
+        yield open_session(path, out, progress)
+
+
+def _folder(study: Any, out: Path | str | None) -> Folder:
+    return Folder(Path(out) if out else Path("studies") / study.name)
 
 
 def run(session: Session) -> Json:
@@ -62,7 +75,8 @@ def recommend_for(study: Path | str, *, out: Path | str | None = None, retrain: 
     study: a study file; out: the study folder, default studies/<name>. retrain: train again where an edit of the study
     leaves finished runs without use. Raises MixoptError for what a user can mend.
     """
-    return run(replace(open_session(study, out), may_retrain=lambda why: retrain))
+    with held_session(study, out) as session:
+        return run(replace(session, may_retrain=lambda why: retrain))
 
 
 def planned(session: Session) -> tuple[Any, Any]:
@@ -100,29 +114,28 @@ def export(session: Session) -> list[Path]:
     return session.kind.export(session)
 
 
-def verify(session: Session) -> Json:
-    """What is recommended really trained, and the report with it. Raises MixoptError as `export` does."""
+def verify(session: Session, show: Callable[[Json], None] = lambda verified: None) -> Json:
+    """What is recommended really trained, and the report with it. Raises MixoptError as `export` does.
+
+    show: called with what was measured, before the report is written.
+    """
     answered(session)
     verified = session.kind.verify(session)
+    show(verified)
     _write_report(session)
     return verified
 
 
-def write_report(session: Session, *, markdown: Path | None = None) -> Path:
-    """report.html from what is in the study folder, and where one is asked for a Markdown file of the same.
-
-    Raises MixoptError as `export` does.
-    """
+def write_report(session: Session) -> Document:
+    """report.html from what is in the study folder. Raises MixoptError as `export` does."""
     answered(session)
-    return _write_report(session, markdown=markdown)
+    return _write_report(session)
 
 
-def _write_report(session: Session, *, markdown: Path | None = None) -> Path:
+def _write_report(session: Session) -> Document:
     session.progress.stage("report")
     path = session.folder.report
     document = session.kind.report(session)
-    if markdown is not None:
-        write_text(markdown, render_markdown(document))
-    write_text(path, render(document))
+    session.folder.write(path, render(document))
     session.progress.finish(str(path))
-    return path
+    return document

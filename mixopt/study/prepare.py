@@ -166,6 +166,9 @@ def get_shard(
         return open_shard(where)
     except ValueError as error:
         raise MixoptError(f"domain {name!r}: {error}") from None
+    except OSError as error:
+        error.filename = error.filename or where  # the system names no file where a disk is full
+        raise
 
 
 def open_shards(study: AnyStudy, folder: Folder) -> dict[str, "Shard"]:

@@ -1,5 +1,7 @@
 """Progress of stages, as callbacks: silent here, for notebooks and tests; `cli.console` draws it."""
 
+from mixopt.report.document import Document
+
 
 class Progress:
     """Receives the stages, the work done within one, and notes. Shows nothing itself."""
@@ -12,6 +14,9 @@ class Progress:
 
     def finish(self, text: str = "") -> None:
         """The stage is over; text: its result."""
+
+    def answer(self, document: Document) -> None:
+        """The answer to the study's question, before it is saved."""
 
     def note(self, message: str) -> None:
         """Something that the user should know, in one sentence."""

@@ -277,7 +277,7 @@ def test_json_is_all_that_goes_to_standard_output(run, tmp_path, capsys):
 def test_a_file_that_is_no_fit_is_not_overwritten(run, tmp_path):
     write_table(tmp_path / "runs.csv", *made_runs())
     (tmp_path / "precious.json").write_text("{}")
-    assert "is there already and is no fit" in run(
+    assert "precious.json is there already and no earlier output" in run(
         "fit", "runs.csv", "--target", "x", *QUICK, "--out", "precious.json", code=2
     )
     assert (tmp_path / "precious.json").read_text() == "{}"

@@ -331,6 +331,7 @@ def test_the_budget_that_a_refusal_names_is_enough():
 def test_json_is_one_object_without_words_around_it(run, plan):
     told = json.loads(run("epochs", "--unique", "25B", "--compute", "1e22", "--json"))
     assert told.pop("made")["command"].startswith("mixopt plan epochs")
+    assert told.pop("mixopt") == mixopt.__version__
     assert told == json.loads(json.dumps(plan.to_json())) and EpochsPlan.from_json(told) == plan
     assert {"given", "form", "answer", "interval", "marginal", "turning", "next", "forms", "curves"} <= told.keys()
     assert len(told["curves"]["equal_compute"]["epochs"]) == len(told["curves"]["equal_compute"]["loss"]["chinchilla"])

@@ -65,6 +65,10 @@ def done(home):
     return session, pipeline.run(session)
 
 
+def edited(home, text):
+    (home / "study.yaml").write_text(text, encoding="utf-8")
+
+
 def table_of(session) -> pd.DataFrame:
     return pd.read_csv(session.folder.root / "runs.csv")
 
@@ -88,14 +92,13 @@ def test_runs_hold_what_decides_the_return_of_an_epoch(done):
 
 
 def test_a_report_is_of_the_study_file_as_it_is(home, done):
-    session = done[0]
-    (home / "edited.yaml").write_text(STUDY.replace("compute: 2e9", "compute: 3e9"), encoding="utf-8")
-    edited = pipeline.open_session(home / "edited.yaml", session.folder.root, Recorder())
-    with pytest.raises(
-        MixoptError, match=r"answers another state of .*edited\.yaml.*`mixopt run` brings it up to date"
-    ):
+    path, root = home / "study.yaml", done[0].folder.root
+    path.write_text(STUDY.replace("compute: 2e9", "compute: 3e9"), encoding="utf-8")
+    edited = pipeline.open_session(path, root, Recorder())
+    with pytest.raises(MixoptError, match=r"answers another state of .*study\.yaml.*`mixopt run` brings it up"):
         pipeline.write_report(edited)
-    pipeline.write_report(pipeline.open_session(home / "study.yaml", session.folder.root, Recorder()))
+    path.write_text(STUDY, encoding="utf-8")
+    pipeline.write_report(pipeline.open_session(path, root, Recorder()))
 
 
 def test_every_run_saw_its_text_as_often_as_planned(done):
@@ -160,21 +163,23 @@ def test_running_again_trains_nothing_and_says_the_same(home, done):
 
 
 def test_a_longer_ladder_trains_only_what_is_new(home, done):
-    (home / "longer.yaml").write_text(STUDY.replace("sizes: [1, 4]", "sizes: [1]").replace("8]", "8, 16]"))
-    session = pipeline.open_session(home / "longer.yaml", home / "out", Recorder())
+    edited(home, STUDY.replace("sizes: [1, 4]", "sizes: [1]").replace("8]", "8, 16]"))
+    session = pipeline.open_session(home / "study.yaml", home / "out", Recorder())
     shards = prepare(session.study, session.path, session.folder, session.progress)
     plan = session.kind.plan(session, shards)
     there = [job for job in plan.jobs if (session.folder.runs / f"{job.run_id}.json").is_file()]
     assert len(there) == 2 * 3 * 2  # the repeats are of longer runs now
+    edited(home, STUDY)
     pipeline.open_session(home / "study.yaml", home / "out")
 
 
 def test_a_new_question_is_answered_without_another_fit(home, done):
-    (home / "other.yaml").write_text(STUDY.replace("compute: 2e9", "params: 20K"))
-    session = pipeline.open_session(home / "other.yaml", home / "out", Recorder())
+    edited(home, STUDY.replace("compute: 2e9", "params: 20K"))
+    session = pipeline.open_session(home / "study.yaml", home / "out", Recorder())
     found = session.kind.recommend(session, pipeline.finished_runs(session))
     assert session.progress.finished["fit"] == "as before"
     assert found["arms"][0]["plan"]["answer"]["params"] == pytest.approx(20_000)
+    edited(home, STUDY)
     session = pipeline.open_session(home / "study.yaml", home / "out", Recorder())
     assert session.kind.recommend(session, pipeline.finished_runs(session)) == done[1]
 

@@ -218,13 +218,20 @@ def test_what_a_killed_search_left_behind_is_written_over(tmp_path):
     search(bowl, None, feasible(DOMAINS), trials=20, storage=path)
     whole = path.read_bytes()
     with replacing(path) as half:
-        pass_over = half
         half.write_bytes(whole[:1000])
     assert path.read_bytes() == whole[:1000]
-    pass_over.write_bytes(whole[:500])  # of a process with the same id
     search(bowl, None, feasible(DOMAINS), trials=20, storage=path)
     assert len(load(path).trials) == 20
     assert [one.name for one in tmp_path.iterdir()] == ["search.journal"]
+
+
+def test_what_is_left_for_later_is_written_when_it_is_asked_for(tmp_path):
+    later = []
+    search(bowl, None, feasible(DOMAINS), trials=20, storage=tmp_path / "search.journal", later=later)
+    assert list(tmp_path.iterdir()) == []
+    (save,) = later
+    save()
+    assert len(load(tmp_path / "search.journal").trials) == 20
 
 
 def test_a_search_that_fails_leaves_the_old_journal(tmp_path, monkeypatch):

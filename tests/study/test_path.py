@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 from mixopt.errors import MixoptError
+from mixopt.serialization import write_json
 from mixopt.study import pipeline
 from mixopt.study.pipeline import open_session, planned, run
 from proxies.record import Loss, read_record, write_record
@@ -286,6 +287,7 @@ def test_once_wanted_a_resumed_run_isn_t_asked_for_again_nor_is_the_way_back(hom
     found = run(replace(session, may_retrain=lambda why: True))
     (session.folder.runs / f"{plan.jobs[2].run_id}.json").unlink()  # as if killed
     assert run(session)["domains"] == found["domains"]
+    owned_by(home / "study.yaml", session.folder.root)
     back = open_session(home / "study.yaml", session.folder.root, Recorder())
     assert run(back)["domains"] == done[1]["domains"]
 
@@ -377,10 +379,18 @@ def test_changing_a_proxy_changes_every_run_id(home, tmp_path, done):
     # a run on all the text that there is stays what it is, whatever the full run's pool
     ids = {job.run_id for job in planned(session)[0].jobs if job.role != "repetition"}
     for old, new in (("seed: 3", "seed: 9"), ("tokens: 20K", "tokens: 21K"), ("pool: 4M", "pool: 5M")):
-        (home / "other.yaml").write_text(STUDY.replace(old, new), encoding="utf-8")
-        other = open_session(home / "other.yaml", home / "out")
+        (home / "study.yaml").write_text(STUDY.replace(old, new), encoding="utf-8")
+        other = open_session(home / "study.yaml", home / "out")
         assert not ids & {job.run_id for job in planned(other)[0].jobs}, new
+    (home / "study.yaml").write_text(STUDY, encoding="utf-8")
     open_session(home / "study.yaml", home / "out")
+
+
+def test_a_database_that_can_t_keep_the_search_is_refused_before_training(done):
+    session = done[0]
+    search = session.study.search.model_copy(update={"storage": "sqlite:////proc/none.db"})
+    with pytest.raises(MixoptError, match=r"search\.storage: no study can be kept"):
+        planned(replace(session, study=session.study.model_copy(update={"search": search})))
 
 
 def test_exports_hold_the_recommended_shares(done):
@@ -405,7 +415,14 @@ def edited(home: Path, folder: Path, tmp_path: Path, *changes: tuple[str, str]):
         text = text.replace(old, new)
     path = home / f"{tmp_path.name}.yaml"
     path.write_text(text, encoding="utf-8")
+    owned_by(path, tmp_path / "copy")
     return open_session(path, tmp_path / "copy", Recorder())
+
+
+def owned_by(path: Path, folder: Path) -> None:
+    """The study file of a folder is another one now, as if it had been renamed and edited."""
+    record = json.loads((folder / ".mixopt.json").read_text())
+    write_json(folder / ".mixopt.json", record | {"source": str(path.resolve())})
 
 
 EDITS = [
@@ -450,6 +467,7 @@ def test_an_answer_from_other_runs_than_are_there_is_not_exported(home, done, tm
 def test_an_answer_beside_a_fit_of_another_state_is_not_reported(home, done, tmp_path):
     session = edited(home, done[0].folder.root, tmp_path, EDITS[0])
     session.kind.fit(session, pipeline.finished_runs(session))
+    owned_by(home / "study.yaml", session.folder.root)
     back = open_session(home / "study.yaml", session.folder.root, Recorder())
     with pytest.raises(MixoptError, match=r"not made from the runs and texts .*`mixopt run` brings it up to date"):
         pipeline.write_report(back)

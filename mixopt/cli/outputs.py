@@ -1,0 +1,84 @@
+"""Output files that options name: checked before the work, written after its answer is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from mixopt.errors import MixoptError
+from mixopt.report.document import Document
+from mixopt.report.html import is_page, render
+from mixopt.serialization import WriteError, replacing, write_text
+
+
+class Outputs:
+    """The output files of one command, and those of them that are written.
+
+    inputs: what it reads, which is never overwritten. force: overwrite files that mixopt didn't write, too.
+    """
+
+    def __init__(self, inputs: Iterable[Path], *, force: bool):
+        self.inputs, self.force = [path.resolve() for path in inputs], force
+        self.options: dict[Path, str] = {}
+        self.written: list[tuple[str, Path]] = []
+
+    def check(self, option: str, path: Path | None, ours: Callable[[Path], bool] = lambda path: False) -> None:
+        """Raises MixoptError, naming the option, for a path that can't be written, or must not be.
+
+        ours: whether a file that is there is an earlier one of mixopt's, which may be replaced.
+        """
+        if path is None:
+            return
+        try:
+            _probe(path)
+        except WriteError as error:
+            raise MixoptError(f"{option}: {error}: name another file") from None
+        if any(path.resolve().is_relative_to(one) or _same(path, one) for one in self.inputs):
+            raise MixoptError(f"{option}: the command reads {path}: name another file")
+        twin = next((name for other, name in self.options.items() if _same(path, other)), None)
+        if twin:
+            raise MixoptError(f"{option}: {path} is that of {twin}, too: name another file")
+        if path.exists() and not self.force and not ours(path):
+            raise MixoptError(
+                f"{option}: {path} is there already and no earlier output of this command: name another file, or "
+                "overwrite it with --force"
+            )
+        self.options[path] = option
+
+    def check_page(self, path: Path | None) -> None:
+        """`check` of --html."""
+        self.check("--html", path, is_page)
+
+    def write(self, what: str, path: Path | None, writer: Callable[[Path], object]) -> None:
+        """Writes a file that was checked; None: nothing. what: it is, in a word. Raises MixoptError if it can't."""
+        if path is None:
+            return
+        try:
+            writer(path)
+        except OSError as error:
+            raise MixoptError(f"{self.options[path]}: {error}: name another file, or make room for it") from None
+        self.written.append((what, path))
+
+    def write_page(self, path: Path | None, document: Document) -> None:
+        """`write` of --html."""
+        self.write("report", path, lambda file: write_text(file, render(document)))
+
+
+def _same(path: Path, other: Path) -> bool:
+    return path.resolve() == other.resolve() or (path.exists() and other.exists() and path.samefile(other))
+
+
+def _probe(path: Path) -> None:
+    """Raises WriteError where no file can be written; leaves nothing behind."""
+    missing = []
+    with suppress(OSError):  # a name that is too long: said below
+        missing = [folder for folder in path.parents if not folder.exists()]
+    try:
+        with suppress(StopIteration), replacing(path) as half:
+            half.write_bytes(b"?")
+            raise StopIteration  # so that it takes no place
+    finally:
+        with suppress(OSError):
+            for folder in missing:
+                folder.rmdir()

@@ -1,0 +1,47 @@
+"""Commands in this process: their exit status, and what they wrote on both streams."""
+
+import sys
+from typing import NamedTuple
+
+import pytest
+
+from mixopt.cli.main import main
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+class Command:
+    """Runs commands in a folder."""
+
+    def __init__(self, capsys, monkeypatch, cwd):
+        self.capsys, self.monkeypatch, self.cwd = capsys, monkeypatch, cwd
+
+    def __call__(self, *words) -> Said:
+        self.monkeypatch.chdir(self.cwd)
+        self.monkeypatch.setattr(sys, "argv", ["mixopt", *map(str, words)])
+        self.monkeypatch.setattr("signal.signal", lambda *_: None)  # the tests' own Ctrl-C stays
+        self.capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        code = stopped.value.code
+        return Said(code if isinstance(code, int) else 0, *self.capsys.readouterr())
+
+    def refused(self, *words) -> str:
+        """The one sentence of a command that ends with exit status 2."""
+        said = self(*words)
+        assert said.code == 2, said
+        assert said.err.startswith("mixopt: ") and said.err.count("\n") == 1, said.err
+        assert "Traceback" not in said.err
+        return said.err
+
+
+def contents(folder) -> dict:
+    """Every file below a folder, hidden ones too, and what it holds; None for folders and devices."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
