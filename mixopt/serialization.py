@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import Field, asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any, ClassVar, Self, dataclass_transform
 
 from mixopt.errors import MixoptError
 from proxies.files import WriteError as WriteError
+from proxies.files import digest as digest
+from proxies.files import is_changed, sealed
 from proxies.files import nan_to_null as nan_to_null
 from proxies.files import replacing as replacing
 
@@ -25,24 +26,33 @@ def write_text(path: Path, text: str) -> None:
         half.write_text(text, encoding="utf-8")
 
 
-def digest(value: Any) -> str:
-    """sha256 of a JSON-able value; key order does not matter."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+def write_json(path: Path, value: Json) -> Json:
+    """An artefact with its checksum, whole or not at all; gives it as it will be read.
+
+    NaN has no place in JSON: callers write None (see `nan_to_null`).
+    """
+    value = sealed(value)
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    return value
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Whole or not at all. NaN has no place in JSON: callers write None (see `nan_to_null`)."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+def read_json(path: Path, *, made_by: str) -> Json:
+    """An artefact. Raises MixoptError, naming the command that makes it, where it isn't there or not as it was written.
 
-
-def read_json(path: Path, *, made_by: str) -> Any:
-    """A JSON artefact. Raises MixoptError naming the command that makes it."""
+    Files of older versions have no checksum.
+    """
+    again = f"delete it and run `mixopt {made_by}` again"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MixoptError(f"{path} isn't there yet: `mixopt {made_by}` makes it") from None
     except ValueError as error:
-        raise MixoptError(f"{path}: not JSON ({error}): delete it and run `mixopt {made_by}` again") from None
+        raise MixoptError(f"{path}: not JSON ({error}): {again}") from None
+    if not isinstance(value, dict):
+        raise MixoptError(f"{path}: not a JSON object: {again}")
+    if is_changed(value):
+        raise MixoptError(f"{path}: was changed after it was written (its checksum is another): {again}")
+    return value
 
 
 def cached(
@@ -50,28 +60,31 @@ def cached(
     key: str,
     compute: Callable[[], Json],
     *,
-    needs: Sequence[Path] = (),
+    made_by: str = "run",
+    needs: Callable[[Json], Iterable[Path]] = lambda value: (),
     on_hit: Callable[[], None] = lambda: None,
     show: Callable[[Json], None] = lambda value: None,
 ) -> Json:
     """The JSON object in `path` where it was made from the same inputs; else what `compute` gives, written there.
 
-    key: a digest of everything that decides the content. needs: files that were made with it and must be there too.
-    on_hit: called where nothing is computed. show: called with the object, before it is written.
-    A file that is absent, unreadable or of another key is replaced.
+    key: a digest of everything that decides the content. made_by: the command. needs: files that were made with it and
+    must be there too. on_hit: called where nothing is computed. show: called with the object, before it is written.
+    A file that is absent, unreadable or of another key is replaced; raises MixoptError for one of this key that was
+    changed after it was written.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         value = None
-    if isinstance(value, dict) and value.get(CACHE_KEY) == key and all(file.exists() for file in needs):
-        on_hit()
-        show(value)
-        return value
+    if isinstance(value, dict) and value.get(CACHE_KEY) == key:
+        value = read_json(path, made_by=made_by)
+        if all(file.exists() for file in needs(value)):
+            on_hit()
+            show(value)
+            return value
     value = compute() | {CACHE_KEY: key}
     show(value)
-    write_json(path, value)
-    return value
+    return write_json(path, value)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))

@@ -1,6 +1,8 @@
-"""Atomic file writes, and NaN as JSON's null."""
+"""Atomic file writes, content hashes, and NaN as JSON's null."""
 
 import errno
+import hashlib
+import json
 import math
 import os
 import secrets
@@ -46,9 +48,39 @@ def replacing(path: Path) -> Iterator[Path]:
             raise OSError(errno.EEXIST, "it is a folder" if target.is_dir() else "it is no regular file")
         try:
             yield half
+            sync(half)
             half.replace(target)
         finally:
             half.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Has the disk hold a file: a name that outlives a power cut must not stand for half of it."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def digest(value: Any) -> str:
+    """sha256 of a JSON-able value; key order does not matter."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+CHECKSUM = "checksum"  # the key of a JSON file that holds the digest of all else in it
+
+
+def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object as it will be read, with its checksum. Raises ValueError for NaN."""
+    plain: dict[str, Any] = json.loads(json.dumps(value, allow_nan=False))
+    return plain | {CHECKSUM: _checksum(plain)}
+
+
+def is_changed(value: object) -> bool:
+    """Whether a JSON object has another checksum than its content's. Files of older versions have none."""
+    return isinstance(value, Mapping) and CHECKSUM in value and value[CHECKSUM] != _checksum(value)
+
+
+def _checksum(value: Mapping[str, Any]) -> str:
+    return digest({key: inner for key, inner in value.items() if key != CHECKSUM})
 
 
 def nan_to_null(value: Any) -> Any:

@@ -5,11 +5,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
-from proxies.files import nan_to_null, replacing
+from proxies.files import is_changed, nan_to_null, replacing, sealed
 
-REMEDY = "remove the file, and the run is trained again"
+REMEDY = "delete it, and `mixopt train` (`mixopt verify` for a run in verify/) trains the run again"
 KEYS = {"eval_history": "along", "init_from": "begin"}  # fields whose JSON key has another name: files keep theirs
 OPTIONAL = ("starts", "eval_history", "init_from")  # not written where a run has none
 
@@ -75,8 +75,9 @@ class RunRecord:
                 raise ValueError(f"{key} is missing or of the wrong type")
         if not value["weights"] or not all(_is_share(weight) for weight in value["weights"].values()):
             raise ValueError("weights are not shares between 0 and 1")
-        if not all(isinstance(loss, Mapping) for loss in value["losses"].values()):
-            raise ValueError("losses are not given by validation set and unit")
+        for name, loss in value["losses"].items():
+            if not isinstance(loss, Mapping) or not all(map(_is_loss, loss.values())):
+                raise ValueError(f"losses.{name} is {loss}, not numbers above 0 by unit, null for what isn't finite")
         found = {one.name: x for one in fields(cls) if (x := value.get(KEYS.get(one.name, one.name))) is not None}
         found["losses"] = {
             name: Loss(_number(loss.get("nats_per_token")), _number(loss.get("bits_per_byte")))
@@ -99,6 +100,8 @@ def read_record(path: Path) -> RunRecord:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a whole run ({error}): {REMEDY}") from error
     try:
+        if is_changed(value):
+            raise ValueError("was changed after it was written (its checksum is another)")
         return RunRecord.from_json(value)
     except ValueError as error:
         raise ValueError(f"{path}: {error}: {REMEDY}") from None
@@ -107,7 +110,7 @@ def read_record(path: Path) -> RunRecord:
 def write_record(path: Path, record: RunRecord) -> None:
     """Whole or not at all. A loss that isn't finite is null, and the run's reason says why."""
     with replacing(path) as half:
-        half.write_text(json.dumps(record.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        half.write_text(json.dumps(sealed(record.to_json()), indent=1) + "\n", encoding="utf-8")
 
 
 def _number(value: object) -> float:
@@ -115,4 +118,12 @@ def _number(value: object) -> float:
 
 
 def _is_share(weight: object) -> bool:
-    return isinstance(weight, int | float) and 0 <= weight <= 1
+    return _is_number(weight) and 0 <= weight <= 1
+
+
+def _is_loss(value: object) -> bool:
+    return value is None or (_is_number(value) and not value <= 0)  # NaN: diverged
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

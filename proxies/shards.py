@@ -9,16 +9,19 @@ import json
 import tempfile
 from array import array
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
 from proxies.corpora import Documents
-from proxies.files import SCRATCH, replacing
+from proxies.files import CHECKSUM, SCRATCH, is_changed, replacing, sealed, sync
 from proxies.tokenizer import Tokenizer
 
+FILES = ("train.bin", "val.bin", "documents.bin")
+AGAIN = "prepare this domain again (`mixopt prepare`)"
 _PARTS = ("train", "val")
 _LOOKED_AT = (
     100_000  # characters in which those that the tokenizer doesn't know are counted, of a document and at first
@@ -44,6 +47,7 @@ class ShardMeta:
     content: str  # hash of both parts' tokens and the tokenizer: equal shards give equal runs
     duplicates: int  # documents whose text stood in this domain before; they are kept
     unknown: float = 0.0  # share of its characters that the tokenizer has no token for
+    documents: str = ""  # hash of documents.bin; shards of older versions have none
     source: str = ""
     versions: dict[str, str] = field(default_factory=dict)  # of packages that a built-in text was read from
     problems: dict = field(default_factory=dict)  # what reading met: proxies.corpora.Counts
@@ -103,28 +107,55 @@ def write(folder: Path, documents: Iterable[str], tokenizer: Tokenizer, *, val_f
         content = hashlib.sha256(tokenizer.hash.encode())
         for part, order in zip(_PARTS, chosen, strict=True):
             _write_part(Path(scratch) / f"{part}.bin", tokens, index, order, content)
-        index.hashes[np.concatenate(chosen)].tofile(Path(scratch) / "documents.bin")
+        hashes = index.hashes[np.concatenate(chosen)]
+        hashes.tofile(Path(scratch) / "documents.bin")
         del tokens  # Windows doesn't delete a mapped file
-        for name in ("train.bin", "val.bin", "documents.bin"):
+        for name in FILES:
+            sync(Path(scratch) / name)
             (Path(scratch) / name).replace(folder / name)
     meta = _meta(documents, tokenizer, index, chosen, val_fraction=val_fraction, content=content.hexdigest())
+    meta = replace(meta, documents=hashlib.sha256(hashes.tobytes()).hexdigest())
     with replacing(folder / "meta.json") as half:
-        half.write_text(json.dumps(asdict(meta), indent=1, ensure_ascii=False), encoding="utf-8")
+        half.write_text(json.dumps(sealed(asdict(meta)), indent=1, ensure_ascii=False), encoding="utf-8")
     return meta
+
+
+def check_shard(folder: Path) -> None:
+    """Raises ValueError for a shard whose contents aren't those that were written, though it opens."""
+    shard = open_shard(folder)
+    files = tuple((folder / name, (folder / name).stat().st_mtime_ns) for name in FILES)
+    content, documents = _hashes(files, shard.meta.tokenizer)
+    if content != shard.meta.content or documents != (shard.meta.documents or documents):
+        raise ValueError(f"{folder}: its tokens aren't those that were written (their hash is another): {AGAIN}")
+
+
+@cache
+def _hashes(files: tuple[tuple[Path, int], ...], tokenizer: str) -> tuple[str, str]:
+    """Of both parts' tokens, and of documents.bin. files: with their times, so that a process reads each state once."""
+    content, documents = hashlib.sha256(tokenizer.encode()), hashlib.sha256()
+    for path, _ in files:
+        hashed = documents if path.name == "documents.bin" else content
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                hashed.update(block)
+        if hashed is content:
+            content.update(b"|" + path.name.encode())
+    return content.hexdigest(), documents.hexdigest()
 
 
 def open_shard(folder: Path) -> Shard:
     """Opens a shard for reading. Raises ValueError when it is unfinished or its files don't fit meta.json."""
-    again = "prepare this domain again"
     try:
         raw = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         if raw["format"] != _FORMAT:
-            raise ValueError(f"{folder}: written by another version of mixopt: {again}")
-        meta = ShardMeta(**raw)
+            raise ValueError(f"{folder}: written by another version of mixopt: {AGAIN}")
+        if is_changed(raw):
+            raise ValueError(f"{folder / 'meta.json'}: was changed after it was written: {AGAIN}")
+        meta = ShardMeta(**{key: value for key, value in raw.items() if key != CHECKSUM})
     except FileNotFoundError:
-        raise ValueError(f"{folder}: no finished token shard (meta.json is absent): {again}") from None
+        raise ValueError(f"{folder}: no finished token shard (meta.json is absent): {AGAIN}") from None
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / 'meta.json'}: can't be read ({error}): {again}") from error
+        raise ValueError(f"{folder / 'meta.json'}: can't be read ({error}): {AGAIN}") from error
     hashes = _map(folder / "documents.bin", np.dtype(np.uint64), meta.train_documents + meta.val_documents)
     train = _map(folder / "train.bin", np.dtype(meta.dtype), meta.train_tokens)
     val = _map(folder / "val.bin", np.dtype(meta.dtype), meta.val_tokens)
@@ -260,5 +291,5 @@ def _map(path: Path, dtype: np.dtype, length: int) -> np.ndarray:
     size = path.stat().st_size if path.exists() else -1
     if size != length * dtype.itemsize:
         found = "is absent" if size < 0 else f"holds {size} bytes"
-        raise ValueError(f"{path} {found}, meta.json expects {length * dtype.itemsize}: prepare this domain again")
+        raise ValueError(f"{path} {found}, meta.json expects {length * dtype.itemsize}: {AGAIN}")
     return np.memmap(path, dtype=dtype, mode="r")

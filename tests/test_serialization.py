@@ -43,7 +43,30 @@ def test_a_result_is_computed_again_only_for_another_key(computed, tmp_path):
     assert computed("one") == ("one", ["one"])
     assert computed("one") == ("one", [])
     assert computed("two") == ("two", ["two"])
-    assert json.loads((tmp_path / "made.json").read_text()) == {"of": "two", "stamp": "two"}
+    kept = json.loads((tmp_path / "made.json").read_text())
+    assert kept == {"of": "two", "stamp": "two", "checksum": digest({"of": "two", "stamp": "two"})}
+
+
+def test_a_result_that_was_changed_by_hand_is_refused_with_how_to_get_it_back(computed, tmp_path):
+    path = tmp_path / "made.json"
+    computed("one")
+    path.write_text(path.read_text().replace('"of": "one"', '"of": "other"'))
+    for read in (lambda: computed("one"), lambda: read_json(path, made_by="run")):
+        with pytest.raises(MixoptError, match=r"made\.json: was changed after .*delete it and run `mixopt run` again"):
+            read()
+    assert computed("two") == ("two", ["two"])  # another key: made anew
+
+
+def test_a_file_of_an_older_version_without_a_checksum_stays_readable(computed, tmp_path):
+    (tmp_path / "made.json").write_text('{"of": "old", "stamp": "one"}')
+    assert computed("one") == ("old", [])
+    assert read_json(tmp_path / "made.json", made_by="run")["of"] == "old"
+
+
+def test_keys_that_are_no_text_and_tuples_are_given_as_they_will_be_read(tmp_path):
+    value = cached(tmp_path / "made.json", "one", lambda: {"by": {10: (1, 2), 9: 0.1}})
+    assert value["by"] == {"10": [1, 2], "9": 0.1}
+    assert cached(tmp_path / "made.json", "one", dict) == value
 
 
 @pytest.mark.parametrize("content", ['{"of": "on', "[1]", '{"of": "one"}'])
@@ -56,9 +79,9 @@ def test_a_result_whose_other_file_is_gone_is_computed_again(computed, tmp_path)
     other = tmp_path / "other"
     other.touch()
     computed("one")
-    assert computed("one", needs=[other]) == ("one", [])
+    assert computed("one", needs=lambda _: [other]) == ("one", [])
     other.unlink()
-    assert computed("one", needs=[other]) == ("one", ["one"])
+    assert computed("one", needs=lambda _: [other]) == ("one", ["one"])
 
 
 def test_only_a_result_that_is_kept_is_reported_as_such(computed):

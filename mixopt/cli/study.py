@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from mixopt.study.kind import Session
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="the study file")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Train again what an edit left without use; else it is asked.")]
 Out = Annotated[
     Path | None, options.output("--out", "-o", metavar="DIR", help="study folder (default: studies/<name>)")
 ]
@@ -55,12 +58,12 @@ def schema(kind: Annotated[str, typer.Option(help="mixture, repetition or contin
     print(json.dumps(kind_named(kind).record.model_json_schema(), indent=2))
 
 
-def run(study: StudyFile, out: Out = None) -> None:
+def run(study: StudyFile, out: Out = None, yes: Yes = False) -> None:
     """Run all stages: prepare, design, train, fit, recommend, report, export. Skips finished work."""
     from mixopt.study import pipeline
 
     with start(study, out) as (session, console):
-        pipeline.run(session)
+        pipeline.run(asking(session, yes))
         show_paths(console, session.kind.outputs(session))
 
 
@@ -80,14 +83,12 @@ def design(study: StudyFile, out: Out = None) -> None:
         pipeline.planned(session)
 
 
-def train(study: StudyFile, out: Out = None) -> None:
+def train(study: StudyFile, out: Out = None, yes: Yes = False) -> None:
     """Train the planned proxies that aren't trained yet."""
     from mixopt.study import pipeline
 
     with start(study, out, needs_corpora="train") as (session, _):
-        plan, shards = pipeline.planned(session)
-        session.kind.train(session, plan, shards)
-        session.kind.collect(session, plan)
+        pipeline.trained(asking(session, yes), *pipeline.planned(session))
 
 
 def recommend(study: StudyFile, out: Out = None) -> None:
@@ -114,8 +115,10 @@ def report(study: StudyFile, out: Out = None, markdown: Markdown = None, force: 
 
 def export(study: StudyFile, out: Out = None) -> None:
     """Write the recommendation as trainer configs: interleave_datasets probabilities and a Megatron blend."""
+    from mixopt.study import pipeline
+
     with start(study, out) as (session, _):
-        for path in session.kind.export(session):
+        for path in pipeline.export(session):
             print(path)
 
 
@@ -124,9 +127,19 @@ def verify(study: StudyFile, out: Out = None) -> None:
     from mixopt.study import pipeline
 
     with start(study, out, needs_corpora="verify") as (session, console):
-        verified = session.kind.verify(session)
-        show(console, session.kind.verification_document(verified))
-        pipeline.write_report(session)
+        pipeline.verify(session, lambda verified: show(console, session.kind.verification_document(verified)))
+
+
+def asking(session: Session, yes: bool) -> Session:
+    """The session, asking on a terminal before finished runs are trained anew; yes: told only."""
+
+    def may_retrain(why: str) -> bool:
+        if not yes and not (sys.stdin.isatty() and sys.stdout.isatty()):
+            return False
+        session.progress.note(f"{why}.")
+        return yes or typer.confirm("Train them?")
+
+    return replace(session, may_retrain=may_retrain)
 
 
 @contextmanager

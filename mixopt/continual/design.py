@@ -76,10 +76,11 @@ class ContinuationPlan:
 
 @dataclass(frozen=True)
 class Origin:
-    """A base: how it is trained, and where it lies."""
+    """A base: how it is trained, where it lies, and the id of the run that left it there, whatever its file's name."""
 
     recipe: Recipe
     path: Path
+    run_id: str
 
 
 def make_plan(study: ContinualStudy, shards: Mapping[str, Shard], study_path: Path, folder: Folder) -> ContinuationPlan:
@@ -88,12 +89,16 @@ def make_plan(study: ContinualStudy, shards: Mapping[str, Shard], study_path: Pa
     store = resolve(study_path, study.base.store) if study.base.store else folder.root / "bases"
     if study.base.checkpoint is not None:
         path = resolve(study_path, study.base.checkpoint)
-        sizes = {1.0: Origin(recipe_of_checkpoint(path, study, shards, study_path), path)}
+        sizes = {1.0: origin_of_checkpoint(path, study, shards, study_path)}
         bases = []
     else:
         recipes = {size: base_recipe(study, shards, size) for size in sorted(study.base.sizes)}
         bases = [base_job(recipe, study, shards, general, store) for recipe in recipes.values()]
-        sizes = {size: Origin(recipes[size], Path(str(job.save_to))) for size, job in zip(recipes, bases, strict=True)}
+        origins = [
+            Origin(recipe, Path(str(job.save_to)), job.run_id)
+            for recipe, job in zip(recipes.values(), bases, strict=True)
+        ]
+        sizes = dict(zip(recipes, origins, strict=True))
     runs = list(continuations(study, list(sizes)))
     jobs = [continuation_job(run, sizes[run.size], study, shards, general) for run in runs]
     return ContinuationPlan(bases, store, runs, jobs, sizes, general, design_notes(runs, study, shards))
@@ -128,8 +133,8 @@ def base_recipe(study: ContinualStudy, shards: Mapping[str, Shard], size: float)
     return scaled(study.proxy, vocab=vocab, params_scale=size, tokens=base.tokens, weight_decay=base.weight_decay)
 
 
-def recipe_of_checkpoint(path: Path, study: ContinualStudy, shards: Mapping[str, Shard], study_path: Path) -> Recipe:
-    """As `base_recipe`, in the shape of a checkpoint. Raises MixoptError where it can't be continued on this text."""
+def origin_of_checkpoint(path: Path, study: ContinualStudy, shards: Mapping[str, Shard], study_path: Path) -> Origin:
+    """A checkpoint as a base. Raises MixoptError where it can't be continued on this text."""
     from proxies.checkpoint import load_checkpoint
 
     where = f"{study_path}: base.checkpoint"
@@ -148,7 +153,8 @@ def recipe_of_checkpoint(path: Path, study: ContinualStudy, shards: Mapping[str,
     shape = checkpoint.shape
     same = {key: getattr(shape, key) for key in ("layers", "width", "heads", "context")}
     rate = study.proxy.learning_rate * study.proxy.width / shape.width
-    return replace(base_recipe(study, shards, 1.0), **same, learning_rate=rate)
+    recipe = replace(base_recipe(study, shards, 1.0), **same, learning_rate=rate)
+    return Origin(recipe, path, str(checkpoint.about.get("run_id", path.stem)))
 
 
 def base_job(
@@ -176,7 +182,7 @@ def continuation_job(
     weights = {name: weights[name] for name in study.domains}
     pools = {name: shards[name].meta.train_tokens for name in study.domains}
     decides = identity(recipe, weights, run.seed, study, shards) | {
-        "base": origin.path.stem,
+        "base": origin.run_id,
         "evaluated": {name: shard.meta.content for name, shard in shards.items()},
         "validation_tokens": study.proxy.validation_tokens,
         "looks": study.design.looks,

@@ -179,9 +179,14 @@ def fit_study(session: Session, table: ContinuationTable) -> ContinualFit:
             general=fit.general.to_dict(),
         ).to_json()
 
-    key = digest([STORED, __version__, study.seed, table.frame.to_csv(index=False)])
+    key = cache_key(table, study)
     stored = cached(folder.fits / "continual.json", key, compute, on_hit=lambda: progress.finish("as before"))
     return ContinualFit(runs, from_dict(stored["domain"]), from_dict(stored["general"]), study.seed)
+
+
+def cache_key(table: ContinuationTable, study: ContinualStudy) -> str:
+    """Of everything that the fit depends on."""
+    return digest([STORED, __version__, study.seed, table.frame.to_csv(index=False)])
 
 
 def noise_of(table: ContinuationTable) -> Noise | None:

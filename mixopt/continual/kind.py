@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixopt.continual.config import ContinualStudy, continual_problems
+from mixopt.errors import MixoptError
 from mixopt.study.config import Problems
 from mixopt.study.kind import Session, StudyKind
 
@@ -24,6 +25,7 @@ class ContinualKind(StudyKind["ContinuationPlan", "ContinuationTable", "Continua
 
     name = "continual"
     record = ContinualStudy
+    fit_file = "continual.json"
 
     def problems(self, study: ContinualStudy) -> Problems:
         return continual_problems(study)
@@ -37,13 +39,22 @@ class ContinualKind(StudyKind["ContinuationPlan", "ContinuationTable", "Continua
         """Base models first, each once and for all studies that share the store; then their continuations."""
         from mixopt.study.layout import alone
         from mixopt.study.training import train_missing
+        from proxies.checkpoint import load_checkpoint
 
         common = (plan.recipe, session.study, shards, session.folder)
         if plan.bases:
             with alone(plan.store, "set base.store to another folder"):
                 for job in plan.bases:
-                    if not Path(str(job.save_to)).is_file():  # its record alone is no base to go on from
+                    path = Path(str(job.save_to))
+                    if not path.is_file():  # its record alone is no base to go on from
                         (plan.store / f"{job.run_id}.json").unlink(missing_ok=True)
+                        continue
+                    try:
+                        found = load_checkpoint(path).about.get("run_id")
+                    except ValueError as error:
+                        raise MixoptError(str(error)) from None
+                    if found != job.run_id:
+                        raise MixoptError(f"{path}: holds base {found}, not its own: delete it and it is trained again")
                 train_missing(plan.bases, *common, plan.store, session.progress, title="bases")
         train_missing(plan.jobs, *common, session.folder.runs, session.progress)
 
@@ -61,6 +72,11 @@ class ContinualKind(StudyKind["ContinuationPlan", "ContinuationTable", "Continua
         from mixopt.continual.recommend import recommend
 
         return recommend(session, self.fit(session, runs))
+
+    def fit_key(self, session: Session, runs: ContinuationTable) -> str:
+        from mixopt.continual.fit import cache_key
+
+        return cache_key(runs, session.study)
 
     def verify(self, session: Session) -> Json:
         """The recommended run really trained, on fresh seeds."""

@@ -16,9 +16,8 @@ from mixopt.continual.question import CptQuestion, budget_of
 from mixopt.formatting import count_text, percent
 from mixopt.report.document import Warning
 from mixopt.runs.continual import ContinualRuns
-from mixopt.serialization import Json, digest
+from mixopt.serialization import Json
 from mixopt.study.kind import Session
-from mixopt.version import __version__
 
 SAME = 1.01  # counts this close are one
 DRAWS = 200
@@ -236,7 +235,7 @@ def recommend(session: Session, fit: ContinualFit) -> Json:
         run = plan.answer
         progress.finish(f"{run.general_share:.0%} general text" if run else "no share stays within the tolerance")
         facts = {one.name: getattr(fitted, one.name) for one in fields(results.StudyFacts)}
-        return results.Recommendation(**vars(replace(plan, kind="continual")), **facts, new=study.new).to_json()
+        found = results.Recommendation(**vars(replace(plan, kind="continual")), **facts, new=study.new)
+        return found.to_json()
 
-    key = digest([__version__, fitted.stamp, study.full.model_dump(), study.name, study.new])
-    return session.answer(key, compute)
+    return session.answer(fitted.stamp, compute)

@@ -76,7 +76,9 @@ def study_document(folder: Folder) -> Document:
     table = ContinuationTable(read_table(folder.root), answer.texts["domain"], answer.texts["general"])
     prepared = read_json(folder.corpora, made_by="prepare") if folder.corpora.is_file() else None
     text = folder.study.read_text(encoding="utf-8")
-    again = reproduce(command="mixopt run study.yaml", versions={"mixopt": answer.mixopt}, study=text)
+    again = reproduce(
+        command="mixopt run study.yaml", versions={"mixopt": answer.mixopt}, study=text, answer=answer.stamp
+    )
     sections = [*_check(answer, folder), _training(table), _noise(answer), _runs(table), corpora(prepared), again]
     document = plan_document(answer, sections)
     domain, general = (
@@ -89,11 +91,11 @@ def study_document(folder: Folder) -> Document:
 
 def _check(answer: Recommendation, folder: Folder) -> list[Section]:
     """The recommended run as trained by `mixopt verify`, where this one was."""
-    if not folder.verification.is_file() or answer.answer is None:
+    if not folder.verification.is_file():
         return []
     verified = Verification.read(folder.verification, made_by="verify")
-    if abs(verified.share - answer.answer.share) > 1e-9:
-        return []
+    if verified.of != answer.stamp:
+        return []  # of an earlier recommendation
     blocks = [Paragraph(summary.check_text(verified)), summary.check_table(verified)]
     return [Section("check", "Measured check", blocks, "Measured check")]
 

@@ -260,7 +260,7 @@ class Check(Record):
 
 
 class Verification(Record):
-    """verify.json. kept: whether both losses meet their intervals. stamp: the cache key."""
+    """verify.json. kept: whether both losses meet their intervals. of: the stamp of the recommendation."""
 
     runs: list[VerifiedRun]
     share: float
@@ -269,4 +269,4 @@ class Verification(Record):
     general: Check
     rise: Check
     kept: bool
-    stamp: str = ""
+    of: str = ""

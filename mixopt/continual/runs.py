@@ -66,7 +66,7 @@ def collect_continuations(plan: ContinuationPlan, study: ContinualStudy, folder:
     import pandas as pd
 
     planned = {job.run_id: run for run, job in zip(plan.runs, plan.jobs, strict=True)}
-    ends = collect(folder.runs, only=set(planned), write=False).frame.set_index("run_id")
+    ends = collect(folder.runs, plan=plan, write=False).frame.set_index("run_id")
     rows: list[Json] = []
     for run_id, run in planned.items():
         if run_id not in ends.index:

@@ -14,7 +14,7 @@ from mixopt.continual.runs import START, losses_of, points_before_end
 from mixopt.errors import MixoptError
 from mixopt.runs.objective import weighted
 from mixopt.runs.table import read_run
-from mixopt.serialization import Json, digest, write_json
+from mixopt.serialization import Json, write_json
 from mixopt.study.kind import Session
 from mixopt.study.training import train_missing
 
@@ -52,9 +52,7 @@ def verify(session: Session, plan: ContinuationPlan, shards: Mapping[str, Shard]
     jobs = [continuation_job(run, plan.sizes[size], study, shards, plan.general) for run in runs]
     train_missing(jobs, plan.recipe, study, shards, folder, folder.root / "verify", session.progress, title="verify")
     records = [read_run(folder.root / "verify" / f"{job.run_id}.json") for job in jobs]
-    verified = judge(records, recommendation, plan, study).to_json()
-    write_json(folder.verification, verified)
-    return verified
+    return write_json(folder.verification, judge(records, recommendation, plan, study).to_json())
 
 
 def judge(
@@ -85,7 +83,7 @@ def judge(
         tolerance=recommendation.tolerance,
         **checks,
         kept=checks["domain"].inside and checks["general"].inside,
-        stamp=digest([recommendation.stamp, [run.to_json() for run in runs]]),
+        of=recommendation.stamp,
     )
 
 

@@ -59,7 +59,9 @@ def interleave(recommendation: Json, *, tokens_per_document: Mapping[str, float]
     table = "\n".join(f"    {json.dumps(name, ensure_ascii=False)}: {text}," for name, text in used.items())
     dropped = [name for name in wanted if name not in used]
     left_out = f"# Left out, with no weight: {_one_line(', '.join(dropped))}.\n" if dropped else ""
-    return f'''"""The mixture that mixopt recommends for {_one_line(recommendation.get("study") or "a study")}."""
+    whose = _one_line(recommendation.get("study") or "a study")
+    whose += f", answer {_one_line(stamp)[:12]}" if (stamp := recommendation.get("stamp")) else ""
+    return f'''"""The mixture that mixopt recommends for {whose}."""
 
 from datasets import interleave_datasets
 

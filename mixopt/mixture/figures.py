@@ -115,7 +115,7 @@ def _gap(row: Mapping[str, float | None], mixture: str) -> float | None:
 
 def heat_strip(runs: Sequence[Run], domains: Sequence[str]) -> Plot | None:
     """Every run's mixture as a column, best target loss first, under its loss."""
-    drawn = [run for run in runs if known(run.target) and not run.left_out]
+    drawn = [run for run in runs if known(run.target) and run.comparable]
     if not drawn or not domains:
         return None
     rows = list(domains)[::-1]  # Plotly counts from the bottom

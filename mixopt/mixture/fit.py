@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,24 +93,28 @@ def fit(
 
     unique: as in `fit_runs`. Raises MixoptError when too few mixtures are left to judge by.
     """
-    fitted_on = runs_of(table)
-    key = cache_key(fitted_on, table, study, unique)
+    key = cache_key(table, study, unique)
+
+    def path_of(selection: Json) -> Path:
+        return folder.fits / f"{selection['chosen']}.json"
 
     def compute() -> Json:
         found = fit_runs(
             table, study.target_weights, study.predictors, seed=study.seed, progress=progress, unique=unique
         )
-        write_json(folder.fits / f"{found.name}.json", to_json(found, study) | {CACHE_KEY: key})
+        selection = found.selection.to_json()
+        write_json(path_of(selection), to_json(found, study) | {CACHE_KEY: key})
         best = next(s for s in found.selection.scores if s.predictor == found.name and s.target == TARGET)
         scores = f"Spearman {loss(best.spearman)}, RMSE {loss(best.rmse)} nats/token"
         progress.finish(f"{found.name}: held-out {scores}")
-        return found.selection.to_json()
+        return selection
 
     def reuse() -> None:
         progress.stage("fit")
         progress.finish("as before")
 
-    return load(cached(folder.selection, key, compute, on_hit=reuse), folder, fitted_on)
+    found = cached(folder.selection, key, compute, needs=lambda selection: [path_of(selection)], on_hit=reuse)
+    return load(found, path_of(found), runs_of(table))
 
 
 def fit_runs(
@@ -262,10 +267,11 @@ def judge(name: str, task: Task, Y: "Floats", groups: Any, *, folds: int, seed: 
         raise MixoptError(f"{name}: {error}") from None
 
 
-def cache_key(fitted_on: "RunTable", table: "RunTable", study: Study, unique: "Floats | None") -> str:
+def cache_key(table: "RunTable", study: Study, unique: "Floats | None") -> str:
     """Of everything that the fit depends on."""
     from mixopt.version import __version__
 
+    fitted_on = runs_of(table)
     shares = pool_shares(table)
     return digest(
         [
@@ -309,20 +315,18 @@ def to_json(found: Fitted, study: Study) -> Json:
     }  # fmt: skip
 
 
-def load(selection: Json, folder: Folder, fitted_on: "RunTable") -> Fitted:
-    """The chosen fit. Raises MixoptError when it is absent, or of other domains than the runs."""
+def load(selection: Json, path: Path, fitted_on: "RunTable") -> Fitted:
+    """The chosen fit. Raises MixoptError when it is absent, was changed, or is of other runs than the selection."""
     from regressors import HeldOut, from_dict
     from regressors.evaluation.cross_validation import RepeatedHoldout
 
-    path = folder.fits / f"{selection['chosen']}.json"
-    kept = read_json(path, made_by="fit")
-    if kept["domains"] != list(fitted_on.domains):
-        raise MixoptError(f"{path}: fitted on domains {', '.join(kept['domains'])}, the runs have others: fit again")
+    kept, key = read_json(path, made_by="fit"), selection[CACHE_KEY]
+    if kept.get(CACHE_KEY) != key:
+        raise MixoptError(f"{path}: fitted to other runs than are there now: delete it and run `mixopt fit` again")
     held_out = HeldOut(
         predicted=np.array([[np.nan if x is None else x for x in row] for row in kept["held_out"]]),
         fold=np.array(kept["fold"]),
         estimators=[from_dict(model) for model in kept["fold_models"]],
         repeated_holdout=RepeatedHoldout.from_dict(kept["rehearsal"]) if kept["rehearsal"] else None,
     )
-    kept_selection, key = Selection.from_json(selection), selection[CACHE_KEY]
-    return Fitted(kept["predictor"], from_dict(kept["model"]), held_out, fitted_on, kept_selection, key)
+    return Fitted(kept["predictor"], from_dict(kept["model"]), held_out, fitted_on, Selection.from_json(selection), key)

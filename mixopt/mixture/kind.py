@@ -23,6 +23,7 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
 
     name = "mixture"
     record = Study
+    fit_file = "selection.json"
     exports = True
 
     def problems(self, study: Study) -> Problems:
@@ -41,7 +42,7 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
         """The plan's finished runs as a table, and runs.parquet and runs.csv with it."""
         from mixopt.runs.table import collect as collect_runs
 
-        return collect_runs(session.folder.runs, only={job.run_id for job in plan.jobs})
+        return collect_runs(session.folder.runs, plan=plan)
 
     def import_runs(self, session: Session) -> RunTable:
         """The table of runs that the study file names. Its notes are shown; nothing in it is repaired silently."""
@@ -80,18 +81,27 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
     def fit(self, session: Session, runs: RunTable) -> Fitted:
         """All predictors judged on held-out mixtures, the best one fitted."""
         from mixopt.mixture.fit import fit
+
+        return fit(runs, session.study, session.folder, session.progress, unique=self._unique(session, runs))
+
+    def _unique(self, session: Session, runs: RunTable) -> Any:
+        """Unique tokens of the full run over its tokens, (n_domains,); None where no full run is planned."""
         from mixopt.mixture.recommend import known_pools
         from mixopt.runs.pools import full_unique
 
         full = session.study.full
-        unique = full_unique(runs.domains, known_pools(session, runs), full.tokens) if full else None
-        return fit(runs, session.study, session.folder, session.progress, unique=unique)
+        return full_unique(runs.domains, known_pools(session, runs), full.tokens) if full else None
 
     def recommend(self, session: Session, runs: RunTable) -> Json:
         """Fit, search and recommendation.json."""
         from mixopt.mixture.recommend import advise
 
         return advise(session, self.fit(session, runs), runs)
+
+    def fit_key(self, session: Session, runs: RunTable) -> str:
+        from mixopt.mixture.fit import cache_key
+
+        return cache_key(runs, session.study, self._unique(session, runs))
 
     def report(self, session: Session) -> Document:
         from mixopt.mixture.report import read_report

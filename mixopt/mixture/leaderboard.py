@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import UNKNOWN, counted, format_target, known, loss, mean, percent
+from mixopt.formatting import UNKNOWN, counted, duration, format_target, known, loss, mean, percent
 from mixopt.mixture.fit import judge_all
 from mixopt.mixture.pool_ablation import NEED_POOLS, runs_of, task_of
 from mixopt.mixture.results import Score
@@ -116,9 +116,9 @@ def _announce(predictors: Sequence[str], table: RunTable, *, folds: int, seed: i
         expected[name] = expected_seconds(name, table, folds=folds, seed=seed)
     slow = sorted((name for name in expected if expected[name] > MIN_ANNOUNCED / 3), key=lambda name: -expected[name])
     if sum(expected.values()) > MIN_ANNOUNCED:
-        named = ", ".join(f"{name} {_minutes(expected[name])}" for name in slow[:4])
+        named = ", ".join(f"{name} {duration(expected[name])}" for name in slow[:4])
         progress.note(
-            f"Scoring takes {_minutes(sum(expected.values()))} or more{f' ({named})' if named else ''}: name fewer "
+            f"Scoring takes {duration(sum(expected.values()))} or more{f' ({named})' if named else ''}: name fewer "
             "predictors with --predictors to shorten it."
         )
 
@@ -143,10 +143,6 @@ def _timed(make: Callable[[], Any], W: Any, Y: Any) -> float:
     started = time.perf_counter()
     make().fit(W, Y)
     return time.perf_counter() - started
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes"
 
 
 def board(scores: Iterable[Json], predictors: Sequence[str], spreads: Mapping[str, float | None]) -> list[Json]:

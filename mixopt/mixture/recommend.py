@@ -33,7 +33,7 @@ from mixopt.search.certificate import Certificate, certify
 from mixopt.search.optimize import Found, objective_of, search
 from mixopt.search.shadow_prices import length_gain, shadow_prices
 from mixopt.search.simplex import Feasible, inside_hull, nearest
-from mixopt.serialization import Json, digest
+from mixopt.serialization import Json
 from mixopt.study.jobs import natural_mixture
 from mixopt.version import __version__
 
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from mixopt.study.kind import Session
 
     Floats = NDArray[np.float64]
-
-
-VERSION = 2  # of recommendation.json's content; rises when older files say less
 
 
 def advise(session: Session, fitted: Fitted, runs: RunTable | None = None) -> Json:
@@ -86,10 +83,8 @@ def advise(session: Session, fitted: Fitted, runs: RunTable | None = None) -> Js
         progress.finish(f"{found.trials} trials with {found.sampler}, polish gained {found.polish_gain:.4f} nats/token")
         return recommendation.to_json()
 
-    about = [settings.model_dump(), full and full.model_dump(), pools, study.name]
-    key = digest([__version__, VERSION, fitted.cache_key, *about])
     needs = [] if settings.storage else [folder.search_journal]
-    answer = session.answer(key, compute, needs=needs)
+    answer = session.answer(fitted.cache_key, compute, needs=needs)
     for save in later:
         save()
     return answer
@@ -152,9 +147,10 @@ def recommend(
     Estimators that see repetition are at the full run's unique shares.
     feasible: mixtures allowed, of table.domains. predictor: the estimator's name. target: weight by text.
     natural: the mixture (n_domains,) that follows the pools; None: unknown. pools: unique tokens of the full run by
-    domain (None: unlimited). full_params, full_tokens: of the full run. sampler, trials, storage, later, seed: see
-    `search`. level: of the intervals. noise: of the target and of every validation set.
-    runs: all finished ones, those that no fit used among them; None: the table's.
+    domain (None: unlimited); None: a table of runs, whose reader has no study file to state any in. full_params,
+    full_tokens: of the full run. sampler, trials, storage, later, seed: see `search`. level: of the intervals.
+    noise: of the target and of every validation set. runs: all finished ones, those that no fit used among them;
+    None: the table's.
     Raises MixoptError for a target without losses and for a predictor without finite predictions.
     """
     assert feasible.domains == table.domains, "one order of domains throughout"
@@ -199,6 +195,7 @@ def recommend(
         optimism=judged.optimism,
         sees_repetition=getattr(estimator, "unique_gradient", None) is not None,
         runs=runs,
+        in_study=pools is not None,
     )
     target_noise = next((row.sd for row in noise if row.target == TARGET), None)
     priced = shadow_prices(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixopt.errors import MixoptError
 from mixopt.formatting import (
     UNKNOWN,
     count_text,
@@ -61,36 +61,33 @@ from mixopt.report.sections import corpora, reproduce
 from mixopt.runs.table import read_table
 from mixopt.search.certificate import certificate_text
 from mixopt.serialization import Json, read_json
+from mixopt.study.jobs import REPEAT, REPETITION, SHORTER
 from mixopt.study.layout import Folder
+from mixopt.study.loading import read_text
 
 if TYPE_CHECKING:
     import pandas
 
 TABLE_PLACE = "the scale of the runs"
 MAX_RUNS = 60  # in the table
+ROLES = {REPEAT: "repeating a mixture", REPETITION: "of other pools", SHORTER: "of fewer tokens", "": "left out"}
 MAX_VALIDATION_SETS = 8  # with a column of their own
-
-NEEDED = ("recommendation.json", "fits/selection.json", "runs.parquet", "study.yaml")
 
 
 def read_report(folder: Path) -> Document:
     """The report of a study folder. Raises MixoptError when a file it needs is missing or can't be read;
     shards/corpora.json and verify.json may be absent.
     """
-    missing = [name for name in NEEDED if not (folder / name).is_file()]
-    if missing:
-        raise MixoptError(
-            f"{folder} has no {' and no '.join(missing)}, so there is nothing to report yet: "
-            "finish the study with `mixopt run` first"
-        )
     files = Folder(folder)
+    found = Recommendation.read(files.recommendation, made_by="run")
+    verified = Verification.read(files.verification, made_by="verify") if files.verification.is_file() else None
     return study_report(
-        Recommendation.read(files.recommendation, made_by="run"),
+        found,
         Selection.read(files.selection, made_by="run"),
         read_table(folder),
         prepared=read_json(files.corpora, made_by="run") if files.corpora.is_file() else None,
-        study_text=files.study.read_text(encoding="utf-8"),
-        verified=Verification.read(files.verification, made_by="verify") if files.verification.is_file() else None,
+        study_text=read_text(files.study),
+        verified=verified if verified and verified.of == found.stamp else None,  # not of an earlier recommendation
     )
 
 
@@ -120,6 +117,7 @@ def study_report(
             seed=found.seed,
             proxy=scale(found.proxy.to_json()),
             study=study_text,
+            answer=found.stamp,
         ),
     ]
     return _document(results, _scope(found), [section for section in sections if section])
@@ -242,19 +240,25 @@ def _runs(results: Results) -> Section:
     runs, found = results.runs, results.recommendation
     if not runs:
         return Section("runs", "The runs", [Paragraph("The study has no finished runs.")], "Runs")
-    used = [run for run in runs if not run.left_out]
-    text = f"{counted(len(used), 'run')} {'was' if len(used) == 1 else 'were'} used in the fits"
-    text += f", {len(runs) - len(used)} left out." if len(runs) > len(used) else "."
-    if best := next((run for run in used if known(run.target)), None):
-        text += f" The best, {best.run_id}, measured {loss(best.target)} nats/token at {results.place}"
-        text += f" with {mixture(best.shares)}."
-    text += f" The table shows the best {MAX_RUNS}; all are in runs.csv." if len(runs) > MAX_RUNS else ""
+    roles = Counter(ROLES.get("" if run.left_out else run.role, "fitted and compared") for run in runs)
+    text = f"{counted(len(runs), 'run')}: {listed([f'{count} {role}' for role, count in roles.items()])}."
+    best = found.predicted.best_measured
+    if best and known(best.measured):  # as above: repeats of a mixture are averaged
+        text += f" The best mixture, {best.run_id}, measured {loss(best.measured)} nats/token at {results.place}"
+        text += f" with {mixture(found.shares('best_measured'))}."
+        others = [run for run in runs if run.comparable and known(run.target) and run.target < best.measured - 1e-9]
+        lower = listed([run.run_id for run in others[:3]])
+        text += f" Lower single runs ({lower}) repeat a mixture, or are outside the limits." if lower else ""
+    if not all(run.comparable or run.left_out for run in runs):
+        text += " Losses at other pools and lengths can't be set beside the others' and stand last."
+    text += f" The table shows {MAX_RUNS} of them." if len(runs) > MAX_RUNS else ""
     blocks: list[Block] = [Paragraph(text)]
     domains = [row.domain for row in found.ranked] or sorted({domain for run in runs for domain in run.shares})
     if plot := figures.heat_strip(runs, domains):
         caption = (
-            f"Above, each run's measured target loss at {results.place}, best on the left (orange); below, the same "
-            f"run's share of each domain, white for none to dark blue for {percent(figures.darkest(runs))} and more."
+            f"Above, measured target loss at {results.place} of the runs that can be compared, best on the left "
+            f"(orange); below, each one's share of each domain, white for none to dark blue for "
+            f"{percent(figures.darkest(runs))} and more."
         )
         blocks.append(Figure("runs", caption, [plot]))
     return Section("runs", "The runs", [*blocks, _run_table_of(runs[:MAX_RUNS], results)], "Runs")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import field
 from typing import Self
 
-from mixopt.formatting import known
+from mixopt.formatting import counted, known, listed, signed
 from mixopt.report.document import Warning, with_codes
 from mixopt.runs.objective import TARGET
 from mixopt.search.certificate import Certificate
@@ -147,6 +148,10 @@ class Selection(Lenient):
 # recommendation.json
 
 
+MAX_RISE = 0.1  # of a validation set's loss over that of the natural mixture, beyond which it is a warning
+MAX_NAMED = 5  # validation sets in a warning
+
+
 class Objective(Record):
     weights: dict[str, float] = field(default_factory=dict)  # by validation set
     unit: str = "nats/token"
@@ -277,10 +282,30 @@ class Recommendation(Lenient):
     effects: dict[str, Effect] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     warning_codes: list[str] = field(default_factory=list)  # in the same order
+    stamp: str = ""  # the cache key
 
     @property
     def limitations(self) -> list[Warning]:
-        return with_codes(self.warnings, self.warning_codes)
+        """What the answer costs on single validation sets first: it follows from `by_text`, and isn't stored."""
+        return [*self._much_worse(), *with_codes(self.warnings, self.warning_codes)]
+
+    def _much_worse(self) -> Iterator[Warning]:
+        other = "natural" if self.predicted.natural else "uniform"
+        rises: list[tuple[float, str]] = []
+        for text, row in self.by_text.items():
+            ours, theirs = row.get("recommended"), row.get(other)
+            if known(ours) and known(theirs) and ours > (1 + MAX_RISE) * theirs:
+                rise = ours / theirs - 1
+                rises.append((rise, f"{text} {signed(ours - theirs, 2)} nats/token ({rise:.0%})"))
+        if rises:
+            named = [text for _, text in sorted(rises, reverse=True)]
+            if len(named) > MAX_NAMED:
+                named[MAX_NAMED:] = [f"{len(named) - MAX_NAMED} more"]
+            yield Warning(
+                "much-worse",
+                f"The loss on {counted(len(rises), 'validation set')} is predicted more than {MAX_RISE:.0%} above the "
+                f"{other} mixture's: {listed(named)}. If that matters, put what matters into the target.",
+            )
 
     @property
     def ranked(self) -> list[Domain]:
@@ -316,8 +341,9 @@ class VerifiedSize(Record):
 
 
 class Verification(Lenient):
-    """conclusions: a sentence for each of sizes."""
+    """conclusions: a sentence for each of sizes. of: the stamp of the recommendation that was trained."""
 
     target: dict[str, float] = field(default_factory=dict)
     sizes: list[VerifiedSize] = field(default_factory=list)
     conclusions: list[str] = field(default_factory=list)
+    of: str = ""

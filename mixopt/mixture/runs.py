@@ -11,6 +11,7 @@ from mixopt.mixture.results import Recommendation, Selection, Verification
 from mixopt.report.sections import rows_of
 from mixopt.runs.objective import TARGET, weighted
 from mixopt.serialization import Json
+from mixopt.study.jobs import REPETITION, SHORTER
 
 if TYPE_CHECKING:
     import pandas
@@ -30,6 +31,11 @@ class Run:
     shares: Mapping[str, float]  # by domain
     left_out: str  # why it takes no part in the fits; empty when it does
 
+    @property
+    def comparable(self) -> bool:
+        """Whether its loss can be set beside others': not where it diverged, had other pools or fewer tokens."""
+        return not self.left_out and self.role not in (REPETITION, SHORTER)
+
 
 @dataclass(frozen=True)
 class Results:
@@ -47,8 +53,9 @@ class Results:
 
 
 def read_runs(table: pandas.DataFrame, target: Mapping[str, float], selection: Selection) -> tuple[Run, ...]:
-    """The last step of each run, lowest objective first, those that are left out last. target: weight by validation
-    set, used where the selection doesn't hold a run's objective.
+    """The last step of each run, lowest objective first, those that aren't comparable last.
+
+    target: weight by validation set, used where the selection doesn't hold a run's objective.
     """
     if "step" in table:
         table = table.sort_values("step", kind="stable")
@@ -56,7 +63,8 @@ def read_runs(table: pandas.DataFrame, target: Mapping[str, float], selection: S
     reasons = {row.run_id: row.reason for row in selection.left_out}
     measured = dict(zip(selection.held_out.run_id, selection.held_out.measured.get(TARGET, []), strict=False))
     runs = [_run(run_id, row, reasons, measured.get(run_id), target) for run_id, row in latest.items()]
-    return tuple(sorted(runs, key=lambda run: (bool(run.left_out), run.target is None, run.target or 0.0, run.run_id)))
+    runs.sort(key=lambda run: (run.target is None, run.target or 0.0, run.run_id))
+    return tuple(sorted(runs, key=lambda run: (not run.comparable, bool(run.left_out))))
 
 
 def _run(run_id: str, row: Json, reasons: Mapping[str, str], measured: Any, weights: Mapping[str, float]) -> Run:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,10 +69,6 @@ def fit_table(
         noise=fitted.selection.noise,
         seed=seed,
     )
-    # A table says nothing about the full run, and its reader has no study file to say it in.
-    warnings = [one for one in recommendation.limitations if one.code != "unknown-pools"]
-    texts, codes = [one.text for one in warnings], [one.code for one in warnings]
-    recommendation = replace(recommendation, warnings=texts, warning_codes=codes)
     progress.finish(f"{TRIALS} mixtures tried")
     made = {
         **(source or {}),

@@ -11,7 +11,7 @@ from mixopt.mixture.config import Study
 from mixopt.mixture.design import full_pools, make_recipe, proxy_pools
 from mixopt.mixture.results import Number, PairedGain, Recommendation, Verification, VerifiedSize
 from mixopt.runs.table import read_run
-from mixopt.serialization import CACHE_KEY, digest, write_json
+from mixopt.serialization import write_json
 from mixopt.study.jobs import PlannedRun, make_job
 from mixopt.study.layout import Folder
 from mixopt.study.prepare import open_shards
@@ -38,9 +38,9 @@ def verify(study: Study, study_path: Path, folder: Folder, progress: Progress) -
     shards = open_shards(study, folder)
     scales = dict.fromkeys([(1.0, 1.0), (study.verify.params_scale, study.verify.tokens_scale)])
     sizes = [one_size(study, study_path, folder, shards, recommendation, *scale, progress) for scale in scales]
-    verified = Verification(study.target_weights, sizes, [conclude(size) for size in sizes])
-    about = [[row.to_json() for row in recommendation.domains], study.verify.model_dump(), verified.to_json()["sizes"]]
-    write_json(folder.verification, verified.to_json() | {CACHE_KEY: digest(about)})
+    conclusions = [conclude(size) for size in sizes]
+    verified = Verification(study.target_weights, sizes, conclusions, of=recommendation.stamp)
+    write_json(folder.verification, verified.to_json())
     return verified
 
 

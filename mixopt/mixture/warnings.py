@@ -36,6 +36,7 @@ class Evidence:
     measured, predicted: (n_runs,), the latter held-out. losses: predicted, by mixture. gains: of the recommended
     mixture over others; an interval's end is None where the runs are too few for it. sees_repetition: whether the
     predictor knows how often text is repeated. runs: all finished ones, whatever their pools; None: the table's.
+    in_study: whether there is a study file, so that its keys can be set.
     best_measured, best_run, best_allowed: the best trained mixture's loss, run, and whether the limits allow it.
     """
 
@@ -57,6 +58,7 @@ class Evidence:
     optimism: ExpectedOptimism
     sees_repetition: bool = False
     runs: RunTable | None = None
+    in_study: bool = True
 
 
 def limitations(evidence: Evidence) -> list[Warning]:
@@ -225,11 +227,12 @@ def proxy_epochs(table: RunTable) -> dict[str, float]:
 
 def _proxy_size(evidence: Evidence) -> Iterator[Warning]:
     if (params := evidence.proxy_params) is not None and params < MIN_PROXY:
+        other = "natural" if "natural" in evidence.losses else "uniform"
         yield Warning(
             "small-proxy",
             f"The runs are models of {params / 1e6:.2g}M parameters, which rank mixtures for much larger models only "
             "roughly (olmix, arXiv:2602.12237: a rank correlation of about .73 with 1M, .89 or more from 15M). "
-            "Compare the recommended, the natural and the best measured mixture at a larger size before relying on it.",
+            f"Compare the recommended, the {other} and the best measured mixture at a larger size first.",
         )
 
 
@@ -244,10 +247,11 @@ def _search(evidence: Evidence) -> Iterator[Warning]:
     i = int(found.weights.argmax())
     share = found.weights[i]
     if share >= MAX_SHARE and len(evidence.table.domains) > 1:
+        floor = ", or set search.min_weight" if evidence.in_study else ""
         yield Warning(
             "one-domain",
             f"{evidence.table.domains[i]} takes {share:.0%} of the tokens: the target rewards little else. If other "
-            "skills matter, add validation sets that measure them to the target, or set search.min_weight.",
+            f"skills matter, add validation sets that measure them to the target{floor}.",
         )
     if found.starts >= 2 and 2 * found.agreeing_starts <= found.starts:
         yield Warning(
@@ -267,7 +271,7 @@ def _left_out(evidence: Evidence) -> Iterator[Warning]:
 
 
 def _unknown_pools(evidence: Evidence) -> Iterator[Warning]:
-    if all(row.epochs is None for row in evidence.domains):
+    if evidence.in_study and all(row.epochs is None for row in evidence.domains):
         yield Warning(
             "unknown-pools",
             "How often text would be repeated is unknown: set full.tokens and each domain's pool, "

@@ -142,10 +142,15 @@ def fit_ladders(measured: LadderRuns, study: RepetitionStudy, folder: Folder, pr
         progress.finish(f"held-out {fit_text(fit)}")
         return nan_to_null(fit.to_json())
 
-    key = digest([FORMAT, __version__, study.seed, measured.target, measured.frame.to_csv(index=False)])
+    key = cache_key(measured, study)
     path = folder.fits / "repetition.json"
     # read back: what a later call will find, whose refits are those that were stored
     return RepetitionFit.from_json(cached(path, key, compute, on_hit=lambda: progress.finish("as before")))
+
+
+def cache_key(measured: LadderRuns, study: RepetitionStudy) -> str:
+    """Of everything that the fit depends on."""
+    return digest([FORMAT, __version__, study.seed, measured.target, measured.frame.to_csv(index=False)])
 
 
 def fit_group(decay: float, runs: Frame, study: RepetitionStudy, progress: Progress, *, done: int) -> GroupFit:

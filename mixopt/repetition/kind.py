@@ -21,6 +21,7 @@ class RepetitionKind(StudyKind["LadderPlan", "LadderRuns", "RepetitionFit"]):
 
     name = "repetition"
     record = RepetitionStudy
+    fit_file = "repetition.json"
 
     def problems(self, study: RepetitionStudy) -> Problems:
         return repetition_problems(study)
@@ -44,6 +45,11 @@ class RepetitionKind(StudyKind["LadderPlan", "LadderRuns", "RepetitionFit"]):
         from mixopt.repetition.recommend import recommend_epochs
 
         return recommend_epochs(session, self.fit(session, runs))
+
+    def fit_key(self, session: Session, runs: LadderRuns) -> str:
+        from mixopt.repetition.fit import cache_key
+
+        return cache_key(runs, session.study)
 
     def fit_document(self, fit: RepetitionFit) -> Document:
         from mixopt.repetition.summary import fit_document

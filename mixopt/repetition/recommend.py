@@ -14,7 +14,7 @@ from mixopt.repetition.curves import BestEpochs
 from mixopt.repetition.fit import AVERAGE, LEVEL, GroupFit, RepetitionFit, RStar, preset_of
 from mixopt.repetition.scores import LARGEST
 from mixopt.report.document import Warning, with_codes
-from mixopt.serialization import Json, Record, digest, nan_to_null
+from mixopt.serialization import Json, Record, nan_to_null
 from mixopt.version import __version__
 
 if TYPE_CHECKING:
@@ -109,8 +109,7 @@ def recommend_epochs(session: Session, fit: RepetitionFit) -> Json:
         progress.finish(f"{epochs_text(run.epochs)} epochs, {count_text(run.params)} parameters")
         return nan_to_null(found.to_json())
 
-    key = digest([__version__, fit.stamp, study.full.model_dump(), study.name])
-    return session.answer(key, compute)
+    return session.answer(fit.stamp, compute)
 
 
 def surfaces(group: GroupFit, scale: Scale) -> list[Surface]:

@@ -28,7 +28,9 @@ def read_report(folder: Folder) -> Document:
     measured = LadderRuns(read_table(folder.root), found.target.weights)
     prepared = read_json(folder.corpora, made_by="prepare") if folder.corpora.is_file() else None
     text = folder.study.read_text(encoding="utf-8")
-    again = reproduce(command="mixopt run study.yaml", versions={"mixopt": found.mixopt}, study=text)
+    again = reproduce(
+        command="mixopt run study.yaml", versions={"mixopt": found.mixopt}, study=text, answer=found.stamp
+    )
     return report(found, fit, measured, [corpora(prepared), again])
 
 

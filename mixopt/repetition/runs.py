@@ -71,7 +71,7 @@ def collect_ladder(plan: LadderPlan, study: RepetitionStudy, folder: Folder) -> 
     Raises MixoptError where none has finished, or a file isn't a whole run.
     """
     planned = {job.run_id: run for run, job in zip(plan.runs, plan.jobs, strict=True)}
-    frame = collect(folder.runs, only=set(planned), write=False).frame
+    frame = collect(folder.runs, plan=plan, write=False).frame
     runs = [planned[run_id] for run_id in frame["run_id"]]
     target = study.target_weights or {name: w for name, w in plan.weights.items() if w > 0}
     columns = ["run_id", "role", "params", "tokens", "unique", "epochs", "weight_decay", "seed", "target"]

@@ -59,15 +59,17 @@ def reproduce(
     proxy: str = "",
     study: str | None = None,
     files: Sequence[str] = (),
+    answer: str = "",
 ) -> Section:
     """The command, the versions and the inputs that give the same answer again.
 
     proxy: the size of the proxies in words. study: the study file's text, for a command on one. files: hashes of the
-    tables that were read, a line each.
+    tables that were read, a line each. answer: recommendation.json's stamp, which exports and checks name too.
     """
     made_with = listed([f"{name} {version}" for name, version in versions.items() if version])
     text = f"Made with {made_with or 'an unnamed version'}"
-    text += (f", seed {seed}" if seed is not None else "") + (f", proxies of {proxy}." if proxy else ".")
+    text += (f", seed {seed}" if seed is not None else "") + (f", proxies of {proxy}" if proxy else "")
+    text += f"; the answer's stamp is {answer[:12]}." if answer else "."
     blocks: list[Block] = [Paragraph(text), Code(command)]
     if study is not None:
         blocks += [Paragraph("study.yaml:"), Code(study or "(the study file's text is not at hand)")]

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixopt.errors import MixoptError
 from mixopt.serialization import replacing
+from mixopt.study.jobs import finished_run
 from proxies.record import Loss, RunRecord, read_record
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+
+    from mixopt.study.kind import AnyPlan
 
     Floats = NDArray[np.float64]
 
@@ -96,18 +99,23 @@ class RunTable:
         return self.frame["diverged"].to_numpy(dtype=bool)
 
 
-def collect(runs_dir: Path, *, only: Collection[str] | None = None, write: bool = True) -> RunTable:
+def collect(runs_dir: Path, *, plan: AnyPlan | None = None, write: bool = True) -> RunTable:
     """The table of all runs that runs_dir/*.json record, ordered by run_id.
 
-    only: ids of the runs to take; a folder may also hold runs of an older design.
+    plan: take its runs alone, as a folder may also hold those of an older design, and only as they were planned.
     write: also write it as runs.parquet and runs.csv beside runs_dir, each by rename.
-    Raises MixoptError for a folder without runs, a file that isn't a whole run, runs of other domains.
+    Raises MixoptError for a folder without runs, a file that isn't a whole run or another than planned, runs of other
+    domains.
     """
     import pandas as pd
 
     runs_dir = Path(runs_dir)
     paths = sorted(runs_dir.glob("[!.]*.json"))
-    records = [read_run(path) for path in paths if only is None or path.stem in only]
+    if plan is None:
+        records = [read_run(path) for path in paths]
+    else:
+        jobs = {job.run_id: job for job in plan.jobs}
+        records = [finished_run(path, jobs[path.stem], plan.recipe) for path in paths if path.stem in jobs]
     if not records:
         raise MixoptError(f"{runs_dir}: no runs there yet (*.json): train some first, or import a table of your own")
     domains = tuple(records[0].weights)

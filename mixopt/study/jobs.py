@@ -4,15 +4,18 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixopt.errors import MixoptError
 from mixopt.serialization import Json, digest
 from mixopt.study.config import AnyStudy, ProxyShape, heads_and_width
 
 if TYPE_CHECKING:
     from proxies.launch import Job
+    from proxies.record import RunRecord
     from proxies.shards import Shard
     from proxies.train import Recipe
 
@@ -103,6 +106,34 @@ def make_job(
     }
     job = Job(run_id(decides), run.role, dict(run.weights), pools, run.seed)
     return job if own == recipe else replace(job, recipe=own)
+
+
+def finished_run(path: Path, job: "Job", recipe: "Recipe") -> "RunRecord":
+    """A planned run's record, with the role and the unread pools that the plan gives it: its id doesn't depend on them.
+
+    recipe: of a job that has none of its own. Raises MixoptError, naming the key, for a file that isn't whole, or is of
+    another run than was planned.
+    """
+    from proxies.record import REMEDY, read_record
+
+    try:
+        record = read_record(path)
+    except ValueError as error:
+        raise MixoptError(str(error)) from None
+    own = job.recipe or recipe
+    read = [name for name, weight in job.weights.items() if weight > 0]
+    planned: Json = {"run_id": job.run_id, "tokens": own.tokens_seen, "params": own.shape.params, "seed": job.seed}
+    planned |= {f"weights.{name}": weight for name, weight in job.weights.items()}
+    planned |= {f"pools.{name}": job.pools[name] for name in read}
+    planned |= {f"starts.{name}": start for name, start in (job.starts or {}).items() if name in read}
+    planned |= {f"recipe.{key}": value for key, value in asdict(own).items()}
+    for key, value in planned.items():
+        field, _, name = key.partition(".")
+        found = getattr(record, field)
+        found = found.get(name) if isinstance(found, Mapping) else found
+        if found not in (None, {}, value):  # files of older versions may lack what isn't required
+            raise MixoptError(f"{path}: {key} is {found}, but {value} in the plan of run {job.run_id}: {REMEDY}")
+    return replace(record, role=job.role, pools=dict(job.pools))
 
 
 def design_row(job: "Job", domains: Iterable[str], **columns: object) -> Json:

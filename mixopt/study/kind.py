@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from mixopt.errors import MixoptError
 from mixopt.formatting import did_you_mean
-from mixopt.serialization import Json, cached
+from mixopt.serialization import Json, cached, digest
 from mixopt.study.config import AnyStudy, Problems
 from mixopt.study.progress import Progress
+from mixopt.version import __version__
 
 if TYPE_CHECKING:
     from mixopt.report.document import Document
@@ -40,6 +41,9 @@ class AnyPlan(Protocol):
     def summary(self) -> str: ...
 
 
+ANSWERS = 3  # version of recommendation.json; rises when older files say less
+# Parts of a study file that decide where and how things are computed, but no answer.
+OPERATIONAL = {"verify": True, "proxy": {"device", "workers", "stack"}, "search": {"storage"}}
 Plan = TypeVar("Plan", bound=AnyPlan)
 Runs = TypeVar("Runs")  # the finished runs, as a table
 Fit = TypeVar("Fit")
@@ -54,14 +58,29 @@ class Session:
     folder: Folder
     progress: Progress
     kind: StudyKind[Any, Any, Any]
+    may_retrain: Callable[[str], bool] = lambda why: False  # asked before runs are trained in the place of others
 
-    def answer(self, key: str, compute: Callable[[], Json], *, needs: Sequence[Path] = ()) -> Json:
+    @property
+    def decisive(self) -> Json:
+        """All in the study file that decides its answer."""
+        return self.study.model_dump(mode="json", exclude=OPERATIONAL, exclude_defaults=True)
+
+    @property
+    def question(self) -> str:
+        """A digest of it: stored with the answer, it tells whose it is."""
+        return digest(self.decisive)
+
+    def answer_key(self, fit_key: str) -> str:
+        """The cache key of recommendation.json: of everything that an answer by this fit depends on."""
+        return digest([__version__, ANSWERS, self.question, fit_key])
+
+    def answer(self, fit_key: str, compute: Callable[[], Json], *, needs: Sequence[Path] = ()) -> Json:
         """recommendation.json's content, as `cached`: shown as soon as it is known, before anything is written."""
         return cached(
             self.folder.recommendation,
-            key,
-            compute,
-            needs=needs,
+            self.answer_key(fit_key),
+            lambda: compute() | {"question": self.question},
+            needs=lambda _: needs,
             on_hit=lambda: self.progress.finish("as before"),
             show=lambda answer: self.progress.answer(self.kind.document(answer)),
         )
@@ -70,12 +89,14 @@ class Session:
 class StudyKind(ABC, Generic[Plan, Runs, Fit]):
     """What every kind of study can do. A stage reads files and writes files, so that it can be resumed alone.
 
-    record: what the kind's study files hold. exports: whether it recommends a mixture, so that `run` exports it.
+    record: what the kind's study files hold. fit_file: in fits/, under `fit_key`. exports: whether it recommends a
+    mixture, so that `run` exports it.
     Modules that a stage needs are imported when it is used.
     """
 
     name: ClassVar[str]
     record: ClassVar[type[AnyStudy]]
+    fit_file: ClassVar[str]
     exports: ClassVar[bool] = False
 
     @abstractmethod
@@ -122,7 +143,14 @@ class StudyKind(ABC, Generic[Plan, Runs, Fit]):
 
     @abstractmethod
     def recommend(self, session: Session, runs: Runs) -> Json:
-        """Fit, the answer to the study's question, and recommendation.json, of which this is the content."""
+        """Fit, the answer to the study's question, and recommendation.json, of which this is the content.
+
+        It is kept with the session's `question`, under its `answer_key`.
+        """
+
+    @abstractmethod
+    def fit_key(self, session: Session, runs: Runs) -> str:
+        """The cache key of what is kept in fits/: of everything that it depends on."""
 
     def export(self, session: Session) -> list[Path]:
         """Trainer configs of the recommendation. Raises MixoptError where the kind recommends no mixture."""

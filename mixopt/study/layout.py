@@ -38,8 +38,10 @@ class Folder:
         self.study = root / "study.yaml"
         self.shards = root / "shards"
         self.tokenizer = self.shards / "tokenizer.json"
+        self.tokenizer_stamp = self.shards / "tokenizer.stamp.json"
         self.corpora = self.shards / "corpora.json"
         self.design = root / "design.csv"
+        self.plan = root / "plan.json"  # what runs/ was last trained for
         self.runs = root / "runs"
         self.fits = root / "fits"
         self.selection = self.fits / "selection.json"

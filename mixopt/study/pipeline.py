@@ -1,18 +1,21 @@
 """The whole path: a study file in, a recommendation, a report and exports out; what is done is not done again."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mixopt.errors import MixoptError
 from mixopt.report.document import Document
 from mixopt.report.html import render
-from mixopt.serialization import Json
+from mixopt.serialization import CACHE_KEY, Json, read_json
 from mixopt.study.kind import Session, kind_named
 from mixopt.study.layout import Folder, alone
 from mixopt.study.loading import files_read, load_study
 from mixopt.study.prepare import open_shards, prepare
 from mixopt.study.progress import Progress
+from mixopt.study.stale import settle_plan
 
 
 def open_session(path: Path | str, out: Path | str | None = None, progress: Progress | None = None) -> Session:
@@ -43,7 +46,7 @@ def _folder(study: Any, out: Path | str | None) -> Folder:
 def run(session: Session) -> Json:
     """Every stage from corpora (or finished runs) to report and exports. Gives recommendation.json's content."""
     recommendation = session.kind.recommend(session, runs_of(session))
-    write_report(session)
+    _write_report(session)
     if session.kind.exports:
         session.kind.export(session)
     return recommendation
@@ -56,17 +59,24 @@ def runs_of(session: Session) -> Any:
         return kind.import_runs(session)
     shards = prepare(session.study, session.path, session.folder, session.progress)
     plan = kind.plan(session, shards)
-    kind.train(session, plan, shards)
-    return kind.collect(session, plan)
+    return trained(session, plan, shards)
 
 
-def recommend_for(study: Path | str, *, out: Path | str | None = None) -> Json:
+def trained(session: Session, plan: Any, shards: Any) -> Any:
+    """The run table of a plan whose missing runs are trained now. Raises MixoptError as `settle_plan` does."""
+    settle_plan(session, plan, shards)
+    session.kind.train(session, plan, shards)
+    return session.kind.collect(session, plan)
+
+
+def recommend_for(study: Path | str, *, out: Path | str | None = None, retrain: bool = False) -> Json:
     """Everything that `mixopt run` does, from Python. Gives recommendation.json's content.
 
-    study: a study file; out: the study folder, default studies/<name>. Raises MixoptError for what a user can mend.
+    study: a study file; out: the study folder, default studies/<name>. retrain: train again where an edit of the study
+    leaves finished runs without use. Raises MixoptError for what a user can mend.
     """
     with held_session(study, out) as session:
-        return run(session)
+        return run(replace(session, may_retrain=lambda why: retrain))
 
 
 def planned(session: Session) -> tuple[Any, Any]:
@@ -82,8 +92,47 @@ def finished_runs(session: Session) -> Any:
     return session.kind.collect(session, planned(session)[0])
 
 
+def answered(session: Session) -> None:
+    """Raises MixoptError where recommendation.json isn't the answer to the study file, by the runs that are there.
+
+    What is said of it, written or trained after it would otherwise belong to another question.
+    """
+    path, again = session.folder.recommendation, "`mixopt run` brings it up to date"
+    found = read_json(path, made_by="run")
+    if found.get("question") != session.question:
+        raise MixoptError(f"{path} answers another state of {session.path}, which was edited since: {again}")
+    quiet = replace(session, progress=Progress())
+    fit_key = session.kind.fit_key(quiet, finished_runs(quiet))
+    fit = read_json(session.folder.fits / session.kind.fit_file, made_by="run")
+    if (fit.get(CACHE_KEY), found.get(CACHE_KEY)) != (fit_key, session.answer_key(fit_key)):
+        raise MixoptError(f"{path} was not made from the runs and texts that are there now: {again}")
+
+
+def export(session: Session) -> list[Path]:
+    """Trainer configs of the recommendation. Raises MixoptError where it answers another question."""
+    answered(session)
+    return session.kind.export(session)
+
+
+def verify(session: Session, show: Callable[[Json], None] = lambda verified: None) -> Json:
+    """What is recommended really trained, and the report with it. Raises MixoptError as `export` does.
+
+    show: called with what was measured, before the report is written.
+    """
+    answered(session)
+    verified = session.kind.verify(session)
+    show(verified)
+    _write_report(session)
+    return verified
+
+
 def write_report(session: Session) -> Document:
-    """report.html from what is in the study folder."""
+    """report.html from what is in the study folder. Raises MixoptError as `export` does."""
+    answered(session)
+    return _write_report(session)
+
+
+def _write_report(session: Session) -> Document:
     session.progress.stage("report")
     path = session.folder.report
     document = session.kind.report(session)

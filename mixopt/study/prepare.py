@@ -1,5 +1,7 @@
 """Corpus preparation: tokenizer training and token shards, redone only where their inputs changed."""
 
+import hashlib
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mixopt.errors import MixoptError
 from mixopt.formatting import percent
-from mixopt.serialization import Json, cached, digest, read_json, write_json
+from mixopt.serialization import CACHE_KEY, Json, cached, digest, read_json, write_json
 from mixopt.study.config import AnyStudy, Text
 from mixopt.study.layout import Folder
 from mixopt.study.loading import resolve
@@ -38,7 +40,7 @@ def prepare(study: AnyStudy, study_path: Path, folder: Folder, progress: Progres
     shards = {}
     for i, (name, docs) in enumerate(documents.items()):
         progress.update(i + 1, name)
-        shards[name] = get_shard(study, folder, name, docs, fingerprints[name], tokenizer)
+        shards[name] = get_shard(study, folder, name, docs, fingerprints[name], tokenizer, progress)
     check_unknown(study, study_path, shards)
     report = describe(shards, tokenizer)
     write_json(folder.corpora, report)
@@ -93,11 +95,18 @@ def get_tokenizer(
     from proxies.tokenizer import END, Tokenizer, load, train
 
     wish = study.tokenizer
-    cache = folder.shards / "tokenizer.stamp.json"
+    cache = folder.tokenizer_stamp
 
     def save(tokenizer: Tokenizer) -> Json:
         tokenizer.save(folder.tokenizer)
-        return {"end": tokenizer.end}
+        return {"end": tokenizer.end, "sha256": hashlib.sha256(folder.tokenizer.read_bytes()).hexdigest()}
+
+    def keep(key: str, compute: Callable[[], Json]) -> None:
+        """tokenizer.json, written where it wasn't before or was damaged since: workers read it."""
+        made = cached(cache, key, compute, needs=lambda _: [folder.tokenizer], made_by="prepare")
+        if not is_whole(folder, made):
+            progress.note(f"{folder.tokenizer} was damaged and is made again")
+            write_json(cache, compute() | {CACHE_KEY: key})
 
     try:
         if wish.path or wish.hub:
@@ -105,7 +114,7 @@ def get_tokenizer(
             given = load(source, end_token=wish.end_token)
             if given.end_added:
                 progress.note(f"{source} has no token that ends a document: {END} was added as token {given.end}")
-            cached(cache, digest(["given", given.hash]), lambda: save(given), needs=[folder.tokenizer])
+            keep(digest(["given", given.hash]), lambda: save(given))
             return given
 
         def compute() -> Json:
@@ -115,19 +124,32 @@ def get_tokenizer(
             return save(train(text, vocab_size=wish.vocab, sample_bytes=sample_bytes, on_progress=tell))
 
         key = digest(["trained", wish.vocab, {name: fingerprints[name] for name in study.domains}])
-        cached(cache, key, compute, needs=[folder.tokenizer])
+        keep(key, compute)
         return load(folder.tokenizer, end_token=END)
     except ValueError as error:
         raise MixoptError(f"{study_path}: {error}") from None
 
 
+def is_whole(folder: Folder, made: Json) -> bool:
+    """Whether tokenizer.json is as its stamp says; those of older versions say nothing."""
+    found = hashlib.sha256(folder.tokenizer.read_bytes()).hexdigest() if folder.tokenizer.is_file() else ""
+    return made.get("sha256", found) == found and bool(found)
+
+
 def get_shard(
-    study: AnyStudy, folder: Folder, name: str, documents: "Documents", fingerprint: str, tokenizer: "Tokenizer"
+    study: AnyStudy,
+    folder: Folder,
+    name: str,
+    documents: "Documents",
+    fingerprint: str,
+    tokenizer: "Tokenizer",
+    progress: Progress,
 ) -> "Shard":
-    from proxies.shards import open_shard, write
+    """A domain's shard: the one made before from the same text, if it is whole, or one made now."""
+    from proxies.shards import check_shard, open_shard, write
 
     where = folder.shards / name
-    cache = where / "stamp.json"
+    cache, key = where / "stamp.json", digest([fingerprint, tokenizer.hash])
 
     def compute() -> Json:
         cache.unlink(missing_ok=True)  # or a shard that is half written would pass for the one before
@@ -135,7 +157,12 @@ def get_shard(
         return {}
 
     try:
-        cached(cache, digest([fingerprint, tokenizer.hash]), compute)
+        cached(cache, key, compute, made_by="prepare")
+        try:
+            check_shard(where)
+        except ValueError as damage:
+            progress.note(f"domain {name!r} was damaged and is prepared again ({damage})")
+            write_json(cache, compute() | {CACHE_KEY: key})
         return open_shard(where)
     except ValueError as error:
         raise MixoptError(f"domain {name!r}: {error}") from None
@@ -149,6 +176,8 @@ def open_shards(study: AnyStudy, folder: Folder) -> dict[str, "Shard"]:
     from proxies.shards import open_shard
 
     read_json(folder.corpora, made_by="prepare")
+    if not is_whole(folder, read_json(folder.tokenizer_stamp, made_by="prepare")):
+        raise MixoptError(f"{folder.tokenizer} isn't as it was written: `mixopt prepare` makes it again")
     try:
         return {name: open_shard(folder.shards / name) for name in [*study.domains, *study.held_out]}
     except ValueError as error:

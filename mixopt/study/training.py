@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mixopt.errors import MixoptError
 from mixopt.study.config import AnyStudy
+from mixopt.study.jobs import finished_run
 from mixopt.study.layout import Folder
 from mixopt.study.progress import Progress
 
@@ -30,14 +31,18 @@ def train_missing(
     """Train the jobs that have no file in out yet, with the recipe or their own. Whatever stops it, finished runs stay
     and are not trained again.
 
-    Raises MixoptError for what a worker refuses, or when one dies.
+    Raises MixoptError for a finished run that isn't as planned, for what a worker refuses, or when one dies.
     """
     from proxies.launch import Setup, launch, versions
+    from proxies.shards import check_shard
 
     out.mkdir(parents=True, exist_ok=True)
     missing = list({job.run_id: job for job in jobs if not (out / f"{job.run_id}.json").is_file()}.values())
     recipes = {job.run_id: job.recipe or recipe for job in jobs}
     left = {job.run_id for job in missing}
+    for job in jobs:
+        if job.run_id not in left:
+            finished_run(out / f"{job.run_id}.json", job, recipe)  # before hours are spent beside one that is no good
     watch = Watch(recipes, recipes.keys() - left, progress)
     progress.stage(title, total=watch.total)
     watch.report()
@@ -51,6 +56,9 @@ def train_missing(
         versions=versions(),
     )
     try:
+        if missing:  # a damaged shard would give runs that look good
+            for shard in shards.values():
+                check_shard(shard.folder)
         launch(missing, setup, workers=study.proxy.workers, stack=study.proxy.stack, on_event=watch.on_event)
     except (ValueError, RuntimeError) as error:
         raise MixoptError(f"training stopped: {error}; finished runs are kept in {out}") from None

@@ -79,10 +79,8 @@ def test_report_writes_markdown_and_overwrites_nothing(home):
 
 
 def test_a_stage_without_its_input_names_the_command_that_makes_it(home):
-    assert "finish the study with `mixopt run`" in mixopt(
-        "report", "mine/your-runs.yaml", "--out", "empty", cwd=home, code=2
-    )
-    assert "`mixopt run` makes it" in mixopt("export", "mine/your-runs.yaml", "--out", "empty", cwd=home, code=2)
+    for stage in ("report", "export"):
+        assert "`mixopt run` makes it" in mixopt(stage, "mine/your-runs.yaml", "--out", "empty", cwd=home, code=2)
 
 
 def test_an_unknown_command_is_refused_without_a_traceback(tmp_path):

@@ -181,6 +181,29 @@ def test_a_base_whose_numbers_are_gone_is_trained_again(finished):
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("damage", ["another", "cut"])
+def test_a_base_that_is_not_the_planned_one_is_refused_by_its_file(finished, damage):
+    session, _ = finished
+    plan, shards = pipeline.planned(session)
+    path, other = (Path(job.save_to) for job in plan.bases)
+    before = path.read_bytes()
+    path.write_bytes(other.read_bytes() if damage == "another" else before[:-200])
+    with pytest.raises(MixoptError, match=rf"{path.name}: .*delete it and it is trained again"):
+        session.kind.train(session, plan, shards)
+    path.write_bytes(before)
+
+
+def test_a_checkpoint_is_known_by_what_it_holds_and_not_by_its_name(finished, place):
+    session, _ = finished
+    ids = []
+    for base in sorted((session.folder.root / "bases").glob("*.npz")):
+        (place / "base.npz").write_bytes(base.read_bytes())
+        text = GOOD.replace("base: {sizes: [1, 4], tokens: 3K}", "base: {checkpoint: base.npz}")
+        plan, _ = _planned_anew(pipeline.open_session(written(place, text), place / "fourth"))
+        ids.append({job.run_id for job in plan.jobs})
+    assert len(ids) == 2 and not ids[0] & ids[1]
+
+
 def test_verify_trains_the_recommended_share_on_fresh_seeds(finished):
     session, found = finished
     verified = session.kind.verify(session)
@@ -189,6 +212,28 @@ def test_verify_trains_the_recommended_share_on_fresh_seeds(finished):
     assert verified["domain"]["predicted"] == found["answer"]["domain"]
     pipeline.write_report(session)
     assert "Measured check" in session.folder.report.read_text()
+
+
+def test_a_check_and_a_report_are_of_the_study_file_as_it_is(finished, place):
+    session, _ = finished
+    session.kind.verify(session)
+    tighter = pipeline.open_session(written(place, GOOD.replace("tolerance: 0.5", "tolerance: 0.4")), place / "out")
+    with pytest.raises(MixoptError, match=r"answers another state of .*study\.yaml.*`mixopt run` brings it up to date"):
+        pipeline.write_report(tighter)
+    pipeline.run(tighter)
+    assert "Measured check" not in tighter.folder.report.read_text()
+    pipeline.run(pipeline.open_session(written(place), place / "out"))
+    assert "Measured check" in session.folder.report.read_text()
+
+
+def test_a_fit_that_was_changed_by_hand_is_refused_by_its_file(finished, place):
+    session, _ = finished
+    path = session.folder.fits / "continual.json"
+    before = path.read_text()
+    path.write_text(before.replace('"study": "small"', '"study": "other"'))
+    with pytest.raises(MixoptError, match=r"continual\.json: was changed after it was written"):
+        pipeline.run(session)
+    path.write_text(before)
 
 
 def test_a_promise_is_kept_where_the_trained_losses_meet_the_interval(finished):
@@ -224,7 +269,7 @@ def test_the_report_has_the_front_the_training_and_every_run(finished):
 def test_a_recommendation_that_is_not_whole_is_refused_by_its_file(finished, tmp_path):
     _, found = finished
     path = tmp_path / "recommendation.json"
-    path.write_text(json.dumps({key: value for key, value in found.items() if key != "front"}))
+    path.write_text(json.dumps({key: value for key, value in found.items() if key not in ("front", "checksum")}))
     with pytest.raises(MixoptError, match=r"recommendation\.json: not a whole Recommendation .*front.*mixopt run"):
         Recommendation.read(path, made_by="run")
 

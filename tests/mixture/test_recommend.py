@@ -53,7 +53,7 @@ def test_it_says_all_that_other_stages_read_and_survives_json(tmp_path):
     assert set(found) == {
         "mixopt", "study", "seed", "target", "full", "proxy", "predictor", "domains", "predicted", "gain",
         "by_text", "interval", "optimism", "search", "shadow_prices",
-        "effects", "warnings", "warning_codes",
+        "effects", "warnings", "warning_codes", "stamp",
     }  # fmt: skip
     assert (found["mixopt"], found["study"], found["seed"]) == (mixopt.__version__, "made", 4)
     assert found["full"] == {"params": 1e9, "tokens": 10e9}
@@ -188,7 +188,7 @@ def test_few_runs_give_open_intervals_as_null():
 
 
 def test_unknown_pools_leave_natural_epochs_and_tokens_open():
-    found = made(natural=None, pools=None, full_tokens=None)
+    found = made(natural=None, pools=dict.fromkeys(DOMAINS), full_tokens=None)
     assert found["predicted"]["natural"] is None
     assert found["gain"]["over"] == "uniform"
     for row in found["domains"]:

@@ -233,6 +233,17 @@ def test_fit_shows_the_leaderboard_and_the_best_mixtures_and_writes_the_fit(run,
     assert mixopt.load_fit(tmp_path / "runs.fit.json").texts == ("x",)
 
 
+def test_a_fit_s_page_speaks_of_nothing_that_a_table_has_not(run, tmp_path):
+    w, losses = made_runs(90)
+    losses["x"] = 3 - w[:, 0]  # one domain is all that helps
+    write_table(tmp_path / "many.csv", w, losses)
+    shown = run("fit", "many.csv", "-t", "x", "--params", "1M", "--predictors", "regmix-linear", "--html", "page.html")
+    page = re.sub(r"<(script|style).*?</\1>|<[^>]*>", "", (tmp_path / "page.html").read_text(), flags=re.S)
+    assert "takes 100% of the tokens" in page and "rank mixtures for much larger models" in page
+    for text in (page, shown):
+        assert not re.search(r"natural|runs\.csv|search\.\w|full\.tokens|study file", text)
+
+
 def test_permuted_columns_permute_the_answer_of_fit_and_predict(run, tmp_path):
     w, losses = made_runs()
     write_table(tmp_path / "one.csv", w, losses)

@@ -55,8 +55,16 @@ def test_a_file_of_the_required_keys_alone_is_a_run():
 def test_a_file_without_a_required_key_is_refused_by_file_and_key(tmp_path, key):
     content = {k: value for k, value in RUN.to_json().items() if k != key}
     (tmp_path / "r4.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=rf"^\S*r4\.json: {key} is missing .*: remove the file, and .* again$"):
+    with pytest.raises(ValueError, match=rf"^\S*r4\.json: {key} is missing .*: delete it, and .* again$"):
         read_record(tmp_path / "r4.json")
+
+
+def test_a_file_that_was_changed_after_it_was_written_is_refused(tmp_path):
+    path = tmp_path / "r1.json"
+    write_record(path, RUN)
+    path.write_text(path.read_text().replace("2.5", "25.0"))
+    with pytest.raises(ValueError, match=r"r1\.json: was changed after .*: delete it, and `mixopt train`"):
+        read_record(path)
 
 
 def test_an_evaluation_that_lacks_its_losses_is_refused():

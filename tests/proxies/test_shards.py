@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from proxies import tokenizer as tk
 from proxies.corpora import Source, read
-from proxies.shards import duplicates_across, open_shard, text_hash, write
+from proxies.shards import check_shard, duplicates_across, open_shard, text_hash, write
 
 WORDS = ("alpha beta gamma", "Привет мир слово", "שלום עולם", "def f(x): return x\n", "1234 5678 \u2028 \U0001f600 é")
 TEXTS = [f"{WORDS[i % len(WORDS)]} {i} {WORDS[i % 3] * (i % 7)}" for i in range(400)]
@@ -348,3 +348,17 @@ def test_an_empty_domain_and_an_impossible_fraction_are_refused(tokenizer, tmp_p
     for fraction in (0.0, 1.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="between 0 and 1"):
             write(tmp_path, TEXTS, tokenizer, val_fraction=fraction)
+
+
+def test_a_shard_of_an_older_version_has_its_tokens_checked_all_the_same(tmp_path, tokenizer):
+    write(tmp_path, TEXTS, tokenizer, val_fraction=0.1)
+    path = tmp_path / "meta.json"
+    old = {key: value for key, value in json.loads(path.read_text()).items() if key not in ("documents", "checksum")}
+    path.write_text(json.dumps(old))
+    check_shard(tmp_path)
+    data = bytearray((tmp_path / "val.bin").read_bytes())
+    data[10] ^= 1
+    (tmp_path / "val.bin").write_bytes(data)
+    open_shard(tmp_path)  # equal in size
+    with pytest.raises(ValueError, match=r"aren't those that were written .*prepare this domain again"):
+        check_shard(tmp_path)

@@ -109,13 +109,17 @@ def test_a_run_whose_loss_is_no_number_counts_as_diverged(runs, loss):
         ('{"run_id": "r9", "losses": {}}', "weights is missing"),
         ('{"run_id": "r9", "weights": {"a": "much"}, "losses": {}}', "not shares between 0 and 1"),
         ('{"run_id": "r9", "weights": {"a": NaN}, "losses": {}}', "not shares between 0 and 1"),
-        ('{"run_id": "r9", "weights": {"a": 1}, "losses": {"a": 2.0}}', "by validation set and unit"),
+        ('{"run_id": "r9", "weights": {"a": 1}, "losses": {"a": 2.0}}', "losses.a is 2.0, not numbers above 0 by unit"),
+        *(
+            (f'{{"run_id": "r9", "weights": {{"a": 1}}, "losses": {{"a": {{"nats_per_token": {x}}}}}}}', "losses.a is ")
+            for x in ("0", "-1.5", "true", '"2.5"')
+        ),
     ],
 )
 def test_a_broken_run_file_is_named(runs, text, message):
     folder = runs(record("r1", 0.5))
     (folder / "r9.json").write_text(text, encoding="utf-8")
-    with pytest.raises(MixoptError, match=rf"r9\.json: .*{message}.*remove the file"):
+    with pytest.raises(MixoptError, match=rf"r9\.json: .*{message}.*delete it, and `mixopt train`"):
         collect(folder)
 
 

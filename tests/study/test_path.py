@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,10 @@ import pandas as pd
 import pytest
 
 from mixopt.errors import MixoptError
+from mixopt.serialization import write_json
+from mixopt.study import pipeline
 from mixopt.study.pipeline import open_session, planned, run
+from proxies.record import Loss, read_record, write_record
 from tests.factories.progress import Recorder
 
 WORDS = {
@@ -186,10 +190,177 @@ def test_a_damaged_report_of_a_run_is_named_with_its_remedy(home, done):
     whole = path.read_text()
     path.write_text(whole[:100])
     try:
-        with pytest.raises(MixoptError, match=rf"{path.stem}.json: not a whole run .*remove the file"):
+        with pytest.raises(MixoptError, match=rf"{path.stem}.json: not a whole run .*delete it, and `mixopt train`"):
             session.kind.collect(session, plan)
     finally:
         path.write_text(whole)
+
+
+WRONG = {
+    "another run's file": lambda run: replace(run, run_id="r0000000000000000"),
+    "seed": lambda run: replace(run, seed=99),
+    "tokens": lambda run: replace(run, tokens=run.tokens + 128),
+    "params": lambda run: replace(run, params=1),
+    "weights": lambda run: replace(run, weights=dict(zip(run.weights, [*run.weights.values()][::-1], strict=True))),
+    "pools": lambda run: replace(run, pools={name: pool + 1 for name, pool in run.pools.items()}),
+    "recipe": lambda run: replace(run, recipe=run.recipe | {"learning_rate": 1.0}),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_run_s_file_of_another_run_than_was_planned_is_refused_before_any_training(home, done, tmp_path, wrong):
+    session = edited(home, done[0].folder.root, tmp_path)
+    plan, shards = planned(session)
+    path = session.folder.runs / f"{plan.jobs[3].run_id}.json"
+    write_record(path, WRONG[wrong](read_record(path)))
+    (session.folder.runs / f"{plan.jobs[4].run_id}.json").unlink()
+    for stage in (lambda: session.kind.train(session, plan, shards), lambda: session.kind.collect(session, plan)):
+        with pytest.raises(MixoptError, match=rf"{path.name}: \w+\S* is .*in the plan of run {path.stem}: delete it"):
+            stage()
+    assert not (session.folder.runs / f"{plan.jobs[4].run_id}.json").exists()
+
+
+def test_a_run_that_was_copied_over_another_s_file_or_edited_is_refused_by_its_file(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path)
+    plan, _ = planned(session)
+    first, second = (session.folder.runs / f"{job.run_id}.json" for job in plan.jobs[:2])
+    before = second.read_bytes()
+    shutil.copy(first, second)
+    with pytest.raises(MixoptError, match=rf"{second.name}: run_id is {first.stem}, but {second.stem} in the plan"):
+        run(session)
+    record = json.loads(before)
+    record["losses"]["mixed"]["nats_per_token"] *= 10
+    second.write_text(json.dumps(record))
+    with pytest.raises(MixoptError, match=rf"{second.name}: was changed after .*delete it, and `mixopt train`"):
+        run(session)
+    second.unlink()
+    assert run(session)["domains"] == done[1]["domains"]
+
+
+def test_a_run_has_the_role_that_the_plan_gives_it(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path)
+    plan, _ = planned(session)
+    path = session.folder.runs / f"{plan.jobs[0].run_id}.json"
+    write_record(path, replace(read_record(path), role="repeat"))  # as another design may have called it
+    table = session.kind.collect(session, plan).frame.set_index("run_id")
+    assert table.loc[path.stem, "role"] == plan.jobs[0].role
+
+
+STALE = [
+    (("tokens: 4M", "tokens: 5M"), r"full\.tokens was 4e\+06 and is 5e\+06"),
+    (
+        ("english: {path: data/english, pool: 3M", "english: {path: data/english, pool: 2M"),
+        r"domains\.english\.pool was 3e",
+    ),
+    (
+        ("held_out:\n", "held_out:\n  more: {path: data/mixed.parquet}\n"),
+        r"held_out\.more\.path was not given and is data/mix",
+    ),
+    (("seed: 3", "seed: 4"), "seed was 3 and is 4"),
+]
+
+
+@pytest.mark.parametrize(("change", "why"), STALE, ids=[new for (_, new), _ in STALE])
+def test_runs_that_an_edit_leaves_without_use_end_a_run_before_any_training_unless_it_is_wanted(
+    home, done, tmp_path, change, why
+):
+    session = edited(home, done[0].folder.root, tmp_path, change)
+    runs = {path.name: path.read_bytes() for path in session.folder.runs.iterdir()}
+    asked = []
+    for answering in (session, replace(session, may_retrain=lambda text: bool(asked.append(text)))):
+        with pytest.raises(MixoptError) as refused:
+            run(answering)
+        assert re.search(
+            rf"{tmp_path.name}\.yaml: \d+ finished runs no longer count: {why}.*; \d+ of 1\d planned runs are there, "
+            r"training the others takes \S+ tokens, about \d+ (s|minutes): add --yes .* or undo the edit$",
+            str(refused.value),
+        ), refused.value
+    assert len(asked) == 1 and asked[0] in str(refused.value)
+    assert {path.name: path.read_bytes() for path in session.folder.runs.iterdir()} == runs
+
+
+def test_once_wanted_a_resumed_run_isn_t_asked_for_again_nor_is_the_way_back(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path, ("tokens: 20K", "tokens: 12K"))
+    with pytest.raises(MixoptError, match="0 of 13 planned runs are there"):
+        run(session)
+    plan, _ = planned(session)
+    found = run(replace(session, may_retrain=lambda why: True))
+    (session.folder.runs / f"{plan.jobs[2].run_id}.json").unlink()  # as if killed
+    assert run(session)["domains"] == found["domains"]
+    owned_by(home / "study.yaml", session.folder.root)
+    back = open_session(home / "study.yaml", session.folder.root, Recorder())
+    assert run(back)["domains"] == done[1]["domains"]
+
+
+def test_more_runs_of_a_design_are_trained_without_asking(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path, ("repeats: 2", "repeats: 3"))
+    run(session)
+    assert session.progress.finished["train"].startswith("1 runs trained, 13 were there")
+
+
+def test_a_folder_of_an_older_version_without_a_plan_is_asked_about_too(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path, ("seed: 3", "seed: 4"))
+    session.folder.plan.unlink()
+    with pytest.raises(
+        MixoptError, match=r"\d+ finished runs no longer count: the study file, its texts or mixopt's ver"
+    ):
+        run(session)
+
+
+def test_the_command_ends_with_status_2_without_a_terminal_and_trains_with_yes(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path, ("tokens: 20K", "tokens: 12K"))
+    words = (session.path.name, "--out", session.folder.root)
+    for name in ("run", "train"):
+        refused = command(name, *words, cwd=home)
+        assert refused.returncode == 2 and "13 finished runs no longer count: proxy.tokens was" in refused.stderr
+        assert len(refused.stderr.strip().splitlines()) == 1
+    trained = command("train", *words, "--yes", cwd=home)
+    assert trained.returncode == 0, trained.stderr
+    assert "13 finished runs no longer count" in " ".join(trained.stdout.split())
+    assert len(list(session.folder.runs.glob("r*.json"))) == 26
+
+
+def flipped(path: Path, at: int = -50) -> None:
+    """One byte of a file is another, at equal size."""
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "name", ["english/train.bin", "עברית/val.bin", "digits/documents.bin", "mixed/meta.json", "tokenizer.json"]
+)
+def test_a_damaged_shard_is_noticed_said_and_made_again(home, done, tmp_path, name):
+    session = edited(home, done[0].folder.root, tmp_path)
+    path = session.folder.shards / name
+    before = path.read_bytes()
+    flipped(path)
+    assert run(session) == done[1]
+    assert path.read_bytes() == before
+    notes = [note for note in session.progress.notes if "damaged" in note]
+    assert len(notes) == 1 and (path.parent.name if name != "tokenizer.json" else name) in notes[0]
+
+
+def test_a_cut_shard_is_made_again_and_not_asked_for_without_end(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path)
+    path = session.folder.shards / "english/train.bin"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert run(session) == done[1]
+
+
+def test_nothing_is_trained_on_a_damaged_shard(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path)
+    plan, shards = planned(session)
+    path = session.folder.runs / f"{plan.jobs[0].run_id}.json"
+    path.unlink()
+    flipped(session.folder.tokenizer)
+    with pytest.raises(MixoptError, match=r"tokenizer\.json isn't as it was written: `mixopt prepare` makes it again"):
+        planned(session)
+    flipped(session.folder.tokenizer)
+    flipped(session.folder.shards / "digits/val.bin")
+    with pytest.raises(MixoptError, match=r"digits: its tokens aren't those that were written .*`mixopt prepare`"):
+        session.kind.train(session, plan, shards)
+    assert not path.exists()
 
 
 def test_runs_of_another_design_stay_out_of_the_table(home, done):
@@ -233,6 +404,128 @@ def test_exports_hold_the_recommended_shares(done):
     assert {name: float(w) for w, name in zip(parts[::2], parts[1::2], strict=True)} == pytest.approx(
         {name: w for name, w in shares.items() if w > 1e-6}, abs=1e-5
     )
+
+
+def edited(home: Path, folder: Path, tmp_path: Path, *changes: tuple[str, str]):
+    """A copy of a finished study's folder, and a session on its edited study file."""
+    shutil.copytree(folder, tmp_path / "copy")
+    text = STUDY
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path = home / f"{tmp_path.name}.yaml"
+    path.write_text(text, encoding="utf-8")
+    owned_by(path, tmp_path / "copy")
+    return open_session(path, tmp_path / "copy", Recorder())
+
+
+def owned_by(path: Path, folder: Path) -> None:
+    """The study file of a folder is another one now, as if it had been renamed and edited."""
+    record = json.loads((folder / ".mixopt.json").read_text())
+    write_json(folder / ".mixopt.json", record | {"source": str(path.resolve())})
+
+
+EDITS = [
+    ("target: {עברית: 0.5, mixed: 0.5}", "target: {עברית: 0.4, mixed: 0.6}"),
+    ("tokens: 4M", "tokens: 5M"),
+    ("pool: 1M", "pool: 2M"),
+    ("max_epochs: 6", "max_epochs: 5"),
+    ("trials: 60", "trials: 61"),
+    ("seed: 3", "seed: 4"),
+    ("path: data/mixed.parquet", "path: data/english"),
+    ("tokens: 20K", "tokens: 21K"),
+    ("digits: {path", "more: {path: data/english, pool: 1M}\n  digits: {path"),
+]
+
+
+@pytest.mark.parametrize("change", EDITS, ids=[new for _, new in EDITS])
+def test_an_answer_to_another_state_of_the_study_file_is_neither_exported_nor_reported_nor_verified(
+    home, done, tmp_path, change
+):
+    session = edited(home, done[0].folder.root, tmp_path, change)
+    before = {path: path.read_bytes() for path in session.folder.root.rglob("*") if path.is_file()}
+    for stage in (pipeline.export, pipeline.write_report, pipeline.verify):
+        with pytest.raises(MixoptError, match=r"recommendation\.json answers another state of .*`mixopt run` brings"):
+            stage(session)
+    assert {path: path.read_bytes() for path in session.folder.root.rglob("*") if path.is_file()} == before
+
+
+def test_an_edit_that_changes_no_answer_leaves_it_valid(home, done, tmp_path):
+    changes = [("seeds: 2", "seeds: 3"), ("workers: 2", "workers: 1"), ("name: small", "# a word\nname: small")]
+    session = edited(home, done[0].folder.root, tmp_path, *changes)
+    assert len(pipeline.export(session)) == 2
+    pipeline.write_report(session)
+
+
+def test_an_answer_from_other_runs_than_are_there_is_not_exported(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path)
+    next(session.folder.runs.glob("r*.json")).unlink()
+    with pytest.raises(MixoptError, match=r"not made from the runs and texts .*`mixopt run` brings it up to date"):
+        pipeline.export(session)
+
+
+def test_an_answer_beside_a_fit_of_another_state_is_not_reported(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path, EDITS[0])
+    session.kind.fit(session, pipeline.finished_runs(session))
+    owned_by(home / "study.yaml", session.folder.root)
+    back = open_session(home / "study.yaml", session.folder.root, Recorder())
+    with pytest.raises(MixoptError, match=r"not made from the runs and texts .*`mixopt run` brings it up to date"):
+        pipeline.write_report(back)
+    assert run(back)["domains"] == done[1]["domains"]
+
+
+def test_the_answer_s_page_and_its_exports_share_its_stamp(done):
+    folder, stamp = done[0].folder, done[1]["stamp"][:12]
+    assert f"stamp is {stamp}." in folder.report.read_text(encoding="utf-8")
+    assert f"answer {stamp}." in (folder.export / "interleave.py").read_text(encoding="utf-8").splitlines()[0]
+
+
+def test_an_answer_without_its_question_is_refused_with_the_command_that_brings_it_up_to_date(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path)
+    found = json.loads(session.folder.recommendation.read_text())
+    old = {key: found[key] for key in found if key not in ("question", "checksum")} | {"stamp": "of an older version"}
+    session.folder.recommendation.write_text(json.dumps(old))
+    with pytest.raises(MixoptError, match="`mixopt run` brings it up to date"):
+        pipeline.export(session)
+    assert run(session)["domains"] == found["domains"]
+    assert pipeline.export(session)
+
+
+@pytest.mark.parametrize("name", ["recommendation.json", "fits/selection.json", "fits/*"])
+def test_a_stored_answer_or_fit_that_was_changed_by_hand_is_refused_and_made_again_once_deleted(
+    home, done, tmp_path, name
+):
+    session = edited(home, done[0].folder.root, tmp_path)
+    for path in session.folder.root.glob(name):
+        if name == "fits/*" and path.name == "selection.json":
+            continue
+        found = json.loads(path.read_text())
+        key = "domains" if "domains" in found else "chosen"
+        found[key] = found[key][::-1]
+        path.write_text(json.dumps(found))
+        refused = rf"{path.name}: was changed after it was written .*delete it and run `mixopt \w+` again"
+        with pytest.raises(MixoptError, match=refused):
+            run(session)
+        for stage in {"recommendation.json": (pipeline.export, pipeline.write_report),
+                      "fits/selection.json": (pipeline.write_report,)}.get(name, ()):  # fmt: skip
+            with pytest.raises(MixoptError, match=refused):
+                stage(session)
+        path.unlink()
+    assert run(session)["domains"] == done[1]["domains"]
+
+
+def test_a_check_of_an_earlier_recommendation_is_not_shown_as_that_of_a_new_one(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path)
+    pipeline.verify(session)
+    assert "Measured check" in session.folder.report.read_text(encoding="utf-8")
+    path = home / f"{tmp_path.name}.yaml"
+    path.write_text(STUDY.replace(*EDITS[0]), encoding="utf-8")
+    again = open_session(path, session.folder.root, Recorder())
+    run(replace(again, may_retrain=lambda why: True))  # the target decides which mixtures repeat text
+    assert "Measured check" not in again.folder.report.read_text(encoding="utf-8")
+    path.write_text(STUDY, encoding="utf-8")
+    run(open_session(path, session.folder.root, Recorder()))  # back again: the check is of this recommendation
+    assert "Measured check" in session.folder.report.read_text(encoding="utf-8")
 
 
 def test_verify_trains_the_arms_and_says_what_came_of_them(home, done):
@@ -288,17 +581,15 @@ def test_ctrl_c_stops_in_one_line_and_keeps_finished_runs(home, done):
 
 
 def test_a_diverged_run_is_kept_on_record_and_left_out_of_fits_loudly(home, done, tmp_path):
-    import shutil
-
     session = done[0]
     copy = tmp_path / "copy"
     shutil.copytree(session.folder.root, copy)
     plan, _ = planned(session)
     victim = copy / "runs" / f"{plan.jobs[5].run_id}.json"
-    record = json.loads(victim.read_text())
-    record |= {"diverged": True, "reason": "loss is not finite on mixed"}
-    record["losses"]["mixed"] = {"nats_per_token": None, "bits_per_byte": None}
-    victim.write_text(json.dumps(record))
+    record = read_record(victim)
+    losses = record.losses | {"mixed": Loss()}
+    why = "loss is not finite on mixed"
+    write_record(victim, replace(record, losses=losses, diverged=True, reason=why))
     found = run(open_session(home / "study.yaml", copy))
     assert json.loads((copy / "fits/selection.json").read_text())["left_out"] == [
         {"run_id": victim.stem, "reason": "loss is not finite on mixed"}

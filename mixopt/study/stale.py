@@ -1,0 +1,76 @@
+"""Finished runs that an edit of the study leaves without use: told, and asked about, before others are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mixopt.errors import MixoptError
+from mixopt.formatting import count_text, counted, duration, listed
+from mixopt.serialization import Json, read_json, write_json
+
+if TYPE_CHECKING:
+    from mixopt.study.kind import AnyPlan, Session
+    from proxies.shards import Shard
+
+
+def settle_plan(session: Session, plan: AnyPlan, shards: Mapping[str, Shard]) -> None:
+    """Asks before runs are trained in the place of finished ones that no longer count, and keeps what is trained for.
+
+    A first or resumed run never asks. Raises MixoptError, saying what is stale, why and what it costs, where the answer
+    is no or there is nobody to ask.
+    """
+    folder, contents = session.folder, {name: shard.meta.content for name, shard in shards.items()}
+    ids = [job.run_id for job in plan.jobs]
+    there = {path.stem for path in folder.runs.glob("[!.]*.json")}
+    before = read_json(folder.plan, made_by="run") if folder.plan.is_file() else {"runs": sorted(there)}
+    stale = sorted(there.intersection(before["runs"]).difference(ids))
+    missing = [job for job in plan.jobs if job.run_id not in there]
+    if stale and missing:
+        recipes = [job.recipe or plan.recipe for job in missing]
+        speed = seconds_per_flop(folder.runs / f"{stale[0]}.json", session.study.proxy.workers)
+        why = (
+            f"{counted(len(stale), 'finished run')} no longer count: {changes(before, session.decisive, contents)}; "
+            f"{len(ids) - len(missing)} of {counted(len(ids), 'planned run')} are there, training the others takes "
+            f"{count_text(sum(recipe.tokens_seen for recipe in recipes))} tokens"
+        )
+        why += f", about {duration(speed * sum(recipe.flops for recipe in recipes))}" if speed else ""
+        if not session.may_retrain(why):
+            remedy = "add --yes (from Python retrain=True) to train them, or undo the edit"
+            raise MixoptError(f"{session.path}: {why}: {remedy}")
+    write_json(folder.plan, {"study": session.decisive, "texts": contents, "runs": ids})
+
+
+def changes(before: Json, study: Json, contents: Json) -> str:
+    """What differs from the study file and the texts that runs were trained for, in words."""
+    old, new = (dict(leaves(one)) for one in (before.get("study", {}), study))
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)] if old else []
+    parts = [f"{key} was {old.get(key, 'not given')} and is {new.get(key, 'not given')}" for key in keys]
+    texts = before.get("texts", contents)
+    if not parts and (other := [name for name in contents if texts.get(name) != contents[name]]):
+        parts = [f"the tokens of {listed(other)} are others"]
+    parts[4:] = [f"{len(parts) - 4} more changes"] if len(parts) > 4 else []
+    return listed(parts) or "the study file, its texts or mixopt's version changed"
+
+
+def leaves(value: Json, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key path of a study file with what stands there."""
+    for key, inner in value.items():
+        if isinstance(inner, dict) and inner:
+            yield from leaves(inner, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", f"{inner:g}" if isinstance(inner, float) else inner
+
+
+def seconds_per_flop(path: Path, workers: int | None) -> float:
+    """How fast a finished run was, where so many train at once; 0 where its file doesn't say."""
+    from proxies.launch import cores
+    from proxies.record import read_record
+
+    with suppress(ValueError, TypeError):  # it no longer counts, damaged or not
+        run = read_record(path)
+        if run.seconds and run.flops:
+            return run.seconds / run.flops / ((workers or cores()) if run.device == "cpu" else run.stacked or 1)
+    return 0.0
