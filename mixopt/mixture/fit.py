@@ -74,16 +74,16 @@ class Fitted:
 
 def check_target(table: "RunTable", study: Study, where: str) -> None:
     """Raises MixoptError when the target names a loss that the runs don't have, or a loss has the target's name."""
-    try:
-        target_of(study.target_weights, table)
-        check_objective(study.target_weights, table)
-    except MixoptError as error:
-        raise MixoptError(f"{where}: {error}") from None
     if TARGET in table.targets and study.target_weights != {TARGET: 1.0}:
         raise MixoptError(
             f"{where}: runs.losses: a loss is called {TARGET!r}, which stands for the study's own target: name it "
             "otherwise with a map {name: column}"
         )
+    try:
+        target_of(study.target_weights, table)
+        check_objective(study.target_weights, table)
+    except MixoptError as error:
+        raise MixoptError(f"{where}: {error}") from None
 
 
 def fit(

@@ -81,7 +81,9 @@ def test_a_table_that_cannot_be_used_is_refused_with_its_place(tmp_path, table, 
 
 def test_commands_on_text_say_that_there_is_none(tmp_path):
     path = made(tmp_path, "w_a,w_b,loss_x\n" + ROWS)
-    done = subprocess.run([sys.executable, "-m", "mixopt.cli", "train", str(path)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "mixopt.cli", "train", str(path)], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 2
     assert "no text to train" in done.stderr
 
