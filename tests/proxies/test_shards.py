@@ -157,7 +157,8 @@ def test_cut_stretches_are_all_of_the_text():
 
 def test_ctrl_c_gets_through_while_a_tokenizer_is_trained():
     code = (
-        "import random\nfrom proxies.tokenizer import train\n"
+        "import random, signal\nfrom proxies.tokenizer import train\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs inherit that it is ignored\n"
         "text = ''.join(random.Random(0).choices('abcdefghijklmnop', k=1 << 23))\n"
         "train({'a': [text]}, vocab_size=60_000, sample_bytes=1 << 24, on_progress=lambda t: print(t, flush=True))"
     )
