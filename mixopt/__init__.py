@@ -94,6 +94,10 @@ NAMED_OTHERWISE = {"recommend": "recommend_for"}  # public name -> name in its m
 __all__ = list(HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *HOMES})
+
+
 def __getattr__(name: str) -> Any:
     from regressors import current_name
 

@@ -32,7 +32,9 @@ Markdown = Annotated[Path | None, options.output("--markdown", metavar="FILE.md"
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", parser=options.path_of("DIR"), help="where to write it")],
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="DIR", parser=options.path_of("DIR"), help="where to write it")
+    ] = None,
     example: Annotated[str, typer.Option(help="which example: see --list")] = "quickstart",
     list_examples: Annotated[bool, typer.Option("--list", help="List the examples and stop.")] = False,
 ) -> None:
@@ -42,6 +44,8 @@ def init(
     if list_examples:
         print("\n".join(examples.names()))
         return
+    if folder is None:
+        raise MixoptError("name the folder to write to: mixopt init DIR")
     try:
         for path in examples.copy(example, folder):
             print(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixopt.formatting import counted
 from mixopt.mixture.config import Study, feasible_mixtures, problems
 from mixopt.serialization import Json, read_json
 from mixopt.study.config import Problems
@@ -74,7 +75,8 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
         for note in table.notes:
             session.progress.note(note)
         session.progress.finish(
-            f"{len(table.frame)} runs of {len(table.domains)} domains, {len(table.targets)} losses from {paths[0].name}"
+            f"{len(table.frame)} runs of {len(table.domains)} domains, {counted(len(table.targets), 'loss')} from "
+            f"{paths[0].name}"
         )
         return table
 

@@ -86,7 +86,7 @@ def leaderboard(
     if not found:
         name, why = next(iter(refused.items()))
         raise MixoptError(f"{name} can't be scored on these runs: {why}")
-    progress.finish(f"{len(found)} predictors on {len(table.targets)} losses")
+    progress.finish(f"{len(found)} predictors on {counted(len(table.targets), 'loss')}")
     scores = [row for selection in found.values() for row in selection["scores"]]
     first = next(iter(found.values()))
     spreads = {row["target"]: row["signal_sd"] for row in first["noise"]}

@@ -431,7 +431,8 @@ class Reading:
         for note in table.notes:
             progress.note(note)
         progress.finish(
-            f"{len(table.frame)} runs of {len(table.domains)} domains, {len(table.targets)} losses, {self.file_names}"
+            f"{len(table.frame)} runs of {len(table.domains)} domains, {counted(len(table.targets), 'loss')}, "
+            f"{self.file_names}"
         )
         return table
 

@@ -40,8 +40,9 @@ def test_init_writes_a_commented_study_and_overwrites_nothing(tmp_path):
 
 
 def test_init_lists_its_examples(tmp_path):
-    assert set(mixopt("init", "x", "--list", cwd=tmp_path).split()) >= {"quickstart", "your-runs", "gpu-swarm"}
-    assert not (tmp_path / "x").exists()
+    assert set(mixopt("init", "--list", cwd=tmp_path).split()) >= {"quickstart", "your-runs", "gpu-swarm"}
+    assert "mixopt init DIR" in mixopt("init", cwd=tmp_path, code=2)
+    assert not list(tmp_path.iterdir())
 
 
 def test_schema_is_a_json_schema(tmp_path):

@@ -24,7 +24,12 @@ def test_the_wheel_holds_three_packages_examples_and_page_parts_and_nothing_else
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert {"mixopt", "proxies", "regressors"} == {top for top in tops if not top.endswith(".dist-info")}
-    for wanted in ("mixopt/configs/quickstart.yaml", "mixopt/configs/your-runs.csv", "mixopt/report/page.css"):
+    for wanted in (
+        "mixopt/configs/quickstart.yaml",
+        "mixopt/configs/your-runs.csv",
+        "mixopt/report/page.css",
+        "mixopt/py.typed",
+    ):
         assert wanted in names
     assert not [name for name in names if "test" in name]
 
