@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import mixopt
@@ -61,6 +61,7 @@ def test_where_more_compute_harms_the_rest_is_left_unspent():
 
 @few
 @given(form, st.floats(20, 23), st.floats(9.5, 12))
+@example("average", 22.25, 10.40625)  # another budget, 9% smaller, has the same tokens
 def test_size_tokens_compute_and_loss_find_the_same_run(name, compute, unique):
     surface = FORMS[name]
     run = best_run(surface, 10**compute, 10**unique)
@@ -72,8 +73,9 @@ def test_size_tokens_compute_and_loss_find_the_same_run(name, compute, unique):
             found = balanced(surface, run.unique, **given)
             # forms that bend may give two budgets the same size, or the same tokens: then it's the best of either
             assert found.loss == pytest.approx(best_split(surface, found.compute, run.unique).loss, abs=1e-9)
-            if abs(found.compute / run.compute - 1) < 0.02:
-                assert found.params == pytest.approx(run.params, rel=1e-5)
+            if abs(found.compute / run.compute - 1) < 0.2:  # `run`, or the best run of another budget with these tokens
+                own = best_run(surface, found.compute, 10**unique)
+                assert found.params == pytest.approx(own.params, rel=1e-5)
 
 
 @few
