@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -187,22 +187,14 @@ def train(
 
 
 def _in_thread(work: Callable[[], None], on_progress: Callable[[str], None]) -> None:
-    """Does what tokenizers' own code does without Python's lock, so that Ctrl-C gets through and time is shown."""
-    errors: list[Exception] = []
-
-    def run() -> None:
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001 - tokenizers raises nothing narrower; it is raised below
-            errors.append(error)
-
-    started, thread = monotonic(), Thread(target=run, daemon=True)  # a daemon doesn't hold up the end
-    thread.start()
-    while thread.is_alive():
-        on_progress(f"training the tokenizer, {monotonic() - started:.0f} s")
-        thread.join(0.2)
-    if errors:
-        raise errors[0]
+    """Runs work that holds signals back (it isn't Python), so that Ctrl-C gets through and the time is shown."""
+    started = monotonic()
+    with ThreadPool(1) as pool:  # of daemons, unlike an executor's: an interrupted process doesn't wait for them
+        training = pool.apply_async(work)
+        while not training.ready():
+            on_progress(f"training the tokenizer, {monotonic() - started:.0f} s")
+            training.wait(0.2)
+        training.get()
 
 
 def load(source: str | Path, *, end_token: str | None = None) -> Tokenizer:
@@ -220,8 +212,8 @@ def load(source: str | Path, *, end_token: str | None = None) -> Tokenizer:
     if not file.exists():
         raise ValueError(f"{source}: no tokenizer.json in it: give a folder or file of a fast tokenizer")
     try:
-        inner = tk.Tokenizer.from_str(file.read_text(encoding="utf-8"))
-    except Exception as error:  # tokenizers raises nothing narrower
+        inner = tk.Tokenizer.from_buffer(file.read_bytes())  # from_str raises a bare Exception
+    except (OSError, ValueError) as error:
         raise ValueError(f"{file}: not a tokenizer.json that `tokenizers` {tk.__version__} reads: {error}") from error
     return _ready(inner, end_token or _configured_end(file), place=str(source))
 
