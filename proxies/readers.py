@@ -56,7 +56,10 @@ def table_rows(path: Path, column: str) -> Generator[Row, None, None]:
             stream = Dataset.from_file(str(path))
         else:
             root = _root(pyarrow.parquet.read_schema(path).names, column, str(path))
-            stream = Dataset.from_parquet(glob.escape(str(path)), streaming=True, cache_dir=cache, columns=[root])
+            # Without a batch size `datasets` takes the first row group's, and fails where that is empty.
+            stream = Dataset.from_parquet(
+                glob.escape(str(path)), streaming=True, cache_dir=cache, columns=[root], batch_size=_FILE_ROWS
+            )
         for table in stream.with_format("arrow").iter(batch_size=_FILE_ROWS):
             for value in _text_values(table, column, str(path)):
                 row += 1
@@ -106,8 +109,8 @@ def joined(values: list) -> str | None:
     """Strings one a line; chat messages as "role: content" with a blank line between; None: they are neither."""
     if all(isinstance(value, str) for value in values):
         return "\n".join(values)
-    said = [one if isinstance(one, dict) else {} for one in values]
-    pairs = [(one.get("role", one.get("from")), one.get("content", one.get("value"))) for one in said]
+    messages = [one if isinstance(one, dict) else {} for one in values]
+    pairs = [(one.get("role", one.get("from")), one.get("content", one.get("value"))) for one in messages]
     whole = all(isinstance(part, str) for pair in pairs for part in pair)
     return "\n\n".join(f"{role}: {content}" for role, content in pairs) if whole else None
 

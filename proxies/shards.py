@@ -23,9 +23,7 @@ from proxies.tokenizer import Tokenizer
 FILES = ("train.bin", "val.bin", "documents.bin")
 AGAIN = "prepare this domain again (`mixopt prepare`)"
 _PARTS = ("train", "val")
-_LOOKED_AT = (
-    100_000  # characters in which those that the tokenizer doesn't know are counted, of a document and at first
-)
+_UNKNOWN_SAMPLE = 100_000  # characters of a document searched for unknown ones; of text before documents are skipped
 _FORMAT = 1  # raise when the files' meaning changes: old shards are then refused, not misread
 
 
@@ -121,7 +119,7 @@ def write(folder: Path, documents: Iterable[str], tokenizer: Tokenizer, *, val_f
 
 
 def check_shard(folder: Path) -> None:
-    """Raises ValueError for a shard whose contents aren't those that were written, though it opens."""
+    """Raises ValueError for a shard that doesn't open, or whose contents aren't those that were written."""
     shard = open_shard(folder)
     files = tuple((folder / name, (folder / name).stat().st_mtime_ns) for name in FILES)
     content, documents = _hashes(files, shard.meta.tokenizer)
@@ -154,7 +152,7 @@ def open_shard(folder: Path) -> Shard:
         meta = ShardMeta(**{key: value for key, value in raw.items() if key != CHECKSUM})
     except FileNotFoundError:
         raise ValueError(f"{folder}: no finished token shard (meta.json is absent): {AGAIN}") from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / 'meta.json'}: can't be read ({error}): {AGAIN}") from error
     hashes = _map(folder / "documents.bin", np.dtype(np.uint64), meta.train_documents + meta.val_documents)
     train = _map(folder / "train.bin", np.dtype(meta.dtype), meta.train_tokens)
@@ -243,9 +241,9 @@ def _encode_all(documents: Iterable[str], tokenizer: Tokenizer, spool: Path) -> 
             lengths.append(len(tokens))
             sizes.append(len(text.encode()))
             file.write(tokens.tobytes())
-            if len(hashes) % (1 + seen // _LOOKED_AT) == 0:  # ever fewer documents, spread over all
-                unknown += tokenizer.unknown(text[:_LOOKED_AT])
-                seen += sum(map(len, text[:_LOOKED_AT].split()))
+            if len(hashes) % (1 + seen // _UNKNOWN_SAMPLE) == 0:  # ever fewer documents, spread over the domain
+                unknown += tokenizer.unknown(text[:_UNKNOWN_SAMPLE])
+                seen += sum(map(len, text[:_UNKNOWN_SAMPLE].split()))
     if not hashes:
         raise ValueError(f"{getattr(documents, 'source', 'the domain')} holds no documents: give some or drop it")
     return _Index(*(np.array(column) for column in (hashes, lengths, sizes)), unknown=unknown / max(seen, 1))

@@ -238,9 +238,12 @@ def _configured_end(file: Path) -> str | None:
         return None
     try:
         end = json.loads(config.read_text(encoding="utf-8")).get("eos_token")
+        end = end.get("content") if isinstance(end, dict) else end
+        if not isinstance(end, str | None):
+            raise ValueError(f"eos_token is {end!r}, not a string")
     except (ValueError, AttributeError) as error:
-        raise ValueError(f"{config}: not JSON ({error}): mend it or set tokenizer.end_token") from error
-    return end.get("content") if isinstance(end, dict) else end
+        raise ValueError(f"{config}: can't be read ({error}): mend it or set tokenizer.end_token") from error
+    return end
 
 
 def _from_hub(name: str) -> Path:

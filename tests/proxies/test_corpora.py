@@ -222,6 +222,15 @@ def test_a_missing_text_column_is_refused_with_the_columns_that_are_there(tmp_pa
     assert list(read(Source(path=str(tmp_path / name), text="content"))) == ["x"]
 
 
+def test_parquet_files_and_row_groups_without_rows_are_read_over(tmp_path):
+    none, some = pa.table({"text": pa.array([], pa.string())}), pa.table({"text": TEXTS})
+    pq.write_table(none, tmp_path / "a.parquet")
+    with pq.ParquetWriter(tmp_path / "b.parquet", none.schema) as writer:
+        for table in (none, some, none):
+            writer.write_table(table)
+    assert list(read(Source(path=str(tmp_path)))) == TEXTS
+
+
 def test_a_parquet_column_that_isnt_text_is_refused(tmp_path):
     pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "a.parquet")
     assert "holds int64, not text" in refusal(Source(path=str(tmp_path)))
@@ -316,7 +325,7 @@ def test_another_split_is_read_where_it_is_named(tmp_path, path, split, found):
     assert {"data/train" if "train" in name else name for name in names} == found
 
 
-def test_a_folder_without_the_split_asked_for_is_refused_with_those_that_are_there(tmp_path):
+def test_a_folder_without_the_split_is_refused_with_those_that_are_there(tmp_path):
     folder = downloaded(tmp_path)
     assert "set `split` to test or train or validation, or to all" in refusal(Source(path=str(folder), split="part2"))
     for path in (folder / "data").glob("train*"):
@@ -431,7 +440,7 @@ def test_a_dotted_field_that_isnt_there_is_refused_with_what_is(tmp_path):
     assert "no text column 'data.text'" in refusal(Source(path=str(tmp_path / "a.jsonl"), text="data.text"))
 
 
-def test_a_dataset_folder_is_read_through_the_hubs_door(tmp_path, monkeypatch):
+def test_a_dataset_folder_is_read_as_a_hub_data_set(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_UPDATE_DOWNLOAD_COUNTS", False)
     for split in ("train", "test"):
         pq.write_table(pa.table({"body": [*TEXTS, None, f"the {split} split"]}), tmp_path / f"{split}.parquet")

@@ -79,7 +79,7 @@ def test_a_tokenizer_is_the_same_after_saving_and_loading(tokenizer, tmp_path):
         assert [list(x) for x in again.encode(TEXTS[:5])] == [list(x) for x in tokenizer.encode(TEXTS[:5])]
 
 
-def test_a_users_tokenizer_names_its_end_token_or_is_told_it(tokenizer, tmp_path):
+def test_a_users_tokenizer_names_its_end_token_or_is_given_it(tokenizer, tmp_path):
     config = json.loads(tokenizer.inner.to_str())
     text = json.dumps(config).replace(tk.END, "<finis>")
     (tmp_path / "tokenizer.json").write_text(text)
@@ -88,6 +88,10 @@ def test_a_users_tokenizer_names_its_end_token_or_is_told_it(tokenizer, tmp_path
     assert tk.load(tmp_path).end == tokenizer.end
     with pytest.raises(ValueError, match=r"no token '<no>': set tokenizer\.end_token"):
         tk.load(tmp_path, end_token="<no>")
+    for config in ('{"eos_token": 5}', '{"eos_token": {"content": [5]}}', "[]", "{"):
+        (tmp_path / "tokenizer_config.json").write_text(config)
+        with pytest.raises(ValueError, match=r"tokenizer_config\.json: can't be read .* or set tokenizer\.end_token"):
+            tk.load(tmp_path)
 
 
 def test_a_tokenizer_without_an_end_token_gets_one(tokenizer, tmp_path):
