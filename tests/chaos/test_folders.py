@@ -11,7 +11,7 @@ import pytest
 
 from mixopt.study.layout import LOCK
 from proxies.files import SCRATCH
-from tests.factories.command import contents
+from tests.factories.command import contents, one_sentence
 from tests.factories.small_study import ended, started, write_small_study
 
 pytestmark = pytest.mark.slow
@@ -32,12 +32,6 @@ def whole(home):
     return contents(home / "whole")
 
 
-def told(err: str) -> str:
-    """The one sentence of a command that was refused."""
-    assert "Traceback" not in err and err.startswith("mixopt: ") and err.count("\n") == 1, err
-    return err
-
-
 def left_over(folder) -> list[str]:
     return [str(path) for path in folder.rglob("*") if path.name.startswith(SCRATCH) or path.name == LOCK]
 
@@ -54,14 +48,14 @@ def assert_the_same(folder, whole):
 
 
 @pytest.mark.parametrize("n", range(9))
-def test_of_two_processes_on_one_fresh_folder_one_prepares_and_the_other_is_told(n, home, whole):
+def test_of_two_processes_on_one_fresh_folder_one_prepares_and_the_other_is_refused(n, home, whole):
     out = f"two-{n}"
     first = started("prepare", "study.yaml", "--out", out, cwd=home)
     time.sleep(0.05 * n)
     ends = [ended(child) for child in (first, started("prepare", "study.yaml", "--out", out, cwd=home))]
     assert 0 in [code for code, _, _ in ends]
     for code, _, err in ends:
-        assert code == 0 or (code == 2 and "is at work there: wait" in told(err))
+        assert code == 0 or (code == 2 and "is at work there: wait" in one_sentence(err))
     found = contents(home / out)
     assert all(found[name] == whole[name] for name in whole if name.endswith((".bin", "tokenizer.json")))
     assert left_over(home / out) == []
@@ -71,7 +65,7 @@ def test_two_runs_at_once_end_with_one_answer(home, whole):
     children = [started("run", "study.yaml", "--out", "both", cwd=home) for _ in range(2)]
     ends = [ended(child) for child in children]
     assert sorted(code for code, _, _ in ends) == [0, 2]
-    assert "is at work there" in told(next(err for code, _, err in ends if code == 2))
+    assert "is at work there" in one_sentence(next(err for code, _, err in ends if code == 2))
     assert_the_same(home / "both", whole)
 
 
@@ -85,7 +79,7 @@ def test_no_command_works_where_another_one_does(command, home):
     code, _, err = ended(started(command, "study.yaml", "--out", "busy", cwd=home))
     child.kill()
     child.communicate()
-    assert code == 2 and f"process {child.pid} on" in told(err)
+    assert code == 2 and f"process {child.pid} on" in one_sentence(err)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -144,7 +138,7 @@ def test_a_full_disk_is_one_sentence_and_with_room_it_goes_on(kilobytes, disk, h
     place = disk(f"size={kilobytes}k")
     code, _, err = ended(started("run", "study.yaml", "--out", place / "out", cwd=home))
     assert code == 2
-    assert "No space left on device" in told(err) and "--out" in err and str(place) in err
+    assert "No space left on device" in one_sentence(err) and "--out" in err and str(place) in err
     assert left_over(place) == []
     disk("size=100m")
     code, _, err = ended(started("run", "study.yaml", "--out", place / "out", cwd=home))
@@ -161,10 +155,10 @@ def test_a_read_only_folder_is_one_sentence(disk, home, whole):
     disk("ro")
     for command in ("run", "fit", "recommend", "report", "export", "verify"):
         code, _, err = ended(started(command, "study.yaml", "--out", place / "out", cwd=home))
-        assert code == 2 and "Read-only file system" in told(err) and "--out" in err
+        assert code == 2 and "Read-only file system" in one_sentence(err) and "--out" in err
     for words in (("plan", "scale", "--compute", "1e22", "--html", place / "new" / "page.html"),):
         code, _, err = ended(started(*words, cwd=home))
-        assert code == 2 and "--html" in told(err) and "Read-only file system" in err
+        assert code == 2 and "--html" in one_sentence(err) and "Read-only file system" in err
     assert contents(place) == before
 
 
@@ -192,7 +186,7 @@ def test_two_studies_share_a_store_of_bases_and_train_each_base_once(home):
     ends = [ended(child) for child in children]
     for name, (code, _, err) in zip(("one", "two"), ends, strict=True):
         if code:
-            assert "bases: process" in told(err) and "base.store" in err
+            assert "bases: process" in one_sentence(err) and "base.store" in err
             code, _, err = ended(started("run", f"{name}.yaml", cwd=home))
             assert code == 0, err
     assert len(list((home / "bases").glob("*.npz"))) == 1

@@ -8,7 +8,7 @@ import pytest
 from mixopt.cli.main import main
 
 
-class Said(NamedTuple):
+class Result(NamedTuple):
     code: int
     out: str
     err: str
@@ -20,7 +20,7 @@ class Command:
     def __init__(self, capsys, monkeypatch, cwd):
         self.capsys, self.monkeypatch, self.cwd = capsys, monkeypatch, cwd
 
-    def __call__(self, *words) -> Said:
+    def __call__(self, *words) -> Result:
         self.monkeypatch.chdir(self.cwd)
         self.monkeypatch.setattr(sys, "argv", ["mixopt", *map(str, words)])
         self.monkeypatch.setattr("signal.signal", lambda *_: None)  # the tests' own Ctrl-C stays
@@ -28,15 +28,24 @@ class Command:
         with pytest.raises(SystemExit) as stopped:
             main()
         code = stopped.value.code
-        return Said(code if isinstance(code, int) else 0, *self.capsys.readouterr())
+        return Result(code if isinstance(code, int) else 0, *self.capsys.readouterr())
+
+    def output(self, *words, code=0) -> str:
+        """What a command with this exit status wrote: standard output, or standard error where it failed."""
+        result = self(*words)
+        assert result.code == code, result.out + result.err
+        return result.out if code == 0 else result.err
 
     def refused(self, *words) -> str:
         """The one sentence of a command that ends with exit status 2."""
-        said = self(*words)
-        assert said.code == 2, said
-        assert said.err.startswith("mixopt: ") and said.err.count("\n") == 1, said.err
-        assert "Traceback" not in said.err
-        return said.err
+        return one_sentence(self.output(*words, code=2))
+
+
+def one_sentence(err: str) -> str:
+    """Standard error of a command that was refused."""
+    assert err.startswith("mixopt: ") and err.count("\n") == 1, err
+    assert "Traceback" not in err
+    return err
 
 
 def contents(folder) -> dict:

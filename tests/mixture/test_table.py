@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mixopt
-from mixopt.cli.main import main
 from mixopt.cli.options import target_weights
 from mixopt.errors import MixoptError
 from mixopt.mixture.table import fit_table
@@ -21,6 +19,7 @@ from mixopt.runs.read import choice, column_or_count, read_runs
 from mixopt.runs.stored import write_fit
 from mixopt.search.simplex import searched
 from mixopt.serialization import digest
+from tests.factories.command import Command
 
 DOMAINS = ("code", "news", "web")
 TARGET = {"x": 0.7, "y": 0.3}
@@ -45,27 +44,9 @@ def write_table(path, w, losses, domains=DOMAINS):
     return path
 
 
-class Ran:
-    """A command's exit status and what it wrote."""
-
-    def __init__(self, capsys, monkeypatch, cwd):
-        self.capsys, self.monkeypatch, self.cwd = capsys, monkeypatch, cwd
-
-    def __call__(self, *words, code=0):
-        self.monkeypatch.chdir(self.cwd)
-        self.monkeypatch.setattr(sys, "argv", ["mixopt", *map(str, words)])
-        self.monkeypatch.setattr("signal.signal", lambda *_: None)  # the tests' own Ctrl-C stays
-        self.capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        said = self.capsys.readouterr()
-        assert (stopped.value.code or 0) == code, said.out + said.err
-        return said.out if code == 0 else said.err
-
-
 @pytest.fixture
 def run(capsys, monkeypatch, tmp_path):
-    return Ran(capsys, monkeypatch, tmp_path)
+    return Command(capsys, monkeypatch, tmp_path).output
 
 
 @pytest.fixture(autouse=True)

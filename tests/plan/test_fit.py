@@ -1,14 +1,13 @@
 """Facts about `mixopt plan --runs`: forms fitted to a user's own runs before they answer."""
 
 import json
-import sys
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import mixopt
-from mixopt.cli.main import main
 from mixopt.errors import MixoptError
 from mixopt.plan.fit import ONCE, LawFit
 from mixopt.plan.optimum import best_split
@@ -16,6 +15,7 @@ from mixopt.plan.report import fit_section
 from mixopt.plan.surface import UNLIMITED, Surface
 from mixopt.runs.scaling import read_plan_runs
 from regressors.laws.presets import PRESETS
+from tests.factories.command import Command
 
 LAW = PRESETS["data-constrained"]
 
@@ -58,19 +58,7 @@ def plan(home):
 @pytest.fixture
 def run(capsys, monkeypatch, home):
     """Runs a command in the folder with the tables and gives what it wrote."""
-
-    def ran(*words, code=0):
-        monkeypatch.chdir(home)
-        monkeypatch.setattr(sys, "argv", ["mixopt", "plan", *map(str, words)])
-        monkeypatch.setattr("signal.signal", lambda *_: None)  # the tests' own Ctrl-C stays
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        said = capsys.readouterr()
-        assert (stopped.value.code or 0) == code, said.out + said.err
-        return said.out if code == 0 else said.err
-
-    return ran
+    return partial(Command(capsys, monkeypatch, home).output, "plan")
 
 
 def test_runs_of_a_known_law_give_its_allocation_back(plan):
@@ -231,7 +219,7 @@ def test_a_gross_outlier_and_a_metric_that_rises_are_refused(home):
     with pytest.raises(MixoptError, match=r"line 6, column 'loss'.*far from the other losses"):
         read_plan_runs(home / "far.csv")
     rows.rename(columns={"loss": "accuracy"}).to_csv(home / "rises.csv", index=False)
-    with pytest.raises(MixoptError, match="'accuracy' names a metric that rises"):
+    with pytest.raises(MixoptError, match=r"rises\.csv: 'accuracy' names a metric that rises.*rename its column"):
         read_plan_runs(home / "rises.csv", columns={"loss": "accuracy"})
 
 

@@ -3,13 +3,13 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import strategies as st
 
 import mixopt
-from mixopt.cli.main import main
 from mixopt.errors import MixoptError
 from mixopt.plan.epochs import EpochsPlan
 from mixopt.plan.marginal import marginal, prices, repeat_value, turning
@@ -19,6 +19,7 @@ from mixopt.plan.questions import count
 from mixopt.plan.report import epochs_document
 from mixopt.plan.surface import INFERENCE, UNLIMITED, Surface, losses, run_at
 from mixopt.report.document import Section
+from tests.factories.command import Command
 
 CASE = {"unique": "25B", "compute": "1e22"}
 FORMS = {surface.name: surface for surface in published()}
@@ -34,19 +35,7 @@ def plan():
 @pytest.fixture
 def run(capsys, monkeypatch, tmp_path):
     """Runs a command in an empty folder and gives what it wrote."""
-
-    def ran(*words, code=0):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["mixopt", "plan", *map(str, words)])
-        monkeypatch.setattr("signal.signal", lambda *_: None)  # the tests' own Ctrl-C stays
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        said = capsys.readouterr()
-        assert (stopped.value.code or 0) == code, said.out + said.err
-        return said.out if code == 0 else said.err
-
-    return ran
+    return partial(Command(capsys, monkeypatch, tmp_path).output, "plan")
 
 
 # The published case

@@ -1,7 +1,6 @@
 """Facts about `mixopt scale`: joint laws judged on held-out scales, and the best mixture for larger ones."""
 
 import json
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +8,6 @@ import pandas as pd
 import pytest
 
 import mixopt
-from mixopt.cli.main import main
 from mixopt.errors import MixoptError
 from mixopt.runs.read import Reading
 from mixopt.runs.scales import read_scales
@@ -17,6 +15,7 @@ from mixopt.runs.stored import write_fit
 from mixopt.scaling.fit import fit_scale, unusual_exponents
 from mixopt.scaling.rolling_origin import DEFAULT, Held, choose, paired_error, rolling_origins
 from mixopt.study.progress import Progress
+from tests.factories.command import Command
 
 SIZES = (5e7, 1.5e8, 4.5e8)
 LAWS = f"{DEFAULT},joint-log-linear"
@@ -54,19 +53,7 @@ def short_search(monkeypatch):
 @pytest.fixture
 def run(capsys, monkeypatch, tmp_path):
     """Runs a command in an empty folder and gives what it wrote."""
-
-    def ran(*words, code=0):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["mixopt", *map(str, words)])
-        monkeypatch.setattr("signal.signal", lambda *_: None)  # the tests' own Ctrl-C stays
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        said = capsys.readouterr()
-        assert (stopped.value.code or 0) == code, said.out + said.err
-        return said.out if code == 0 else said.err
-
-    return ran
+    return Command(capsys, monkeypatch, tmp_path).output
 
 
 @pytest.fixture(scope="module")
