@@ -51,7 +51,7 @@ def read_json(path: Path, *, made_by: str) -> Json:
     if not isinstance(value, dict):
         raise MixoptError(f"{path}: not a JSON object: {again}")
     if is_changed(value):
-        raise MixoptError(f"{path}: was changed after it was written (its checksum is another): {again}")
+        raise MixoptError(f"{path}: was changed after it was written (its checksum differs): {again}")
     return value
 
 

@@ -101,7 +101,7 @@ def read_record(path: Path) -> RunRecord:
         raise ValueError(f"{path}: not a whole run ({error}): {REMEDY}") from error
     try:
         if is_changed(value):
-            raise ValueError("was changed after it was written (its checksum is another)")
+            raise ValueError("was changed after it was written (its checksum differs)")
         return RunRecord.from_json(value)
     except ValueError as error:
         raise ValueError(f"{path}: {error}: {REMEDY}") from None

@@ -29,7 +29,7 @@ _FORMAT = 1  # raise when the files' meaning changes: old shards are then refuse
 
 @dataclass(frozen=True, kw_only=True)
 class ShardMeta:
-    """What is known of a shard; meta.json beside its two files."""
+    """What is known of a shard, as meta.json holds it next to the other files."""
 
     train_tokens: int  # end tokens among them
     val_tokens: int
@@ -124,7 +124,7 @@ def check_shard(folder: Path) -> None:
     files = tuple((folder / name, (folder / name).stat().st_mtime_ns) for name in FILES)
     content, documents = _hashes(files, shard.meta.tokenizer)
     if content != shard.meta.content or documents != (shard.meta.documents or documents):
-        raise ValueError(f"{folder}: its tokens aren't those that were written (their hash is another): {AGAIN}")
+        raise ValueError(f"{folder}: its tokens aren't those that were written (their hash differs): {AGAIN}")
 
 
 @cache

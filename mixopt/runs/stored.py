@@ -88,7 +88,7 @@ def read_fit(path: Path, kind: str, version: int) -> Json:
     if record.get("format") != version:
         raise MixoptError(f"{path}: of format {record.get('format')}, this mixopt reads {version}: {again}")
     if record.pop("checksum", None) != digest(record):
-        raise MixoptError(f"{path}: not as it was written (its checksum is another): {again}")
+        raise MixoptError(f"{path}: not as it was written (its checksum differs): {again}")
     return record
 
 
