@@ -81,7 +81,7 @@ def check_target(table: "RunTable", study: Study, where: str) -> None:
         )
     try:
         target_of(study.target_weights, table)
-        check_objective(study.target_weights, table)
+        check_objective(study.target_weights, table, interface="study")
     except MixoptError as error:
         raise MixoptError(f"{where}: {error}") from None
 

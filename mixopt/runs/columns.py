@@ -85,12 +85,15 @@ def checked(columns: Sequence[str], chosen: str, *, setting: str, where: object)
     return chosen
 
 
-def refuse_rising(name: str, *, setting: str, where: object = "") -> None:
-    """Raises MixoptError for the name of a metric that rises as models get better: everything here minimises losses."""
+def refuse_rising(name: str, *, remedy: str, place: str = "") -> None:
+    """Raises MixoptError for the name of a metric that rises as models get better: everything here minimises losses.
+
+    remedy: how to name it, if it is a loss after all. place: what the message begins with.
+    """
     if RISES.search(name) and not FALLS.search(name):
         raise MixoptError(
-            f"{f'{where}: ' if where else ''}{name!r} names a metric that rises as models get better, and losses are "
-            f"minimised: choose a loss, such as an error rate or bits per byte; if it is one, call it so with {setting}"
+            f"{place}{name!r} names a metric that rises as models get better, and losses are minimised: choose a loss, "
+            f"such as an error rate or bits per byte; if it is one, {remedy}"
         )
 
 

@@ -82,7 +82,8 @@ def read_continual(
     found = {key: recognised(table.columns, key, CONTINUAL_ALIASES) for key in CONTINUAL_ALIASES}
     for key, chosen in (columns or {}).items():
         if chosen is not None:
-            found[key] = checked(table.columns, chosen, setting=f"--{key.replace('_', '-')}", where=path)
+            option = "start-column" if key == "general_start" else key.replace("_", "-")
+            found[key] = checked(table.columns, chosen, setting=f"--{option}", where=path)
     for key, what in NEEDED.items():
         if found[key] is None:
             raise MixoptError(

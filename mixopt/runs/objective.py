@@ -11,7 +11,7 @@ import numpy as np
 
 from mixopt.errors import MixoptError
 from mixopt.runs.columns import refuse_rising
-from mixopt.runs.source import gross_outliers
+from mixopt.runs.source import Interface, gross_outliers, setting
 from mixopt.runs.table import RunTable
 
 if TYPE_CHECKING:
@@ -50,22 +50,27 @@ def target_of(weights: Mapping[str, float], table: RunTable) -> Target:
     return Target(shares, np.array([shares.get(name, 0.0) for name in table.targets]))
 
 
-def check_objective(weights: Mapping[str, float], table: RunTable) -> None:
-    """Raises MixoptError for what a user's table can't be asked to minimise: a metric that rises, a loss that is the
+def check_objective(weights: Mapping[str, float], table: RunTable, *, interface: Interface = "command") -> None:
+    """Raises MixoptError for losses of a user's table that can't be minimised: a metric that rises, a loss that is the
     same in every run, and losses so far from the others that any fit would be to them.
+
+    interface: how messages write the settings of the table.
     """
     columns = dict(zip(table.targets, table.losses.T, strict=True))
     for name in (name for name, weight in weights.items() if weight > 0 and name in columns):
-        refuse_rising(name, setting=f"--losses {name}_loss=COLUMN")
+        named = f"{name}_loss=COLUMN" if interface == "command" else f"{{{name}_loss: COLUMN}}"
+        refuse_rising(name, remedy=f"name it so with {setting('losses', interface, named)}")
         values = columns[name]
         known = ~np.isnan(values)
         if known.sum() > 1 and np.ptp(values[known]) == 0:
             raise MixoptError(f"{name!r}: the same loss in every run, so there is nothing to predict: choose another")
         if len(gross := gross_outliers(values)):
             which = ", ".join(f"{table.run_ids[row]} ({values[row]:g})" for row in gross[:4])
+            are = "runs {} are" if len(gross) > 1 else "run {} is"
             raise MixoptError(
-                f"{name!r}: run {which} is far from the others, of median {np.median(values[known]):.4g}: correct "
-                "the table, mark the run in a column `diverged`, or leave it out with a condition (--where)"
+                f"{name!r}: {are.format(which)} far from the others, of median {np.median(values[known]):.4g}: correct "
+                f"the table, mark such runs in a column `diverged`, or leave them out with "
+                f"{setting('where', interface)}"
             )
 
 

@@ -86,11 +86,11 @@ def read_runs(
         if column is not None and name not in fact_columns:
             notes.append(f"Column {column!r} holds text and is not read as {name}.")
     problems = _no_losses(source.metrics, targets, diverged)
-    if losses is None or isinstance(losses, str):  # the columns were recognised: a run counts for its other losses
-        targets = {column: name for column, name in targets.items() if name not in problems}
-        notes += [f"{problem}: not among the losses." for problem in problems.values() if targets]
-    if problems and (not targets or not (losses is None or isinstance(losses, str))):
+    targets = {column: name for column, name in targets.items() if name not in problems}
+    recognised_alone = losses is None or isinstance(losses, str)  # a run counts for its other losses
+    if problems and not (targets and recognised_alone):
         raise MixoptError(next(iter(problems.values())))
+    notes += [f"{problem}: not among the losses." for problem in problems.values()]
     measured = _losses(source.metrics, targets, diverged, notes)
     pools = _by_name(source.mixtures, "pool", domains.values())
     bits = _by_name(source.metrics, "bpb", targets.values())
@@ -293,7 +293,7 @@ def _check_shares(table: Table, columns: list[str], shares: Floats, *, renormali
     remedy = "give a share of training tokens"
     if np.isnan(shares[row, i]):
         remedy = f"write 0 where a domain is not used, or leave the row out with {table.setting('where')}"
-    elif shares[row, i] > 1:
+    elif shares[row, i] > 1 and not renormalise:
         sums = shares.sum(axis=1)
         percents = abs(np.median(sums) - 100) <= 100 * SUM_TOLERANCE
         cause = f"this row's sum to {sums[row]:.4g}, so these are percents" if percents else "percents or token counts"

@@ -71,8 +71,7 @@ def read_plan_runs(path: Path, *, columns: Mapping[str, str] | None = None, wher
     notes = (
         [f"{len(table) - len(kept)} of {len(table)} rows have no loss and are out."] if len(kept) < len(table) else []
     )
-    if columns and "loss" in columns:
-        refuse_rising(used["loss"], setting="--columns loss=COLUMN")
+    refuse_rising(used["loss"], place=f"{path}: ", remedy="rename its column")
     table = table.rows(kept)
     values = {key: table.positive(column) for key, column in used.items()}
     if len(gross := gross_outliers(values["loss"])):

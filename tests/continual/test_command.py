@@ -199,6 +199,7 @@ def test_the_terminal_says_the_answer_first(command):
         ([], "--runs is missing"),
         (["--runs", "no.csv"], "no.csv: no such file"),
         (["--runs", "runs.csv", "--share", "w"], "no column 'w' (--share)"),
+        (["--runs", "runs.csv", "--start-column", "w"], "no column 'w' (--start-column)"),
         (["--runs", "runs.csv", "--tolerance", "3"], "write how much the general loss may rise as 3% or 0.03"),
         (["--runs", "runs.csv", "--tokens", "many"], "--tokens many: write a count above 0"),
         (["--runs", "runs.csv", "--law", "interpolation", "--tolerance", "-50%"], "no share from 0.0% to 100%"),

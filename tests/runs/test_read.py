@@ -238,6 +238,9 @@ def test_percents_are_renormalised_on_request(table):
     with pytest.raises(MixoptError, match=r"line 2, column 'w_news': '50\.0'.*renormalise: true"):
         read_runs(path)
     np.testing.assert_allclose(read_runs(path, renormalise=True).weights, MIXTURES)
+    infinite = table(rows=[ROWS[0].replace("0.5,0.5", "inf,0.5"), *ROWS[1:]])
+    with pytest.raises(MixoptError, match=r"'inf': a weight is a number between 0 and 1: give a share of training tok"):
+        read_runs(infinite, renormalise=True)
 
 
 def test_a_missing_loss_is_allowed_and_noted(table):
@@ -437,6 +440,8 @@ def test_a_metric_that_rises_is_not_minimised(table, name):
     check_objective({"code": 1.0}, runs)  # nobody asks for the metric
     with pytest.raises(MixoptError, match=r"rises as models get better.*--losses"):
         check_objective({name: 0.5, "code": 0.5}, runs)
+    with pytest.raises(MixoptError, match=rf"`losses: \{{{name}_loss: COLUMN\}}`"):
+        check_objective({name: 1.0}, runs, interface="study")
 
 
 @pytest.mark.parametrize("name", ["loss", "accuracy_loss", "acc_error", "nll_of_scores", "score_bpb", "scorecards"])
