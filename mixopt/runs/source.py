@@ -108,8 +108,8 @@ def gross_outliers(losses: Floats) -> NDArray[np.int64]:
     """Rows of losses (n,) that are no measurements: over `MAX_RATIO` times the median or under its inverse, and over
     `MAX_DEVIATIONS` standard deviations of ln loss away, by the median absolute deviation. NaN is none."""
     logs = np.log(losses)
-    far = np.nan_to_num(np.abs(logs - np.nanmedian(logs)))
-    usual = 1.4826 * np.median(far[~np.isnan(logs)])  # of a normal distribution this is the standard deviation
+    far = np.abs(logs - np.nanmedian(logs))
+    usual = 1.4826 * np.nanmedian(far)  # of a normal distribution this is the standard deviation
     return np.flatnonzero((far > np.log(MAX_RATIO)) & (far > MAX_DEVIATIONS * usual))
 
 
