@@ -194,14 +194,13 @@ def _run_study(
             return study, np.concatenate([starts, proposals]), np.concatenate([losses, more])
         while left > 0:
             proposed = [study.ask(space) for _ in range(min(left, _population(sampler, len(free))))]
-            proposals = np.tile(feasible.low, (len(proposed), 1))
-            proposals[:, free] = [list(trial.params.values()) for trial in proposed]
-            tried.append(feasible.project(proposals))
-            reached.append(usable(objective(tried[-1])))
-            for trial, w, loss in zip(proposed, tried[-1], reached[-1], strict=True):
+            mixtures, found = _judged(objective, feasible, free, [list(trial.params.values()) for trial in proposed])
+            for trial, w, loss in zip(proposed, mixtures, found, strict=True):
                 for name, share in zip(feasible.domains, w, strict=True):
                     trial.set_user_attr(name, float(share))
                 study.tell(trial, float(loss))
+            tried.append(mixtures)
+            reached.append(found)
             left -= len(proposed)
     return study, np.concatenate(tried), np.concatenate(reached)
 
@@ -221,13 +220,20 @@ def _separable_cma(
     cma = SepCMA(start[free], sigma, bounds=bounds, n_max_resampling=1, seed=seed, population_size=size)
     tried, reached = [], []
     for _ in range(-(-trials // size)):
-        raw = [cma.ask() for _ in range(size)]
-        proposals = np.tile(feasible.low, (size, 1))
-        proposals[:, free] = raw
-        tried.append(feasible.project(proposals))
-        reached.append(usable(objective(tried[-1])))
-        cma.tell(list(zip(raw, reached[-1].tolist(), strict=True)))
+        proposals = [cma.ask() for _ in range(size)]
+        mixtures, losses = _judged(objective, feasible, free, proposals)
+        cma.tell(list(zip(proposals, losses.tolist(), strict=True)))
+        tried.append(mixtures)
+        reached.append(losses)
     return np.concatenate(tried)[:trials], np.concatenate(reached)[:trials]
+
+
+def _judged(objective: Objective, feasible: Feasible, free: Any, shares: Any) -> tuple[Floats, Floats]:
+    """The nearest feasible mixtures to proposals of the free domains' shares (n, n_free), and their losses (n,)."""
+    mixtures = np.tile(feasible.low, (len(shares), 1))
+    mixtures[:, free] = shares
+    mixtures = feasible.project(mixtures)
+    return mixtures, usable(objective(mixtures))
 
 
 def _population(sampler: str, free: int) -> int:
