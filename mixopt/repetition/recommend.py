@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from math import log10
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from mixopt.formatting import count_text, counted, epochs_text, listed, loss
 from mixopt.plan.epochs import EpochsPlan, Question, epochs_plan
+from mixopt.plan.fit import plain
 from mixopt.plan.surface import Run, Surface
 from mixopt.repetition.curves import BestEpochs
 from mixopt.repetition.fit import AVERAGE, LEVEL, GroupFit, RepetitionFit, RStar, preset_of
@@ -20,7 +21,6 @@ from mixopt.version import __version__
 if TYPE_CHECKING:
     from mixopt.plan.epochs import Answer
     from mixopt.study.kind import Session
-    from regressors.estimators.repetition import Refit
 
 N_MEMBERS = 30  # refits that the answer's interval is over
 MAX_ORDERS = 1.0  # of magnitude beyond the runs, before the numbers of an extrapolation are called unreliable
@@ -122,7 +122,7 @@ def surfaces(group: GroupFit, scale: Scale) -> list[Surface]:
         regressor.loss,
         "the forms below, averaged by their held-out predictions",
         note=fitted_to,
-        members=tuple(loss_of(refit) for refit in regressor.refits(N_MEMBERS)),
+        members=tuple(plain(refit.loss) for refit in regressor.refits(N_MEMBERS)),
         allowed="refits to bootstrap resamples of the configurations",
         level=LEVEL,
         within=within,
@@ -134,11 +134,6 @@ def surfaces(group: GroupFit, scale: Scale) -> list[Surface]:
             preset = preset_of(regressor, form, f"{fitted_to}; weight {weight:.0%}")
             alone.append(Surface(form, preset.loss, preset.source, note=preset.note, within=within, made="runs"))
     return [lead, *alone]
-
-
-def loss_of(refit: Refit) -> Any:
-    """A refit as a loss of counts; its values have a leading axis of one."""
-    return lambda params, tokens, unique: refit.loss(params, tokens, unique)[0]
 
 
 def best_by_size(groups: Sequence[GroupFit]) -> list[TrainedSize]:

@@ -12,11 +12,12 @@ from mixopt.repetition.fit import GroupFit, RepetitionFit
 from mixopt.repetition.recommend import Recommendation
 from mixopt.repetition.runs import Frame, LadderRuns
 from mixopt.repetition.summary import decay_text, document, epochs, noise_section, scores_section
-from mixopt.report.document import Block, Column, Document, Figure, Folded, Paragraph, Section, Table
+from mixopt.report.document import Block, Document, Figure, Folded, Paragraph, Section, Table, columns
 from mixopt.report.sections import corpora, reproduce
 from mixopt.runs.table import read_table
 from mixopt.serialization import read_json
 from mixopt.study.layout import Folder
+from mixopt.study.loading import read_text
 
 MAX_ROWS = 120  # runs in the table
 
@@ -27,7 +28,7 @@ def read_report(folder: Folder) -> Document:
     fit = RepetitionFit.read(folder.fits / "repetition.json", made_by="fit")
     measured = LadderRuns(read_table(folder.root), found.target.weights)
     prepared = read_json(folder.corpora, made_by="prepare") if folder.corpora.is_file() else None
-    text = folder.study.read_text(encoding="utf-8")
+    text = read_text(folder.study)
     again = reproduce(
         command="mixopt run study.yaml", versions={"mixopt": found.mixopt}, study=text, answer=found.stamp
     )
@@ -132,7 +133,7 @@ def r_star_section(fit: RepetitionFit) -> Section:
     ]
     names = ("weight decay", "weight in the average", "R*", "from", "to")
     title = f"R* by form, with {fit.level:.0%} profile intervals"
-    blocks.append(Table(title, [Column("form", numeric=False), *map(Column, names)], rows))
+    blocks.append(Table(title, columns("form", *names), rows))
     return Section("r-star", "How fast the value of repeats decays", blocks, "R*")
 
 
@@ -141,9 +142,8 @@ def runs_section(frame: Frame) -> Section:
     ranked = frame.sort_values("target", na_position="last", kind="stable")
     sets = [str(key) for key in frame.columns if str(key).startswith("loss/")]
     sets = sets if len(sets) > 1 else []
-    names = ("parameters", "unique tokens", "epochs", "tokens", "weight decay", "seed", "loss")
-    columns = [Column("run", numeric=False), Column("role", numeric=False), *map(Column, names)]
-    columns += [Column(key.removeprefix("loss/")) for key in sets]
+    names = ["role", "parameters", "unique tokens", "epochs", "tokens", "weight decay", "seed", "loss"]
+    headings = columns("run", *names, *(key.removeprefix("loss/") for key in sets), text=["role"])
     rows = [
         (
             str(run["run_id"]),
@@ -160,5 +160,5 @@ def runs_section(frame: Frame) -> Section:
         for run in ranked.head(MAX_ROWS).to_dict("records")
     ]
     more = f" The table shows the best {MAX_ROWS}; all are in runs.csv." if len(ranked) > MAX_ROWS else ""
-    table = Table("Measured losses, nats/token", columns, rows, 0)
+    table = Table("Measured losses, nats/token", headings, rows, 0)
     return Section("runs", "The runs", [Paragraph(f"{len(ranked)} runs.{more}"), table], "Runs")

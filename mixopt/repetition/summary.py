@@ -8,7 +8,7 @@ from mixopt.repetition.curves import BestEpochs
 from mixopt.repetition.fit import AVERAGE, GroupFit, RepetitionFit, fit_text
 from mixopt.repetition.recommend import Recommendation
 from mixopt.repetition.scores import CASES, Noise
-from mixopt.report.document import Block, Column, Document, Figure, Paragraph, Section, Table
+from mixopt.report.document import Block, Column, Document, Figure, Paragraph, Section, Table, columns
 
 
 def document(found: Recommendation) -> Document:
@@ -184,8 +184,8 @@ def score_table(group: GroupFit) -> Table:
     for form in dict.fromkeys(row.form for row in group.scores):
         weight = group.forms[form].weight if form in group.forms else None
         rows.append((form, percent(weight), *(loss(errors[form, case]) for case in cases)))
-    columns = [Column("form", numeric=False), *map(Column, ("weight", *(CASES[case] for case in cases)))]
-    return Table(f"Held-out error at {decay_text(group.weight_decay)}", columns, rows, 0)
+    headings = columns("form", "weight", *(CASES[case] for case in cases))
+    return Table(f"Held-out error at {decay_text(group.weight_decay)}", headings, rows, 0)
 
 
 def noise_section(noise: Sequence[Noise]) -> Section:
