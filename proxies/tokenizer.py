@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from proxies.files import replacing
+from proxies.readers import one_line
 from proxies.subsample import spread
 
 if TYPE_CHECKING:
@@ -253,10 +254,9 @@ def _from_hub(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=["tokenizer.json", "tokenizer_config.json"]))
     except (OSError, HfHubHTTPError, HFValidationError) as error:
-        message = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"tokenizer {name!r} is neither a file or folder here nor to be had from the hub ({message}): "
-            "mend the name, or download it and give its folder"
+            f"tokenizer {name!r} is no file or folder here, and can't be fetched from the hub ({one_line(error)}): "
+            "correct the name, or download it and give its folder"
         ) from error
 
 
