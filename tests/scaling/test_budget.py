@@ -16,7 +16,7 @@ from mixopt.scaling.fit import fit_scale
 from mixopt.scaling.stored import load_scale
 from mixopt.study.progress import Progress
 from regressors.laws.effective_tokens import effective_shares
-from tests.scaling.test_fit import made_runs
+from tests.factories.scaling_tables import made_runs
 
 LAW = "joint-log-linear"
 HALF = {"a": 0.5, "b": 0.5}
