@@ -12,11 +12,12 @@ from mixopt.continual.results import LOSSES, Plan, Recommendation, Verification
 from mixopt.continual.runs import END, START, ContinuationTable
 from mixopt.continual.summary import change_text, share_text
 from mixopt.formatting import count_text, counted, listed, loss
-from mixopt.report.document import Column, Document, Figure, Paragraph, Section, Table
+from mixopt.report.document import Document, Figure, Paragraph, Section, Table, columns
 from mixopt.report.sections import corpora, reproduce
 from mixopt.runs.table import read_table
 from mixopt.serialization import read_json
 from mixopt.study.layout import Folder
+from mixopt.study.loading import read_text
 
 MAX_ROWS = 120  # continuations in the table
 ROLES = {CONTINUATION: "continuation"}  # where a role's name in files isn't the field's
@@ -75,7 +76,7 @@ def study_document(folder: Folder) -> Document:
     answer = Recommendation.read(folder.recommendation, made_by="run")
     table = ContinuationTable(read_table(folder.root), answer.texts["domain"], answer.texts["general"])
     prepared = read_json(folder.corpora, made_by="prepare") if folder.corpora.is_file() else None
-    text = folder.study.read_text(encoding="utf-8")
+    text = read_text(folder.study)
     again = reproduce(
         command="mixopt run study.yaml", versions={"mixopt": answer.mixopt}, study=text, answer=answer.stamp
     )
@@ -144,7 +145,7 @@ def _runs(table: ContinuationTable) -> Section:
         for row in ends.head(MAX_ROWS).to_dict("records")
     ]
     names = ("Parameters", "Tokens", "General text", "Seed", "Domain loss", "General loss", "Change")
-    columns = [Column("Run", numeric=False), Column("Role", numeric=False), *map(Column, names)]
     more = f" The table shows {MAX_ROWS} of them; all are in runs.csv." if len(ends) > MAX_ROWS else ""
+    losses = Table("Measured losses, nats/token", columns("Run", "Role", *names, text=["Role"]), rows)
     text = f"{counted(len(ends), 'continuation')}, with losses at their ends.{more}"
-    return Section("runs", "Runs", [Paragraph(text), Table("Measured losses, nats/token", columns, rows)], "Runs")
+    return Section("runs", "Runs", [Paragraph(text), losses], "Runs")

@@ -7,7 +7,7 @@ from math import ceil
 
 from mixopt.continual.results import Choice, Evidence, Plan, Run, Verification
 from mixopt.formatting import UNKNOWN, count_text, counted, digits_for, epochs_text, interval, known, loss, percent
-from mixopt.report.document import Column, Document, Section, Table, Warning
+from mixopt.report.document import Column, Document, Section, Table, Warning, columns
 
 ROWS = 9  # of a front
 MIN_DRAWS = 0.02  # a share of the draws: fewer aren't mentioned
@@ -222,8 +222,7 @@ def choices_table(plan: Plan) -> Table:
     note += OUTSIDE if any(run.outside for _, run, _ in shown) else ""
     width = f"{plan.level:.0%}\ninterval"
     names = [GENERAL, width, DOMAIN_LOSS, GENERAL_LOSS, width, *varied]
-    columns = [Column("choice", numeric=False), *map(Column, names)]
-    return Table("How much general text to keep", columns, rows, 0 if plan.answer else None, note)
+    return Table("How much general text to keep", columns("choice", *names), rows, 0 if plan.answer else None, note)
 
 
 def sizes_table(plan: Plan) -> Table:
@@ -234,8 +233,8 @@ def sizes_table(plan: Plan) -> Table:
         cells = (share_text(run.general_share), loss(run.domain), change_text(run.rise)) if run else (UNKNOWN,) * 3
         rows.append((count_text(row.params), count_text(row.tokens), *cells))
     note = f"At 6 N D = {plan.given['compute']:.3g} FLOPs. {UNKNOWN}: no share stays within the tolerance."
-    columns = [Column(name) for name in ("parameters", "tokens", GENERAL, DOMAIN_LOSS, GENERAL_LOSS)]
-    return Table("The best of each trained size", columns, rows, note=note)
+    headings = [Column(name) for name in ("parameters", "tokens", GENERAL, DOMAIN_LOSS, GENERAL_LOSS)]
+    return Table("The best of each trained size", headings, rows, note=note)
 
 
 def front_table(plan: Plan) -> Table:
@@ -259,8 +258,8 @@ def front_table(plan: Plan) -> Table:
             f" Optuna's {plan.search.sampler}, {plan.search.trials} trials, finds "
             f"{100 * plan.search.hypervolume_ratio:.2f}% of this front's hypervolume."
         )
-    columns = [Column(name) for name in (GENERAL, DOMAIN_LOSS, GENERAL_LOSS, "change", *varied)]
-    return Table("Pareto front of both losses", columns, rows, note=note)
+    headings = [Column(name) for name in (GENERAL, DOMAIN_LOSS, GENERAL_LOSS, "change", *varied)]
+    return Table("Pareto front of both losses", headings, rows, note=note)
 
 
 def predictors_table(losses: Mapping[str, Evidence]) -> Table | None:
@@ -280,8 +279,7 @@ def predictors_table(losses: Mapping[str, Evidence]) -> Table | None:
     headings = [f"{of}\n{what}" for of in losses for what in ("weight", *(HELD_OUT[kind][0] for kind in kinds))]
     tests = "; ".join(f"{HELD_OUT[kind][0]}: {HELD_OUT[kind][1]}" for kind in kinds)
     note = f"Mean absolute errors on held-out runs, nats/token. {capitalized(tests)}."
-    columns = [Column("law or curve", numeric=False), *map(Column, headings)]
-    return Table("Cross-validation of laws and curves", columns, rows, len(rows) - 1, note)
+    return Table("Cross-validation of laws and curves", columns("law or curve", *headings), rows, len(rows) - 1, note)
 
 
 def published_table(plan: Plan) -> Table:
@@ -293,8 +291,8 @@ def published_table(plan: Plan) -> Table:
         f"Share of general text with which its loss returns to its start after {count_text(plan.centre.tokens)} "
         f"tokens, from {plan.published[0].source}; for their data and recipe, as a comparison."
     )
-    columns = [Column("model", numeric=False), Column("general text")]
-    return Table("Published critical shares", columns, rows, len(rows) - 1 if plan.free else None, note)
+    own = len(rows) - 1 if plan.free else None
+    return Table("Published critical shares", columns("model", "general text"), rows, own, note)
 
 
 def check_table(verified: Verification) -> Table:
@@ -303,8 +301,8 @@ def check_table(verified: Verification) -> Table:
         (name, *map(loss, (check.measured, check.sd, check.predicted, check.low, check.high)))
         for name, check in (("domain loss", verified.domain), ("general loss", verified.general))
     ]
-    columns = [Column("", numeric=False), *map(Column, ("measured", "sd of seeds", "predicted", "from", "to"))]
-    return Table("Measured check", columns, rows, note="Nats/token; means over seeds.")
+    headings = columns("", "measured", "sd of seeds", "predicted", "from", "to")
+    return Table("Measured check", headings, rows, note="Nats/token; means over seeds.")
 
 
 def check_text(verified: Verification) -> str:
