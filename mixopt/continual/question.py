@@ -39,6 +39,17 @@ class CptQuestion:
     def given(self) -> dict[str, float]:
         return {key: value for key, value in vars(self).items() if value is not None}
 
+    def setting(self, name: str) -> str:
+        """A count as the user writes it, for messages."""
+        return f"--{name}"
+
+
+class StudyQuestion(CptQuestion):
+    """The query of a study file."""
+
+    def setting(self, name: str) -> str:
+        return f"full.{name}"
+
 
 def budget_of(runs: ContinualRuns, question: CptQuestion) -> tuple[Budget, list[Warning]]:
     """The runs to choose from, and what is assumed of them. Raises MixoptError for what these runs can't answer."""
@@ -70,7 +81,7 @@ def budget_of(runs: ContinualRuns, question: CptQuestion) -> tuple[Budget, list[
         raise MixoptError(
             f"{count_text(budget.epochs * (question.domain_tokens or 0))} tokens of domain text make runs of more "
             f"than {MAX_TIMES_LONGEST:.0f} times the longest that was trained ({count_text(runs.ends('tokens')[1])}): "
-            "say how long to train with --tokens"
+            f"say how long to train with {question.setting('tokens')}"
         )
     return budget, _assumptions(runs, question, budget)
 
@@ -88,15 +99,16 @@ def _sizes(runs: ContinualRuns, question: CptQuestion) -> tuple[float, ...]:
         if is_constant(runs, "params") and abs(params / high - 1) > 0.01:
             raise MixoptError(
                 f"{count_text(params)} parameters: all runs have {count_text(high)}, so what another size does can't "
-                "be known from them: train a second size, or leave --params out"
+                f"be known from them: train a second size, or leave {question.setting('params')} out"
             )
         return (params,)
     if question.compute is None:
         return (high,)
     if is_constant(runs, "params"):
         raise MixoptError(
-            f"--compute: all runs have {count_text(high)} parameters, so the best size can't be known from them: add "
-            f"runs of a second size, or give --params {count_text(high)} as well"
+            f"{question.setting('compute')}: all runs have {count_text(high)} parameters, so the best size can't be "
+            f"known from them: add runs of a second size, or give {question.setting('tokens')} "
+            f"{question.compute / (TRAINING * high):.3g} in its place"
         )
     return (low, high)
 

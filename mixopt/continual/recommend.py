@@ -12,7 +12,7 @@ from mixopt.continual.curves import at_lengths, checkpoints, outside, share_curv
 from mixopt.continual.draws import LEVEL, SURE, Draws, draw
 from mixopt.continual.fit import ContinualFit, StoredFit, evidence, is_constant
 from mixopt.continual.grid import AXES, SHARES, Budget, Predicted, grid, minimise, pareto_front, pareto_search, predict
-from mixopt.continual.question import CptQuestion, budget_of
+from mixopt.continual.question import CptQuestion, StudyQuestion, budget_of
 from mixopt.formatting import count_text, percent
 from mixopt.report.document import Warning
 from mixopt.runs.continual import ContinualRuns
@@ -231,7 +231,7 @@ def recommend(session: Session, fit: ContinualFit) -> Json:
     fitted = StoredFit.read(folder.fits / "continual.json", made_by="fit")
 
     def compute() -> Json:
-        plan = plan_cpt(fit, CptQuestion(**study.full.model_dump()))
+        plan = plan_cpt(fit, StudyQuestion(**study.full.model_dump()))
         run = plan.answer
         progress.finish(f"{run.general_share:.0%} general text" if run else "no share stays within the tolerance")
         facts = {one.name: getattr(fitted, one.name) for one in fields(results.StudyFacts)}

@@ -9,7 +9,7 @@ import pytest
 
 from mixopt.continual.figures import front_figure
 from mixopt.continual.fit import fit_continual
-from mixopt.continual.question import CptQuestion
+from mixopt.continual.question import CptQuestion, StudyQuestion, budget_of
 from mixopt.continual.recommend import plan_cpt
 from mixopt.continual.report import plan_document
 from mixopt.continual.results import Plan
@@ -109,6 +109,19 @@ def test_what_is_wrong_with_a_table_is_said(tmp_path, text, message):
 def test_questions_beyond_the_runs_are_refused(question, message):
     with pytest.raises(MixoptError, match=message):
         answer(**question)
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        ({"params": 1e9}, "leave full.params out"),
+        ({"compute": 1e19}, "full.compute: all runs have 100M parameters.* or give full.tokens 1.67e.10 in its place"),
+        ({"domain_tokens": 1e12}, "say how long to train with full.tokens"),
+    ],
+)
+def test_a_study_is_pointed_to_its_own_keys(question, message):
+    with pytest.raises(MixoptError, match=message):
+        budget_of(exact_fit().runs, StudyQuestion(**question))
 
 
 def test_runs_of_one_length_allow_no_other_length_and_no_repetition():
