@@ -1,4 +1,4 @@
-"""Checkpoints of trained proxies: weights in an .npz beside what they are, never pickles.
+"""Checkpoints of trained proxies: weights and their description in an .npz, never pickles.
 
 A checkpoint holds one proxy, whatever stack it was trained in, and goes by the hash of everything that decided it: what
 is there is never trained twice, and a file that another study wrote is the same file.
@@ -17,7 +17,7 @@ import torch
 from proxies.files import replacing
 from proxies.gpt import Shape, StackedGPT
 
-ABOUT = "about"  # the entry that says what the numbers are
+ABOUT = "about"  # the entry that describes the numbers
 FORMAT = 1
 
 
@@ -61,13 +61,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         about = json.loads(arrays.pop(ABOUT).tobytes())
-        shape = Shape(**about["shape"])
+        shape, form, facts = Shape(**about["shape"]), about["format"], about["about"]
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: not a checkpoint of a proxy ({error}): delete it and it is trained again") from None
-    if about["format"] != FORMAT:
-        raise ValueError(f"{path}: a checkpoint of format {about['format']}, not {FORMAT}: train it again")
+    if form != FORMAT:
+        raise ValueError(f"{path}: a checkpoint of format {form}, not {FORMAT}: train it again")
     expected = {name: tuple(value.shape[1:]) for name, value in StackedGPT(shape, [0]).state_dict().items()}
     found = {name: value.shape for name, value in arrays.items()}
     if found != expected or not all(np.isfinite(value).all() for value in arrays.values()):
         raise ValueError(f"{path}: its numbers don't make up a proxy of {shape}: delete it and it is trained again")
-    return Checkpoint(shape, arrays, about["about"])
+    return Checkpoint(shape, arrays, facts)

@@ -32,7 +32,7 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary path beside `path`; on a clean exit the file written there takes `path`'s place.
+    """Gives a temporary path in the folder of `path`; on a clean exit the file written there takes `path`'s place.
 
     A reader sees the old file or the new one, never half of one. On an error the old file stays. A link keeps pointing
     to what is written. Raises WriteError where nothing can be written, or what is there is no regular file.
@@ -42,7 +42,7 @@ def replacing(path: Path) -> Iterator[Path]:
     # Optuna see the type.
     half = target.parent / (SCRATCH + secrets.token_hex(8) + target.suffix[:9])
     with writing(path):
-        with suppress(FileExistsError):  # a file, said below
+        with suppress(FileExistsError):  # a file: reported below
             target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists() and not target.is_file():  # renaming would put a file in the place of a device or a pipe
             raise OSError(errno.EEXIST, "it is a folder" if target.is_dir() else "it is no regular file")
@@ -89,6 +89,6 @@ def nan_to_null(value: Any) -> Any:
         return {str(key): nan_to_null(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [nan_to_null(one) for one in value]
-    if type(value).__module__ == "numpy":  # arrays and scalars; asked by name, so that numpy isn't imported for it
+    if type(value).__module__ == "numpy":  # arrays and scalars; recognised by name, so that numpy isn't imported for it
         return nan_to_null(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -180,7 +180,7 @@ class Process:
             self.stdin.write(line + "\n")
             self.stdin.flush()
         except BrokenPipeError:
-            pass  # it has died: its listener says so, with the exit status
+            pass  # it has died: its listener reports that, with the exit status
 
     def give(self, group: Sequence[Job]) -> None:
         self.send(json.dumps([asdict(job) for job in group]))

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.factories.command import Command
+
 # Shared, noisy machines: how long one example takes says nothing.
 settings.register_profile("mixopt", deadline=None)
 settings.load_profile("mixopt")
@@ -23,3 +25,9 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"published run tables are not at {SHARED}")
     return SHARED
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    """Runs a command in tmp_path and gives what it wrote."""
+    return Command(capsys, monkeypatch, tmp_path).output

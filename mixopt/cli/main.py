@@ -4,10 +4,10 @@ Heavy imports happen inside the commands that need them, so that help answers at
 """
 
 import codecs
+import io
 import os
 import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -74,16 +74,17 @@ def refuse(message: str) -> NoReturn:
 
 
 def main() -> None:
-    """Exit status 0: done; 2: something that the user can mend, said in one line; 130: stopped by Ctrl-C."""
+    """Exit status 0: done; 2: something that the user can mend, in one line; 130: stopped by Ctrl-C."""
     signal.signal(signal.SIGINT, stop)
     # Before NumPy loads. Sums over several threads depend on their number, and for small tables threads only wait.
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     codecs.register_error("plain", plain)
-    for name in ("stdout", "stderr"):
+    for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller: `mixopt ... >&-`
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
-        with suppress(AttributeError):  # a test's stream
-            getattr(sys, name).reconfigure(errors="plain")
+            setattr(sys, name, Path(os.devnull).open("r+", encoding="utf-8"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="plain")
     try:
         try:
             app()
@@ -97,8 +98,10 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try to flush it once more
         if isinstance(error, BrokenPipeError):  # `mixopt ... | head`
             sys.exit(1)
-        place = error.filename or "the output"
-        refuse(f"{place} can't be read or written ({error.strerror or error}): choose another place with --out")
+        reason = error.strerror or error
+        if error.filename is None:
+            refuse(f"the output can't be written ({reason}): make room for it, or send it elsewhere")
+        refuse(f"{error.filename} can't be read or written ({reason}): choose another place with --out")
     except Stopped:
         print("mixopt: stopped; finished runs are kept, the same command goes on from them", file=sys.stderr)
         sys.exit(130)

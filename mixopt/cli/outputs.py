@@ -38,7 +38,7 @@ class Outputs:
             raise MixoptError(f"{option}: the command reads {path}: name another file")
         twin = next((name for other, name in self.options.items() if _same(path, other)), None)
         if twin:
-            raise MixoptError(f"{option}: {path} is that of {twin}, too: name another file")
+            raise MixoptError(f"{option}: {path} is also the file of {twin}: name another file")
         if path.exists() and not self.force and not ours(path):
             raise MixoptError(
                 f"{option}: {path} is there already and no earlier output of this command: name another file, or "
@@ -51,7 +51,7 @@ class Outputs:
         self.check("--html", path, is_page)
 
     def write(self, what: str, path: Path | None, writer: Callable[[Path], object]) -> None:
-        """Writes a file that was checked; None: nothing. what: it is, in a word. Raises MixoptError if it can't."""
+        """Writes a file that was checked; None: nothing. what: its kind, in a word. Raises MixoptError if it can't."""
         if path is None:
             return
         try:
@@ -72,7 +72,7 @@ def _same(path: Path, other: Path) -> bool:
 def _probe(path: Path) -> None:
     """Raises WriteError where no file can be written; leaves nothing behind."""
     missing = []
-    with suppress(OSError):  # a name that is too long: said below
+    with suppress(OSError):  # a name that is too long: reported below
         missing = [folder for folder in path.parents if not folder.exists()]
     try:
         with suppress(StopIteration), replacing(path) as half:

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from mixopt.study.kind import Session
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="the study file")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Train again what an edit left without use; else it is asked.")]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Train without asking even where an edit makes finished runs useless.")
+]
 Out = Annotated[
     Path | None, options.output("--out", "-o", metavar="DIR", help="study folder (default: studies/<name>)")
 ]
@@ -67,7 +69,7 @@ def run(study: StudyFile, out: Out = None, yes: Yes = False) -> None:
     from mixopt.study import pipeline
 
     with start(study, out) as (session, console):
-        pipeline.run(asking(session, yes))
+        pipeline.run(confirming(session, yes))
         show_paths(console, session.kind.outputs(session))
 
 
@@ -92,7 +94,7 @@ def train(study: StudyFile, out: Out = None, yes: Yes = False) -> None:
     from mixopt.study import pipeline
 
     with start(study, out, needs_corpora="train") as (session, _):
-        pipeline.trained(asking(session, yes), *pipeline.planned(session))
+        pipeline.trained(confirming(session, yes), *pipeline.planned(session))
 
 
 def recommend(study: StudyFile, out: Out = None) -> None:
@@ -134,8 +136,8 @@ def verify(study: StudyFile, out: Out = None) -> None:
         pipeline.verify(session, lambda verified: show(console, session.kind.verification_document(verified)))
 
 
-def asking(session: Session, yes: bool) -> Session:
-    """The session, asking on a terminal before finished runs are trained anew; yes: told only."""
+def confirming(session: Session, yes: bool) -> Session:
+    """The session, with a prompt on a terminal before runs are trained in place of others; yes: a note only."""
 
     def may_retrain(why: str) -> bool:
         if not yes and not (sys.stdin.isatty() and sys.stdout.isatty()):

@@ -113,7 +113,7 @@ def _only_a_study(given: Reading, settings: Mapping[str, object]) -> Path:
     typed = [name for name, value in (dict(settings) | given.options()).items() if value]
     if typed:
         raise MixoptError(
-            f"{first}: --{typed[0].replace('_', '-')} goes with a table of runs; a study says such things in its file "
+            f"{first}: --{typed[0].replace('_', '-')} goes with a table of runs; a study has such settings in its file "
             "(`mixopt schema` lists its keys)"
         )
     return first

@@ -216,7 +216,7 @@ def feasible_mixtures(
 
     limits = study.search.model_dump(include={"min_weight", "max_weight", "fixed", "max_epochs"})
     try:
-        return feasible(domains, **limits, pools=pools, tokens=study.full.tokens if study.full else None)
+        return feasible(domains, **limits, pools=pools, tokens=study.full and study.full.tokens)
     except MixoptError as error:
         raise MixoptError(f"{place}{error}") from None
 

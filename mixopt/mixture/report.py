@@ -250,7 +250,7 @@ def _runs(results: Results) -> Section:
         lower = listed([run.run_id for run in others[:3]])
         text += f" Lower single runs ({lower}) repeat a mixture, or are outside the limits." if lower else ""
     if not all(run.comparable or run.left_out for run in runs):
-        text += " Losses at other pools and lengths can't be set beside the others' and stand last."
+        text += " Losses at other pools and lengths are not comparable with the others and stand last."
     text += f" The table shows {MAX_RUNS} of them." if len(runs) > MAX_RUNS else ""
     blocks: list[Block] = [Paragraph(text)]
     domains = [row.domain for row in found.ranked] or sorted({domain for run in runs for domain in run.shares})

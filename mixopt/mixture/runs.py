@@ -33,7 +33,7 @@ class Run:
 
     @property
     def comparable(self) -> bool:
-        """Whether its loss can be set beside others': not where it diverged, had other pools or fewer tokens."""
+        """Whether its loss compares with the others': not where it diverged, had other pools or fewer tokens."""
         return not self.left_out and self.role not in (REPETITION, SHORTER)
 
 

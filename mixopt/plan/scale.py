@@ -186,19 +186,21 @@ def plan_scale(
     surfaces, fit = forms_of(runs, preset, leading, seed=seed, progress=progress, needs_repeats=unique is not None)
     lead = surfaces[0]
     plain = demand.plain(lead)
+    more_text = "" if unique is None else " or give more --unique"
     if plain is None:
         lowest = best_run(lead, MAX_COMPUTE, demand.unique).loss
         raise MixoptError(
             f"--loss {demand.loss:g}: {lead.name} never gets there: the lowest loss it covers is "
-            f"{lowest:.3f} nats/token; ask for a higher loss" + (" or give more --unique" if unique is not None else "")
+            f"{lowest:.3f} nats/token; ask for a higher loss{more_text}"
         )
     run, least = demand.answer(lead, plain), smallest_model(lead)
     if run.params < least:
+        remedy = "raise --compute" if loss is None else "ask for a lower --loss"
         raise MixoptError(
             f"the best model for that would have {count_text(run.params)} parameters, fewer than the "
-            f"{count_text(least)} that a law covers: raise --compute, or ask for a lower --loss"
+            f"{count_text(least)} that a law covers: {remedy}{more_text}"
         )
-    # losses of other sources are of other texts: the others are asked what they would do with as much compute
+    # losses of other sources are on other validation sets: the other forms answer for as much compute
     others = replace(demand, compute=plain.compute, loss=None)
     forms = [form_answer(demand if one is lead else others, one) for one in surfaces]
     seeing = [form for form in forms if form.sees_repetition] or forms

@@ -230,7 +230,7 @@ def heads_and_width(proxy: ProxyShape, size: float) -> tuple[int, int]:
 
 
 def size_problems(where: tuple[str, ...], proxy: ProxyShape, sizes: list[float]) -> Problems:
-    """Whether every size comes to a model of its own."""
+    """Whether every size gives a model of another width."""
     taken: set[int] = set()
     for size in sorted(set(sizes)):
         width = heads_and_width(proxy, size)[1]

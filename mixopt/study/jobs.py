@@ -137,13 +137,13 @@ def finished_run(path: Path, job: "Job", recipe: "Recipe") -> "RunRecord":
 
 
 def design_row(job: "Job", domains: Iterable[str], **columns: object) -> Json:
-    """A job in design.csv. columns: what its kind of study says of it, before its share of each domain."""
+    """A job in design.csv. columns: those of its kind of study, before its share of each domain."""
     shares = {f"w/{name}": job.weights.get(name, 0.0) for name in domains}
     return {"run_id": job.run_id, "role": job.role, "seed": job.seed, **columns, **shares}
 
 
 def pool_columns(job: "Job") -> Json:
-    """What design.csv says of a job's unique tokens."""
+    """A job's unique tokens of each domain, as columns of design.csv."""
     return {f"pool/{name}": pool for name, pool in job.pools.items()}
 
 

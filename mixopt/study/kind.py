@@ -58,7 +58,7 @@ class Session:
     folder: Folder
     progress: Progress
     kind: StudyKind[Any, Any, Any]
-    may_retrain: Callable[[str], bool] = lambda why: False  # asked before runs are trained in the place of others
+    may_retrain: Callable[[str], bool] = lambda why: False  # whether runs may be trained in place of others
 
     @property
     def decisive(self) -> Json:
@@ -67,7 +67,7 @@ class Session:
 
     @property
     def question(self) -> str:
-        """A digest of it: stored with the answer, it tells whose it is."""
+        """The digest of `decisive`, stored with the answer that it decides."""
         return digest(self.decisive)
 
     def answer_key(self, fit_key: str) -> str:

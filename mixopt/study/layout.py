@@ -100,9 +100,10 @@ class Folder:
         record = self._read_record()
         if record is not None and path.resolve().is_relative_to(self.root.resolve()):
             new, old = sha256(text.encode()).hexdigest(), _digest(path)
-            if old not in (None, new) and not (force or self.wrote(path)):
+            ours = old in record["files"].get(self._name(path), [])
+            if old not in (None, new) and not (force or ours):
                 raise MixoptError(f"{path} was changed since mixopt wrote it: move or delete it, and run again")
-            if old == new and self.wrote(path):
+            if old == new and ours:
                 return
             record["files"][self._name(path)] = [new, old]  # first and with the old one: it may end in between
             write_json(self.record, record)
@@ -132,7 +133,7 @@ def alone(folder: Path, remedy: str = ELSEWHERE) -> Iterator[None]:
     """
     path = folder / LOCK
     try:
-        with writing(folder), suppress(FileExistsError):  # a file, said by the next line
+        with writing(folder), suppress(FileExistsError):  # a file: reported by the next line
             folder.mkdir(parents=True, exist_ok=True)
         with writing(folder):
             file = _locked(path, remedy)
@@ -145,7 +146,9 @@ def alone(folder: Path, remedy: str = ELSEWHERE) -> Iterator[None]:
             file.flush()
         for depth in ("", "*/", "*/*/"):
             for left in folder.glob(f"{depth}{SCRATCH}*"):
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+                inner = left.relative_to(folder).parents[:-1]
+                if not any((folder / one / LOCK).exists() for one in inner):  # those of a process at work there stay
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
         yield
     finally:
         path.unlink(missing_ok=True)

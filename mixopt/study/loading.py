@@ -67,7 +67,7 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise MixoptError(f"{path}: no such study file; `mixopt init DIR` writes one to start from") from None
-    except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise MixoptError(f"{path}: can't be read as a study file ({error})") from None
 
 
@@ -78,7 +78,9 @@ def parse(text: str, path: Path) -> StudyFile:
 
     try:
         data = YAML(typ="safe", pure=True).load(text)
-        node = YAML(typ="safe", pure=True).compose(text)
+        lines = key_lines(YAML(typ="safe", pure=True).compose(text))
+    except RecursionError:
+        raise MixoptError(f"{path}: nested too deeply, or an alias (*) contains itself: write it out") from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
@@ -87,7 +89,7 @@ def parse(text: str, path: Path) -> StudyFile:
         raise MixoptError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise MixoptError(f"{path}: a study file is a mapping (name:, domains:, target:, ...), this holds no keys")
-    return StudyFile(path, data, key_lines(node))
+    return StudyFile(path, data, lines)
 
 
 def key_lines(node: Any, above: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:

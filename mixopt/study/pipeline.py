@@ -23,11 +23,8 @@ def open_session(path: Path | str, out: Path | str | None = None, progress: Prog
 
     Raises MixoptError for a study file that isn't valid, and a folder that holds anything but this study.
     """
-    path = Path(path)
     study = load_study(path)
-    folder = _folder(study, out)
-    folder.claim(study.name, path, files_read(study, path))
-    return Session(study, path, folder, progress or Progress(), kind_named(study.kind))
+    return _session(study, Path(path), _folder(study, out), progress)
 
 
 @contextmanager
@@ -35,12 +32,19 @@ def held_session(
     path: Path | str, out: Path | str | None = None, progress: Progress | None = None
 ) -> Iterator[Session]:
     """`open_session`, and no other process in the folder until the end. Raises MixoptError where one is at work."""
-    with alone(_folder(load_study(path), out).root):
-        yield open_session(path, out, progress)
+    study = load_study(path)
+    folder = _folder(study, out)
+    with alone(folder.root):
+        yield _session(study, Path(path), folder, progress)
 
 
 def _folder(study: Any, out: Path | str | None) -> Folder:
     return Folder(Path(out) if out else Path("studies") / study.name)
+
+
+def _session(study: Any, path: Path, folder: Folder, progress: Progress | None) -> Session:
+    folder.claim(study.name, path, files_read(study, path))
+    return Session(study, path, folder, progress or Progress(), kind_named(study.kind))
 
 
 def run(session: Session) -> Json:
@@ -95,7 +99,7 @@ def finished_runs(session: Session) -> Any:
 def answered(session: Session) -> None:
     """Raises MixoptError where recommendation.json isn't the answer to the study file, by the runs that are there.
 
-    What is said of it, written or trained after it would otherwise belong to another question.
+    A report, an export or a check made of it would otherwise belong to another question.
     """
     path, again = session.folder.recommendation, "`mixopt run` brings it up to date"
     found = read_json(path, made_by="run")

@@ -1,4 +1,4 @@
-"""Finished runs that an edit of the study leaves without use: told, and asked about, before others are trained."""
+"""Finished runs that an edit of the study makes useless: consent to training others in their place."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def settle_plan(session: Session, plan: AnyPlan, shards: Mapping[str, Shard]) -> None:
-    """Asks before runs are trained in the place of finished ones that no longer count, and keeps what is trained for.
+    """Gets consent before runs are trained in place of finished ones that no longer count, and records the plan.
 
-    A first or resumed run never asks. Raises MixoptError, saying what is stale, why and what it costs, where the answer
-    is no or there is nobody to ask.
+    A first or resumed run needs none. Raises MixoptError, with what is stale, why and what new runs cost, where it is
+    refused or there is no terminal.
     """
     folder, contents = session.folder, {name: shard.meta.content for name, shard in shards.items()}
     ids = [job.run_id for job in plan.jobs]
@@ -32,8 +32,9 @@ def settle_plan(session: Session, plan: AnyPlan, shards: Mapping[str, Shard]) ->
         recipes = [job.recipe or plan.recipe for job in missing]
         speed = seconds_per_flop(folder.runs / f"{stale[0]}.json", session.study.proxy.workers)
         why = (
-            f"{counted(len(stale), 'finished run')} no longer count: {changes(before, session.decisive, contents)}; "
-            f"{len(ids) - len(missing)} of {counted(len(ids), 'planned run')} are there, training the others takes "
+            f"{counted(len(stale), 'finished run')} can no longer be used: "
+            f"{changes(before, session.decisive, contents)}; {len(ids) - len(missing)} of "
+            f"{counted(len(ids), 'planned run')} are there, training the others takes "
             f"{count_text(sum(recipe.tokens_seen for recipe in recipes))} tokens"
         )
         why += f", about {duration(speed * sum(recipe.flops for recipe in recipes))}" if speed else ""
@@ -50,7 +51,7 @@ def changes(before: Json, study: Json, contents: Json) -> str:
     parts = [f"{key} was {old.get(key, 'not given')} and is {new.get(key, 'not given')}" for key in keys]
     texts = before.get("texts", contents)
     if not parts and (other := [name for name in contents if texts.get(name) != contents[name]]):
-        parts = [f"the tokens of {listed(other)} are others"]
+        parts = [f"the tokens of {listed(other)} have changed"]
     parts[4:] = [f"{len(parts) - 4} more changes"] if len(parts) > 4 else []
     return listed(parts) or "the study file, its texts or mixopt's version changed"
 

@@ -42,7 +42,7 @@ def train_missing(
     left = {job.run_id for job in missing}
     for job in jobs:
         if job.run_id not in left:
-            finished_run(out / f"{job.run_id}.json", job, recipe)  # before hours are spent beside one that is no good
+            finished_run(out / f"{job.run_id}.json", job, recipe)  # a bad record would waste hours of training
     watch = Watch(recipes, recipes.keys() - left, progress)
     progress.stage(title, total=watch.total)
     watch.report()

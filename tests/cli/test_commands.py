@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.factories.command import Command
+
 
 def mixopt(*words, cwd, code=0, env=None):
     done = subprocess.run(
@@ -120,6 +122,13 @@ def test_a_closed_standard_output_stops_nothing(tmp_path):
     command = f'"{sys.executable}" -m mixopt.cli plan epochs --unique 25B --compute 1e22 >&-'
     done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_closed_standard_input_is_no_terminal(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "stdin", None)
+    Command(capsys, monkeypatch, tmp_path).output("schema")
+    assert not sys.stdin.isatty()
+    sys.stdin.close()
 
 
 def test_counts_may_have_separators_of_thousands(tmp_path):

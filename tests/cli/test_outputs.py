@@ -163,7 +163,7 @@ def test_an_answer_is_shown_before_it_is_saved(name, command, tmp_path, monkeypa
 def test_two_outputs_of_one_name_are_refused(command, tmp_path):
     before = contents(tmp_path)
     for other in ("new.fit.json", "./new.fit.json"):
-        assert "is that of --out, too" in command.refused(*OPTIONS["fit --html"], other)
+        assert "is also the file of --out: name another" in command.refused(*OPTIONS["fit --html"], other)
     assert contents(tmp_path) == before
 
 
@@ -279,4 +279,4 @@ def test_standard_output_on_a_full_disk_is_one_sentence(tmp_path):
             cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "No space left on device" in done.stderr
+    assert "the output can't be written (No space left on device)" in done.stderr and "--out" not in done.stderr

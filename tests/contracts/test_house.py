@@ -37,6 +37,30 @@ def test_files_stay_short(package):
     assert long == {}
 
 
+def lines_with(pattern: str, package: str) -> list[str]:
+    """Lines of a package's code that have the pattern, each with its file."""
+    return [f"{path.name}: {line.strip()}" for path in (ROOT / package).rglob("*.py")
+            for line in path.read_text(encoding="utf-8").splitlines() if re.search(pattern, line)]  # fmt: skip
+
+
+def test_few_modules_stand_beside_the_packages():
+    assert len(list((ROOT / "mixopt").glob("*.py"))) <= 6
+
+
+def test_results_are_typed_and_kinds_are_no_matter_of_attributes():
+    assert len(lines_with(r"\b(dict|Mapping)\[str, Any\]", "mixopt")) <= 120
+    assert len(lines_with(r"\bhasattr\(", "mixopt")) <= 2
+
+
+def test_code_speaks_the_words_of_the_field():
+    assert len([line for package in PACKAGES for line in lines_with(r"\b(told|said|worlds)\b", package)]) <= 40
+
+
+def test_no_test_imports_another_test():
+    pattern = r"^\s*(from|import) tests\.(?!factories\b|conftest\b)"
+    assert lines_with(pattern, "tests") == []
+
+
 def modules_after(code: str) -> set[str]:
     program = f"{code}\nimport sys, json; print(json.dumps([m for m in sys.modules if '.' not in m]))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -59,11 +83,12 @@ def test_help_imports_nothing_heavy():
     assert modules_after(code) & HEAVY == set()
 
 
-def test_the_public_door_opens_on_every_name_it_promises():
+def test_every_public_name_imports_and_is_listed():
     import mixopt
 
     for name in mixopt.__all__:
         assert getattr(mixopt, name) is not None
+        assert name in dir(mixopt)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = mixopt.nothing
 

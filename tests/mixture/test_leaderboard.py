@@ -14,7 +14,14 @@ from mixopt.mixture.report import fit_report
 from mixopt.report.html import render
 from mixopt.runs.read import read_runs
 from mixopt.study.progress import Progress
-from tests.mixture.test_table import made_runs, run, short_search, write_table  # noqa: F401 - run is a fixture
+from tests.factories.mixture_tables import made_runs, write_table
+
+
+@pytest.fixture(autouse=True)
+def short_search(monkeypatch):
+    """Searches are tested elsewhere: here a few trials will do, the local search does the rest."""
+    monkeypatch.setattr("mixopt.mixture.table.TRIALS", 70)
+
 
 QUICK = ["regmix-linear", "exponential-mixing"]
 
@@ -84,7 +91,7 @@ def test_what_will_take_long_is_foreseen_from_small_fits(monkeypatch, tmp_path):
     assert judged.expected_seconds("regmix-linear", small, folds=5, seed=0) == 0
 
 
-def test_the_command_needs_no_target_and_writes_a_page(run, tmp_path):  # noqa: F811
+def test_the_command_needs_no_target_and_writes_a_page(run, tmp_path):
     write_table(tmp_path / "runs.csv", *made_runs())
     told = run("leaderboard", "runs.csv", "--predictors", ",".join(QUICK), "--folds", "4", "--html", "board.html")
     assert re.search(r"2 losses, 24 runs of 2\d mixtures, 4 folds", told) and "Best on" in told  # some are near-equal
@@ -106,7 +113,7 @@ def test_names_in_a_page_are_text_and_nothing_else(tmp_path):
         assert "<script>alert" not in html and "<b>:" not in html
 
 
-def test_the_command_scores_a_target_beside_the_losses(run, tmp_path):  # noqa: F811
+def test_the_command_scores_a_target_beside_the_losses(run, tmp_path):
     write_table(tmp_path / "runs.csv", *made_runs())
     words = ("leaderboard", "runs.csv", "--predictors", "regmix-linear", "--folds", "4", "--target", "all")
     assert "On the target alone, 0.5 x + 0.5 y" in run(*words)

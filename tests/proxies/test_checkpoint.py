@@ -1,5 +1,8 @@
 """Trained proxies on disk."""
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -53,6 +56,13 @@ def test_a_file_that_is_no_checkpoint_is_refused_by_name(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"b2\.npz: not a checkpoint"):
         load_checkpoint(path)
+
+
+def test_an_archive_that_lacks_a_part_is_no_checkpoint(tmp_path):
+    about = json.dumps({"shape": asdict(SHAPE)}).encode()
+    np.savez(tmp_path / "b4.npz", about=np.frombuffer(about, dtype=np.uint8))
+    with pytest.raises(ValueError, match=r"b4\.npz: not a checkpoint"):
+        load_checkpoint(tmp_path / "b4.npz")
 
 
 def test_numbers_that_make_up_no_proxy_are_refused(tmp_path):

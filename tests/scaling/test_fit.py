@@ -15,7 +15,6 @@ from mixopt.runs.stored import write_fit
 from mixopt.scaling.fit import fit_scale, unusual_exponents
 from mixopt.scaling.rolling_origin import DEFAULT, Held, choose, paired_error, rolling_origins
 from mixopt.study.progress import Progress
-from tests.factories.command import Command
 from tests.factories.scaling_tables import SIZES, made_runs
 
 LAWS = f"{DEFAULT},joint-log-linear"
@@ -30,12 +29,6 @@ def truth(code, n, d, text="a"):
 def short_search(monkeypatch):
     """Searches are tested elsewhere: here a few trials will do, the local search does the rest."""
     monkeypatch.setattr("mixopt.scaling.fit.TRIALS", 40)
-
-
-@pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
-    """Runs a command in an empty folder and gives what it wrote."""
-    return Command(capsys, monkeypatch, tmp_path).output
 
 
 @pytest.fixture(scope="module")

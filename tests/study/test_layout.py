@@ -198,6 +198,18 @@ def test_the_lock_of_a_killed_process_is_taken_over_and_what_it_left_half_writte
     assert not (root / ".mixopt.lock").exists()
 
 
+def test_what_another_process_has_half_written_in_a_folder_below_stays(home):
+    child = holder(home / "studies" / "mine")
+    left = [home / "studies" / "mine" / name for name in (f"{SCRATCH}1", f"runs/{SCRATCH}2")]
+    left[1].parent.mkdir()
+    for path in left:
+        path.write_text("half")
+    for folder in (home, home / "studies"):
+        with alone(folder):
+            assert all(path.exists() for path in left)
+    child.communicate("")
+
+
 def test_a_folder_is_free_again_after_an_error(home):
     with pytest.raises(ZeroDivisionError), alone(home / "out"):
         raise ZeroDivisionError

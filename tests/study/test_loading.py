@@ -95,6 +95,17 @@ def test_a_file_that_is_no_mapping_is_refused(write, text):
         load_study(write(text))
 
 
+@pytest.mark.parametrize("text", ["domains: &a {x: *a}", "name: " + 2000 * "[" + 2000 * "]"], ids=["alias", "deep"])
+def test_a_file_without_a_bottom_is_refused(write, text):
+    with pytest.raises(MixoptError, match=r"study\.yaml: nested too deeply, or an alias \(\*\) contains itself"):
+        load_study(write(text))
+
+
+def test_a_study_file_below_a_file_is_refused_as_one(write):
+    with pytest.raises(MixoptError, match=r"can't be read as a study file \(.*Not a directory"):
+        load_study(write(GOOD) / "study.yaml")
+
+
 def test_an_absent_file_points_to_init(tmp_path):
     with pytest.raises(MixoptError, match="mixopt init"):
         load_study(tmp_path / "none.yaml")

@@ -271,8 +271,8 @@ def test_runs_that_an_edit_leaves_without_use_end_a_run_before_any_training_unle
         with pytest.raises(MixoptError) as refused:
             run(answering)
         assert re.search(
-            rf"{tmp_path.name}\.yaml: \d+ finished runs no longer count: {why}.*; \d+ of 1\d planned runs are there, "
-            r"training the others takes \S+ tokens, about \d+ (s|minutes): add --yes .* or undo the edit$",
+            rf"{tmp_path.name}\.yaml: \d+ finished runs can no longer be used: {why}.*; \d+ of 1\d planned runs are "
+            r"there, training the others takes \S+ tokens, about \d+ (s|minutes): add --yes .* or undo the edit$",
             str(refused.value),
         ), refused.value
     assert len(asked) == 1 and asked[0] in str(refused.value)
@@ -302,7 +302,7 @@ def test_a_folder_of_an_older_version_without_a_plan_is_asked_about_too(home, do
     session = edited(home, done[0].folder.root, tmp_path, ("seed: 3", "seed: 4"))
     session.folder.plan.unlink()
     with pytest.raises(
-        MixoptError, match=r"\d+ finished runs no longer count: the study file, its texts or mixopt's ver"
+        MixoptError, match=r"\d+ finished runs can no longer be used: the study file, its texts or mixopt's ver"
     ):
         run(session)
 
@@ -312,11 +312,11 @@ def test_the_command_ends_with_status_2_without_a_terminal_and_trains_with_yes(h
     words = (session.path.name, "--out", session.folder.root)
     for name in ("run", "train"):
         refused = command(name, *words, cwd=home)
-        assert refused.returncode == 2 and "13 finished runs no longer count: proxy.tokens was" in refused.stderr
+        assert refused.returncode == 2 and "13 finished runs can no longer be used: proxy.tokens was" in refused.stderr
         assert len(refused.stderr.strip().splitlines()) == 1
     trained = command("train", *words, "--yes", cwd=home)
     assert trained.returncode == 0, trained.stderr
-    assert "13 finished runs no longer count" in " ".join(trained.stdout.split())
+    assert "13 finished runs can no longer be used" in " ".join(trained.stdout.split())
     assert len(list(session.folder.runs.glob("r*.json"))) == 26
 
 
