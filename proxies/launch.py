@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,7 +27,9 @@ class Job:
 
     recipe: its own, None: the launch's. starts: domain -> the shard's token at which its pool begins, None: the first.
     init_from: the checkpoint to go on from, None: a fresh proxy. save_to: where to leave the trained proxy as a
-    checkpoint, None: nowhere. n_evals: how often to evaluate before the end.
+    checkpoint, None: nowhere. n_evals: how often to evaluate before the end. texts: every text that it reads or is
+    evaluated on -> hash of its tokens. evaluate: validation sets that the trained proxy in save_to is evaluated on, for
+    the record that it has already; empty: it is trained.
     """
 
     run_id: str
@@ -40,11 +42,13 @@ class Job:
     init_from: str | None = None
     save_to: str | None = None
     n_evals: int = 0
+    texts: dict[str, str] = field(default_factory=dict)
+    evaluate: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Job":
-        recipe = value.pop("recipe")
-        return cls(**value, recipe=recipe and Recipe(**recipe))
+        recipe, evaluate = value.pop("recipe"), tuple(value.pop("evaluate"))
+        return cls(**value, recipe=recipe and Recipe(**recipe), evaluate=evaluate)
 
 
 @dataclass(frozen=True)
@@ -114,9 +118,9 @@ def arrange(
     come first: what ends a launch is then short, and no worker waits long for the last one.
     """
     size = stack if gpu else 1
-    alike: dict[tuple[Recipe, int, bool], list[Job]] = {}
+    alike: dict[tuple[object, ...], list[Job]] = {}
     for job in sorted(jobs, key=lambda job: (job.recipe or recipe).flops, reverse=True):
-        alike.setdefault((job.recipe or recipe, job.n_evals, job.init_from is None), []).append(job)
+        alike.setdefault((job.recipe or recipe, job.n_evals, job.init_from is None, job.evaluate), []).append(job)
     groups = [mine[i : i + size] for mine in alike.values() for i in range(0, len(mine), size)]
     return (groups, 1, os.cpu_count() or 1) if gpu else (groups, workers or cores(), 1)
 

@@ -3,15 +3,17 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 from proxies.files import is_changed, nan_to_null, replacing, sealed
 
+Value = TypeVar("Value")
+
 REMEDY = "delete it, and `mixopt train` (`mixopt verify` for a run in verify/) trains the run again"
 KEYS = {"eval_history": "along", "init_from": "begin"}  # fields whose JSON key has another name: files keep theirs
-OPTIONAL = ("starts", "eval_history", "init_from")  # not written where a run has none
+OPTIONAL = ("starts", "texts", "eval_history", "init_from")  # not written where a run has none
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class RunRecord:
     starts: dict[str, int] | None = None  # domain -> the token of its shard at which its pool begins; None: the first
     epochs: dict[str, float] = field(default_factory=dict)  # domain -> times its pool was read
     losses: dict[str, Loss]  # by validation set, at the end
+    texts: dict[str, str] = field(default_factory=dict)  # domain or validation set -> hash of its tokens
     trajectory: list[dict[str, float]] = field(default_factory=list)  # step, tokens, train_loss
     eval_history: list[Evaluation] = field(default_factory=list)
     init_from: str | None = None  # the checkpoint it went on from
@@ -91,6 +94,34 @@ class RunRecord:
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{KEYS['eval_history']} is not whole ({type(error).__name__}: {error})") from None
         return cls(**found)
+
+    def renamed(self, texts: Mapping[str, str]) -> "RunRecord":
+        """With the names that texts have now. texts: domain or validation set -> hash of its tokens."""
+        same = {name for name, content in self.texts.items() if texts.get(name) == content}
+        free = {content: name for name, content in texts.items() if name not in same}
+        now = {name: free[content] for name, content in self.texts.items() if name not in same and content in free}
+        if not now:
+            return self
+
+        def keyed(old: Mapping[str, Value]) -> dict[str, Value]:
+            """By present names, without what another text has taken the name of."""
+            kept = {name: value for name, value in old.items() if name not in {*now, *now.values()}}
+            return kept | {new: old[name] for name, new in now.items() if name in old}
+
+        return replace(
+            self,
+            weights=keyed(self.weights),
+            pools=keyed(self.pools),
+            starts=keyed(self.starts) if self.starts else None,
+            epochs=keyed(self.epochs),
+            losses=keyed(self.losses),
+            texts=keyed(self.texts),
+            eval_history=[replace(at, losses=keyed(at.losses)) for at in self.eval_history],
+        )
+
+    def unevaluated(self, texts: Mapping[str, str]) -> list[str]:
+        """Which of the texts it has no loss on; none for files of older versions, which don't hold what they read."""
+        return [name for name, content in texts.items() if self.texts and self.texts.get(name) != content]
 
 
 def read_record(path: Path) -> RunRecord:

@@ -47,7 +47,9 @@ class MixtureSampler:
     def __init__(
         self, pools: Mapping[str, np.ndarray], weights: Mapping[str, float], *, context: int, slots: int, seed: int
     ):
-        names = sorted(pools)  # by name: the order in which a study lists its domains decides nothing
+        # By text: neither a domain's name nor its place in the study file decides anything.
+        keys = {name: stable_key(pool[: context + 1]) for name, pool in pools.items()}
+        names = sorted(pools, key=lambda name: (keys[name], name))
         self.context = context
         self.tokens = [pools[name] for name in names]
         self.domain = choose_domains(np.array([weights.get(name, 0.0) for name in names]), slots, seed=seed)
@@ -61,7 +63,7 @@ class MixtureSampler:
                     f"domain {name!r}: its proxy pool has {len(self.tokens[i])} tokens, less than one sequence of"
                     f" {context + 1}: train proxies on more tokens, shorten the context or drop the domain"
                 )
-            order = visit_order(max(sequences, 1), len(mine), seed=seed, domain_key=stable_key(name))
+            order = visit_order(max(sequences, 1), len(mine), seed=seed, domain_key=keys[name])
             self.start[mine] = order * context
             self.epochs[name] = len(mine) / sequences if sequences else 0.0
 
@@ -72,9 +74,9 @@ class MixtureSampler:
         return np.stack(read).astype(np.int64)
 
 
-def stable_key(name: str) -> int:
-    """A number for a domain's name: its order of visits must not depend on which other domains exist."""
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest(), "little")
+def stable_key(tokens: np.ndarray) -> int:
+    """A number for a domain by its first sequence: its order of visits must not depend on which other domains exist."""
+    return int.from_bytes(hashlib.blake2b(tokens.astype("<i8").tobytes(), digest_size=4).digest(), "little")
 
 
 def stacked_batches(samplers: Sequence[MixtureSampler], *, steps: int, size: int) -> Iterator[np.ndarray]:

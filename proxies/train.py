@@ -180,8 +180,7 @@ def train(
     seconds = (trained - started - history.seconds, time.perf_counter() - trained + history.seconds)
     outcomes = []
     for k, (sampler, trajectory) in enumerate(zip(samplers, trajectories, strict=True)):
-        losses = {name: float(sums[name][k]) / text.tokens for name, text in validation.items()}
-        bits = {name: float(sums[name][k]) / math.log(2) / text.bytes for name, text in validation.items()}
+        losses, bits = per_token_and_byte(k, sums, validation)
         reason = divergence(losses, trajectory, vocab=recipe.vocab)
         outcomes.append(Outcome(losses, bits, trajectory, history.of[k], sampler.epochs, reason, *seconds))
     return outcomes
@@ -262,6 +261,15 @@ def evaluate(model: StackedGPT, validation: Mapping[str, ValidationSet]) -> dict
                 total += model.losses(tokens[..., :-1], tokens[..., 1:]).double().sum(dim=(1, 2))
         sums[name] = total.cpu()
     return sums
+
+
+def per_token_and_byte(
+    k: int, sums: Mapping[str, Tensor], validation: Mapping[str, ValidationSet]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Proxy k's part of what `evaluate` gives: nats/token and bits/byte, by validation set."""
+    nats = {name: float(total[k]) for name, total in sums.items()}
+    tokens = {name: loss / validation[name].tokens for name, loss in nats.items()}
+    return tokens, {name: loss / math.log(2) / validation[name].bytes for name, loss in nats.items()}
 
 
 def divergence(losses: Mapping[str, float], trajectory: Sequence[Mapping[str, float]], *, vocab: int) -> str | None:

@@ -11,21 +11,31 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 import torch
 
-from proxies.checkpoint import load_checkpoint, save_checkpoint, take
+from proxies.checkpoint import load_checkpoint, put, save_checkpoint, take
 from proxies.gpt import StackedGPT
 from proxies.launch import Job, Setup
-from proxies.record import Loss, RunRecord, write_record
+from proxies.record import Loss, RunRecord, read_record, write_record
 from proxies.sampling import validation_windows
 from proxies.shards import Shard, open_shard
 from proxies.tokenizer import Tokenizer
-from proxies.train import Outcome, ProxyRun, Recipe, ValidationSet, pick_device, train
+from proxies.train import (
+    Outcome,
+    ProxyRun,
+    Recipe,
+    ValidationSet,
+    divergence,
+    evaluate,
+    per_token_and_byte,
+    pick_device,
+    train,
+)
 
 EVENT_SECONDS = 0.5  # between two step events
 
@@ -50,6 +60,9 @@ class Worker:
     def work(self, jobs: Sequence[Job]) -> None:
         """Train one group, whose jobs have one recipe, in lockstep and write its files."""
         recipe = jobs[0].recipe or self.setup.recipe
+        if jobs[0].evaluate:
+            self.evaluate(jobs, recipe)
+            return
         names = [job.run_id for job in jobs]
 
         def on_step(step: int) -> None:
@@ -71,6 +84,26 @@ class Worker:
         for job, outcome in zip(jobs, outcomes, strict=True):
             write_record(self.setup.out / f"{job.run_id}.json", self.record(job, recipe, outcome, len(jobs)))
             self.emit("done", run_id=job.run_id, diverged=outcome.diverged, seconds=outcome.seconds)
+
+    def evaluate(self, jobs: Sequence[Job], recipe: Recipe) -> None:
+        """Adds the losses of trained proxies on more validation sets to their records."""
+        checkpoints = [load_checkpoint(Path(str(job.save_to))) for job in jobs]
+        for job, checkpoint in zip(jobs, checkpoints, strict=True):
+            if (found := checkpoint.about.get("run_id")) != job.run_id:
+                raise ValueError(f"{job.save_to}: holds run {found}: delete it, and the run is trained again")
+        model = StackedGPT(recipe.shape, [job.seed for job in jobs])
+        put(model, checkpoints)
+        validation = {name: self.validation[name] for name in jobs[0].evaluate}
+        sums = evaluate(model.to(pick_device(self.setup.device)), validation)
+        for k, job in enumerate(jobs):
+            record = read_record(path := self.setup.out / f"{job.run_id}.json").renamed(job.texts)
+            nats, bits = per_token_and_byte(k, sums, validation)
+            losses = record.losses | {name: Loss(nats[name], bits[name]) for name in validation}
+            texts = record.texts | {name: job.texts[name] for name in validation}
+            reason = record.reason or divergence(nats, (), vocab=recipe.vocab)
+            record = replace(record, losses=losses, texts=texts, reason=reason, diverged=reason is not None)
+            write_record(path, record)
+            self.emit("done", run_id=job.run_id, diverged=record.diverged, seconds=0.0)
 
     def save_checkpoints(self, model: StackedGPT, recipe: Recipe, jobs: Sequence[Job]) -> None:
         """Leaves the trained proxies of the jobs that ask for it as checkpoints, before their runs are on record."""
@@ -105,6 +138,7 @@ class Worker:
             starts=job.starts,
             epochs=outcome.epochs,
             losses={name: Loss(loss, outcome.bits_per_byte[name]) for name, loss in outcome.losses.items()},
+            texts=job.texts,
             trajectory=outcome.trajectory,
             eval_history=outcome.eval_history,
             init_from=Path(job.init_from).stem if job.init_from else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mixopt.continual.config import ContinualStudy
 from mixopt.errors import MixoptError
 from mixopt.serialization import Json
-from mixopt.study.jobs import RECIPE_VERSION, design_row, natural_mixture, run_id, scaled
+from mixopt.study.jobs import contents, design_row, identity, natural_mixture, run_id, scaled
 from mixopt.study.layout import Folder
 from mixopt.study.loading import resolve
 
@@ -165,7 +165,7 @@ def base_job(
 
     weights = {name: w for name, w in general.items() if w > 0}
     pools = {name: shards[name].meta.train_tokens for name in weights}
-    name = "b" + run_id(identity(recipe, weights, study.seed, study, shards))[1:]
+    name = "b" + run_id(identity(recipe, weights, pools, study.seed, study, shards))[1:]
     return Job(name, BASE, weights, pools, study.seed, recipe=recipe, save_to=str(store / f"{name}.npz"))
 
 
@@ -181,32 +181,17 @@ def continuation_job(
     weights = {study.new: run.share} | {name: round((1 - run.share) * w, 10) for name, w in general.items()}
     weights = {name: weights[name] for name in study.domains}
     pools = {name: shards[name].meta.train_tokens for name in study.domains}
-    decides = identity(recipe, weights, run.seed, study, shards) | {
+    texts = contents(shards)
+    decides = identity(recipe, weights, pools, run.seed, study, shards) | {
         "base": origin.run_id,
-        "evaluated": {name: shard.meta.content for name, shard in shards.items()},
+        "evaluated": sorted(texts.values()),
         "validation_tokens": study.proxy.validation_tokens,
         "looks": study.design.looks,
     }
     init_from, n_evals = str(origin.path.resolve()), study.design.looks
-    return Job(run_id(decides), run.role, weights, pools, run.seed, recipe, init_from=init_from, n_evals=n_evals)
-
-
-def identity(
-    recipe: Recipe, weights: Mapping[str, float], seed: int, study: ContinualStudy, shards: Mapping[str, Shard]
-) -> Json:
-    """All that decides the weights a run ends with; its id is their hash."""
-    from proxies.train import pick_device
-
-    trained = {name: w for name, w in weights.items() if w > 0}
-    return {
-        "recipe": asdict(recipe),
-        "version": RECIPE_VERSION,
-        "weights": trained,
-        "pools": {name: shards[name].meta.train_tokens for name in trained},
-        "seed": seed,
-        "texts": {name: shards[name].meta.content for name in trained},
-        "precision": "bfloat16" if pick_device(study.proxy.device).type == "cuda" else "float32",
-    }
+    return Job(
+        run_id(decides), run.role, weights, pools, run.seed, recipe, init_from=init_from, n_evals=n_evals, texts=texts
+    )
 
 
 def design_notes(runs: Sequence[Continuation], study: ContinualStudy, shards: Mapping[str, Shard]) -> list[str]:

@@ -17,6 +17,7 @@ from mixopt.study.jobs import (
     REPETITION,
     SHORTER,
     PlannedRun,
+    by_text,
     design_row,
     make_job,
     natural_mixture,
@@ -180,20 +181,24 @@ def make_plan(study: Study, shards: Mapping[str, "Shard"], study_path: Path) -> 
     """The design of a study on its shards. Raises MixoptError when a pool is unknown or too small to train on."""
     assert study.full is not None
     pools = full_pools(study, shards, study_path)
-    names = list(study.domains)
+    names = by_text(study.domains, shards)
     feasible_mixtures(study, names, pools, place=f"{study_path}: search: ")
     prior = natural_mixture([pools[name] for name in names])
     recipe = make_recipe(study, vocab=next(iter(shards.values())).meta.vocab_size)
     available, notes = proxy_pools(study, shards, pools, recipe)
     towards = np.array([study.target_weights.get(name, 0.0) for name in names])
     rows = mixtures(prior, study.design.mixtures, seed=study.seed, towards=towards)
-    rounded = [(role, {name: round(float(x), 8) for name, x in zip(names, w, strict=True)}) for role, w in rows]
-    runs = [PlannedRun(role, weights, dict(available), study.seed) for role, weights in rounded]
+    shares = [dict(zip(names, w.tolist(), strict=True)) for w in [prior, *(w for _, w in rows)]]
+    natural, *shares = [{name: one[name] for name in study.domains} for one in shares]
+    runs = [
+        PlannedRun(role, {name: round(share, 8) for name, share in one.items()}, dict(available), study.seed)
+        for (role, _), one in zip(rows, shares, strict=True)
+    ]
     again = next(run for run in runs if run.role == REPEATED)
     runs += [PlannedRun(REPEAT, again.weights, again.pools, study.seed + 1 + i) for i in range(study.design.repeats)]
     runs += runs_of_repetition(study, runs, shards, recipe)
     jobs = [make_job(run, study, shards, recipe) for run in runs]
-    return Plan(runs, jobs, recipe, dict(zip(names, prior.tolist(), strict=True)), pools, notes)
+    return Plan(runs, jobs, recipe, natural, pools, notes)
 
 
 def runs_of_repetition(
@@ -204,7 +209,7 @@ def runs_of_repetition(
     if not study.design.repetition_matched or not study.design.repetition_runs:
         return []
     ordinary = [run for run in runs if run.role not in EXTRA]
-    names = list(study.domains)
+    names = by_text(study.domains, shards)
     W = np.array([[run.weights[name] for name in names] for run in ordinary])
     own = np.array([float(ordinary[0].pools[name] or 0) for name in names])
     there = np.array([float(shards[name].meta.train_tokens) for name in names])

@@ -42,11 +42,12 @@ def shares(recommendation: Json) -> dict[str, float]:
 def interleave(recommendation: Json, *, tokens_per_document: Mapping[str, float] | None = None) -> str:
     """Python text that mixes Hugging Face data sets with `datasets.interleave_datasets`.
 
-    Its probabilities count examples, not tokens: a domain of long documents must be drawn less often.
-    tokens_per_document: mean tokens by domain; None: equal lengths are assumed, and the text says so.
+    Its probabilities count examples, not tokens: a domain of long documents must be drawn less often. It stops after
+    the documents of the full run's tokens. tokens_per_document: mean tokens by domain; None: equal lengths are assumed,
+    and the text says so and asks for the number of documents.
     Raises MixoptError for a domain without a mean, or one that isn't above 0.
     """
-    wanted = shares(recommendation)
+    wanted, planned, default = shares(recommendation), "", ""
     note = (
         "Probabilities are per example. They equal the recommended token shares only if all domains' examples have\n"
         "# the same mean length: pack each domain into blocks of one length first, or export again with the\n"
@@ -54,6 +55,9 @@ def interleave(recommendation: Json, *, tokens_per_document: Mapping[str, float]
     )
     if tokens_per_document is not None:
         wanted = {name: weight / _length(name, tokens_per_document) for name, weight in wanted.items()}
+        if tokens := (recommendation.get("full") or {}).get("tokens"):
+            planned = f"DOCUMENTS = {round(tokens * sum(wanted.values()))}  # of the full run's {tokens:,.0f} tokens\n"
+            default = "=DOCUMENTS"
         note = "Probabilities are per example: the recommended token shares over each domain's mean document length."
     used = {name: text for name, text in rounded(wanted).items() if float(text) > 0}
     table = "\n".join(f"    {json.dumps(name, ensure_ascii=False)}: {text}," for name, text in used.items())
@@ -63,22 +67,23 @@ def interleave(recommendation: Json, *, tokens_per_document: Mapping[str, float]
     whose += f", answer {_one_line(stamp)[:12]}" if (stamp := recommendation.get("stamp")) else ""
     return f'''"""The mixture that mixopt recommends for {whose}."""
 
-from datasets import interleave_datasets
+from datasets import IterableDataset, interleave_datasets
 
 # {note}
 {left_out}PROBABILITIES = {{
 {table}
 }}
+{planned}
 
+def mixed(domains, *, documents{default}, seed=0):
+    """A stream of so many documents of `domains`, {{name: data set}}, read again from the start where one runs out.
 
-def mixed(domains, *, seed=0):
-    """One data set of `domains`, {{name: data set}}, read again from the start where a domain runs out."""
-    return interleave_datasets(
-        [domains[name] for name in PROBABILITIES],
-        probabilities=list(PROBABILITIES.values()),
-        seed=seed,
-        stopping_strategy="all_exhausted",
-    )
+    Shuffle each data set first. Stop there: with more documents every domain is repeated more often than planned.
+    """
+    parts = [domains[name] for name in PROBABILITIES]
+    streams = [part if isinstance(part, IterableDataset) else part.to_iterable_dataset() for part in parts]
+    endless = [stream.repeat(None) for stream in streams]
+    return interleave_datasets(endless, probabilities=list(PROBABILITIES.values()), seed=seed).take(documents)
 '''
 
 
@@ -98,15 +103,24 @@ def megatron(recommendation: Json, *, paths: Mapping[str, str | Path] | None = N
     """Megatron-LM's `--data-path` blend, "weight prefix weight prefix ...", in one line. Its weights are token shares.
 
     paths: each domain's .bin/.idx prefix; None: the domain's name stands for it, without spaces.
-    Raises MixoptError for a domain without a path, and for a path with white space, which Megatron would split.
+    Raises MixoptError for a domain without a path, a path with white space, which Megatron would split, one that
+    it would take for an option, and one path of two domains.
     """
-    blend = []
+    blend, taken = [], dict[str, str]()
     for name, text in rounded(shares(recommendation)).items():
         if float(text) == 0:
             continue
         path = "_".join(name.split()) if paths is None else str(paths.get(name, ""))
         if not path or path.split() != [path]:
             raise MixoptError(f"{name}: {path!r} can't be a Megatron path: give one without spaces for every domain")
+        if path.startswith("-"):
+            raise MixoptError(
+                f"{name}: Megatron would take {path!r} for an option: rename the domain, or give its path"
+            )
+        if (other := taken.setdefault(path, name)) != name:
+            raise MixoptError(
+                f"{name} and {other}: both would be {path!r} in megatron.txt: rename one, or give each its path"
+            )
         blend.append(f"{text} {path}")
     return " ".join(blend) + "\n"
 

@@ -304,7 +304,7 @@ class Recommendation(Lenient):
             yield Warning(
                 "much-worse",
                 f"The loss on {counted(len(rises), 'validation set')} is predicted more than {MAX_RISE:.0%} above the "
-                f"{other} mixture's: {listed(named)}. If that matters, put what matters into the target.",
+                f"{other} mixture's: {listed(named)}. If these matter, add them to the target.",
             )
 
     @property

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixopt.formatting import known
+from mixopt.formatting import count_text, known
 from mixopt.mixture.results import Domain, ExpectedOptimism, Gain, Noise
 from mixopt.report.document import Warning
 from mixopt.runs.table import RunTable
@@ -230,7 +230,7 @@ def _proxy_size(evidence: Evidence) -> Iterator[Warning]:
         other = "natural" if "natural" in evidence.losses else "uniform"
         yield Warning(
             "small-proxy",
-            f"The runs are models of {params / 1e6:.2g}M parameters, which rank mixtures for much larger models only "
+            f"The runs are models of {count_text(params)} parameters, which rank mixtures for much larger models only "
             "roughly (olmix, arXiv:2602.12237: a rank correlation of about .73 with 1M, .89 or more from 15M). "
             f"Compare the recommended, the {other} and the best measured mixture at a larger size first.",
         )

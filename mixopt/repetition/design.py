@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import counted
+from mixopt.formatting import count_text, counted
 from mixopt.repetition.config import RepetitionStudy
 from mixopt.serialization import Json
 from mixopt.study.jobs import (
@@ -75,7 +75,7 @@ class LadderPlan:
         return (
             f"{len(self.runs) - repeats} runs and {repeats} repeats; {len({run.size for run in self.runs})} sizes, "
             f"{len({run.unique for run in self.runs})} numbers of unique tokens, up to "
-            f"{max(run.epochs for run in self.runs):g} epochs; {sum(run.tokens for run in self.runs) / 1e6:.1f}M "
+            f"{max(run.epochs for run in self.runs):g} epochs; {count_text(sum(run.tokens for run in self.runs))} "
             "tokens to train on"
         )
 

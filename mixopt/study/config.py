@@ -149,6 +149,11 @@ class ProxyShape(Record):
         default=None, description="processes on CPU, one thread each; left out: one a core"
     )
     stack: WholeCount = Field(default=32, description="proxies trained in lockstep on a GPU; a CPU worker trains one")
+    keep_weights: bool | None = Field(
+        default=None,
+        description="leave trained proxies in weights/: a text held out later is then evaluated without training; "
+        "left out: where they take up at most 1 GiB together",
+    )
 
     @model_validator(mode="after")
     def turns_pairs(self):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixopt.errors import MixoptError
+from mixopt.formatting import listed
 from mixopt.serialization import Json, digest
 from mixopt.study.config import AnyStudy, ProxyShape, heads_and_width
 
@@ -26,7 +27,7 @@ REPEAT, REPETITION, SHORTER = "repeat", "repetition", "shorter"
 EXTRA = (REPEAT, REPETITION, SHORTER)
 
 MIN_POOL_SEQUENCES = 16  # a smaller proxy pool says little about its domain
-RECIPE_VERSION = 1  # raise when proxies/ changes a run's losses: old runs are then not reused
+RECIPE_VERSION = 2  # raise when proxies/ changes a run's losses: old runs are then not reused
 
 
 @dataclass(frozen=True)
@@ -83,36 +84,59 @@ def make_job(
     *,
     starts: Mapping[str, int] | None = None,
 ) -> "Job":
-    """A planned run under its id: the hash of all that decides its losses.
+    """A planned run under its id: the hash of all that decides its weights and on how many tokens it is evaluated.
 
     recipe: of a run of length 1. starts: domain -> the token of its shard at which its pool begins; None: the first.
     """
     from proxies.launch import Job
-    from proxies.train import pick_device
 
     own = replace(recipe, tokens=round(recipe.tokens * run.length))
-    weights = {name: w for name, w in run.weights.items() if w > 0}
     pools = {name: int(run.pools[name] or shards[name].meta.train_tokens) for name in run.weights}
-    decides = {
-        "recipe": asdict(own),
-        "version": RECIPE_VERSION,
-        "weights": weights,
-        "pools": {name: pools[name] for name in weights},
-        "seed": run.seed,
-        "texts": {name: shard.meta.content for name, shard in shards.items()},
-        "validation_tokens": study.proxy.validation_tokens,
-        "precision": "bfloat16" if pick_device(study.proxy.device).type == "cuda" else "float32",
-        **({"starts": dict(starts)} if starts else {}),
+    decides = identity(own, run.weights, pools, run.seed, study, shards, starts) | {
+        "validation_tokens": study.proxy.validation_tokens
     }
-    job = Job(run_id(decides), run.role, dict(run.weights), pools, run.seed)
+    job = Job(run_id(decides), run.role, dict(run.weights), pools, run.seed, texts=contents(shards))
     return job if own == recipe else replace(job, recipe=own)
 
 
-def finished_run(path: Path, job: "Job", recipe: "Recipe") -> "RunRecord":
-    """A planned run's record, with the role and the unread pools that the plan gives it: its id doesn't depend on them.
+def identity(
+    recipe: "Recipe",
+    weights: Mapping[str, float],
+    pools: Mapping[str, int],
+    seed: int,
+    study: AnyStudy,
+    shards: Mapping[str, "Shard"],
+    starts: Mapping[str, int] | None = None,
+) -> Json:
+    """All that decides the weights a run ends with. A domain goes by its text: its name and place decide nothing."""
+    from proxies.train import pick_device
 
-    recipe: of a job that has none of its own. Raises MixoptError, naming the key, for a file that isn't whole, or is of
-    another run than was planned.
+    begin = starts or {}
+    read = [name for name, weight in weights.items() if weight > 0]
+    return {
+        "recipe": asdict(recipe),
+        "version": RECIPE_VERSION,
+        "texts": sorted([shards[name].meta.content, weights[name], pools[name], begin.get(name, 0)] for name in read),
+        "seed": seed,
+        "precision": "bfloat16" if pick_device(study.proxy.device).type == "cuda" else "float32",
+    }
+
+
+def contents(shards: Mapping[str, "Shard"]) -> dict[str, str]:
+    """The hash of every text's tokens."""
+    return {name: shard.meta.content for name, shard in shards.items()}
+
+
+def by_text(names: Iterable[str], shards: Mapping[str, "Shard"]) -> list[str]:
+    """Domains in an order that neither their names nor their places in the study file decide."""
+    return sorted(names, key=lambda name: (shards[name].meta.content, name))
+
+
+def finished_run(path: Path, job: "Job", recipe: "Recipe") -> "RunRecord":
+    """A planned run's record, with the plan's role, unread pools and names of texts: its id doesn't depend on them.
+
+    recipe: of a job that has none of its own. Raises MixoptError, naming the key, for a file that isn't whole, is of
+    another run than was planned, or lacks the loss on a text.
     """
     from proxies.record import REMEDY, read_record
 
@@ -120,6 +144,7 @@ def finished_run(path: Path, job: "Job", recipe: "Recipe") -> "RunRecord":
         record = read_record(path)
     except ValueError as error:
         raise MixoptError(str(error)) from None
+    record = record.renamed(job.texts)
     own = job.recipe or recipe
     read = [name for name, weight in job.weights.items() if weight > 0]
     planned: Json = {"run_id": job.run_id, "tokens": own.tokens_seen, "params": own.shape.params, "seed": job.seed}
@@ -133,7 +158,10 @@ def finished_run(path: Path, job: "Job", recipe: "Recipe") -> "RunRecord":
         found = found.get(name) if isinstance(found, Mapping) else found
         if found not in (None, {}, value):  # files of older versions may lack what isn't required
             raise MixoptError(f"{path}: {key} is {found}, but {value} in the plan of run {job.run_id}: {REMEDY}")
-    return replace(record, role=job.role, pools=dict(job.pools))
+    if lacking := record.unevaluated(job.texts):
+        raise MixoptError(f"{path}: has no loss on {listed(lacking)} as it is now: `mixopt train` evaluates the run")
+    losses = {name: record.losses[name] for name in job.texts} if record.texts else record.losses
+    return replace(record, role=job.role, weights=dict(job.weights), pools=dict(job.pools), losses=losses)
 
 
 def design_row(job: "Job", domains: Iterable[str], **columns: object) -> Json:

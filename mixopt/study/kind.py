@@ -43,7 +43,7 @@ class AnyPlan(Protocol):
 
 ANSWERS = 3  # version of recommendation.json; rises when older files say less
 # Parts of a study file that decide where and how things are computed, but no answer.
-OPERATIONAL = {"verify": True, "proxy": {"device", "workers", "stack"}, "search": {"storage"}}
+OPERATIONAL = {"verify": True, "proxy": {"device", "workers", "stack", "keep_weights"}, "search": {"storage"}}
 Plan = TypeVar("Plan", bound=AnyPlan)
 Runs = TypeVar("Runs")  # the finished runs, as a table
 Fit = TypeVar("Fit")

@@ -43,6 +43,7 @@ class Folder:
         self.design = root / "design.csv"
         self.plan = root / "plan.json"  # what runs/ was last trained for
         self.runs = root / "runs"
+        self.weights = root / "weights"  # of trained proxies
         self.fits = root / "fits"
         self.selection = self.fits / "selection.json"
         self.recommendation = root / "recommendation.json"

@@ -2,10 +2,13 @@
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixopt.errors import MixoptError
+from mixopt.formatting import counted, listed
 from mixopt.study.config import AnyStudy
 from mixopt.study.jobs import finished_run
 from mixopt.study.layout import Folder
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
     from proxies.launch import Event, Job
     from proxies.shards import Shard
     from proxies.train import Recipe
+
+BYTES_PER_PARAMETER = 4
+MAX_WEIGHTS = 1 << 30  # bytes of all the trained proxies of a study that are kept without being asked for
 
 
 def train_missing(
@@ -28,8 +34,8 @@ def train_missing(
     *,
     title: str = "train",
 ) -> None:
-    """Train the jobs that have no file in out yet, with the recipe or their own. Whatever stops it, finished runs stay
-    and are not trained again.
+    """Train the jobs that have no file in out yet, with the recipe or their own, and evaluate those that lack a loss.
+    Whatever stops it, finished runs stay and are not trained again.
 
     Raises MixoptError for a finished run that isn't as planned, for what a worker refuses, or when one dies.
     """
@@ -37,13 +43,20 @@ def train_missing(
     from proxies.shards import check_shard
 
     out.mkdir(parents=True, exist_ok=True)
-    missing = list({job.run_id: job for job in jobs if not (out / f"{job.run_id}.json").is_file()}.values())
+    keep = keeps_weights(jobs, recipe, study)
     recipes = {job.run_id: job.recipe or recipe for job in jobs}
-    left = {job.run_id for job in missing}
+    left = {job.run_id: to_do(job, out, folder.weights, keep=keep) for job in jobs}
+    missing = [job for job in left.values() if job and not job.evaluate]
+    evaluated = [job for job in left.values() if job and job.evaluate]
     for job in jobs:
-        if job.run_id not in left:
+        if left[job.run_id] is None:
             finished_run(out / f"{job.run_id}.json", job, recipe)  # a bad record would waste hours of training
-    watch = Watch(recipes, recipes.keys() - left, progress)
+    new = listed(list(dict.fromkeys(name for job in evaluated for name in job.evaluate)))
+    if evaluated:
+        progress.note(
+            f"{counted(len(evaluated), 'finished run')} evaluated on {new}, from weights/: none is trained again"
+        )
+    watch = Watch(recipes, recipes.keys() - {job.run_id for job in missing}, progress)
     progress.stage(title, total=watch.total)
     watch.report()
     setup = Setup(
@@ -56,13 +69,42 @@ def train_missing(
         versions=versions(),
     )
     try:
-        if missing:  # a damaged shard would give runs that look good
+        if missing or evaluated:  # a damaged shard would give runs that look good
             for shard in shards.values():
                 check_shard(shard.folder)
-        launch(missing, setup, workers=study.proxy.workers, stack=study.proxy.stack, on_event=watch.on_event)
+        launch(
+            [*missing, *evaluated], setup, workers=study.proxy.workers, stack=study.proxy.stack, on_event=watch.on_event
+        )
     except (ValueError, RuntimeError) as error:
         raise MixoptError(f"training stopped: {error}; finished runs are kept in {out}") from None
-    progress.finish(watch.summary(len(missing)))
+    progress.finish(watch.summary(len(missing)) + (f", {len(evaluated)} evaluated on {new}" if evaluated else ""))
+
+
+def keeps_weights(jobs: Sequence["Job"], recipe: "Recipe", study: AnyStudy) -> bool:
+    """Whether trained proxies are left in weights/: as the study file wants it, or where they are small together."""
+    size = sum(BYTES_PER_PARAMETER * (job.recipe or recipe).shape.params_total for job in jobs)
+    return size <= MAX_WEIGHTS if study.proxy.keep_weights is None else study.proxy.keep_weights
+
+
+def to_do(job: "Job", out: Path, weights: Path, *, keep: bool = False) -> "Job | None":
+    """What is left of a job: all of it, its evaluation on texts that its record lacks, or nothing.
+
+    weights: the folder of trained proxies. keep: leave it there, so that a text held out later is evaluated without
+    training. Bases have a place of their own, and evaluations before the end of training can't be made up for.
+    """
+    from proxies.record import read_record
+
+    path, checkpoint = out / f"{job.run_id}.json", weights / f"{job.run_id}.npz"
+    extra = not job.save_to and not job.n_evals
+    if path.is_file():
+        lacking = []
+        with suppress(ValueError):  # of a record that isn't whole: refused when it is read as a planned run
+            lacking = read_record(path).renamed(job.texts).unevaluated(job.texts)
+        if not lacking:
+            return None
+        if extra and checkpoint.is_file():
+            return replace(job, evaluate=tuple(lacking), save_to=str(checkpoint.resolve()))
+    return replace(job, save_to=str(checkpoint.resolve())) if extra and keep else job
 
 
 class Watch:

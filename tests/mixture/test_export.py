@@ -106,10 +106,39 @@ def test_the_exported_python_mixes_data_sets_at_the_recommended_shares():
 
     mixed = run(interleave(recommendation()))["mixed"]
     domains = {name: Dataset.from_dict({"text": [name] * 400}) for name in WEIGHTS}
-    drawn = mixed(domains, seed=1)["text"]
-    # 2,400 draws or so: four standard errors of a share near a half.
+    drawn = [row["text"] for row in mixed(domains, documents=2400, seed=1)]
+    assert len(drawn) == 2400
+    # Four standard errors of a share near a half.
     for name in ("books", "old code", "news"):
         assert list(drawn).count(name) / len(drawn) == pytest.approx(WEIGHTS[name], abs=0.04)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_the_exported_python_stops_after_the_planned_documents_and_epochs(streaming):
+    from datasets import Dataset
+
+    small = {"large": 0.8, "small": 0.2}
+    text = interleave(
+        recommendation(small) | {"full": {"tokens": 20_000.0}}, tokens_per_document={"large": 10, "small": 10}
+    )
+    assert "DOCUMENTS = 2000  # of the full run's 20,000 tokens" in text
+    domains = {
+        name: Dataset.from_dict({"text": [f"{name} {i}" for i in range(n)]})
+        for name, n in (("large", 5000), ("small", 100))
+    }
+    given = {name: one.to_iterable_dataset() for name, one in domains.items()} if streaming else domains
+    drawn = [row["text"] for row in run(text)["mixed"](given)]
+    assert len(drawn) == 2000
+    assert drawn.count("small 0") in (4, 5)  # 400 of 100 documents, within four standard errors
+    assert sum(row.startswith("small") for row in drawn) == pytest.approx(400, abs=72)
+
+
+@pytest.mark.parametrize("names", [("old code", "old_code"), ("a  b", "a b"), ("--data", "b"), ("-x", "b")], ids=str)
+def test_names_that_collide_or_become_options_are_refused(names):
+    with pytest.raises(MixoptError, match=rf"{names[0]}.*(rename one|rename the domain)") as refused:
+        megatron(recommendation(dict.fromkeys(names, 0.5)))
+    assert all(name in str(refused.value) for name in names[:1])
+    megatron(recommendation(dict.fromkeys(names, 0.5)), paths={name: f"/data/{i}" for i, name in enumerate(names)})
 
 
 def test_both_exports_are_written_whole(tmp_path):

@@ -289,7 +289,7 @@ def test_a_validation_set_that_gets_much_worse_is_the_first_warning(study):
     assert found.limitations[0] == Warning(
         "much-worse",
         "The loss on 2 validation sets is predicted more than 10% above the natural mixture's: french +2.40 nats/token "
-        "(67%) and spanish +0.90 nats/token (26%). If that matters, put what matters into the target.",
+        "(67%) and spanish +0.90 nats/token (26%). If these matter, add them to the target.",
     )
     assert recommendation_document(found).warnings[0].code == "much-worse"
     recommendation["by_text"] = {"code": {"recommended": 3.2, "natural": 3.0}}

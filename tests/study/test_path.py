@@ -252,10 +252,6 @@ STALE = [
         ("english: {path: data/english, pool: 3M", "english: {path: data/english, pool: 2M"),
         r"domains\.english\.pool was 3e",
     ),
-    (
-        ("held_out:\n", "held_out:\n  more: {path: data/mixed.parquet}\n"),
-        r"held_out\.more\.path was not given and is data/mix",
-    ),
     (("seed: 3", "seed: 4"), "seed was 3 and is 4"),
 ]
 
@@ -305,6 +301,61 @@ def test_a_folder_of_an_older_version_without_a_plan_is_asked_about_too(home, do
         MixoptError, match=r"\d+ finished runs can no longer be used: the study file, its texts or mixopt's ver"
     ):
         run(session)
+
+
+HELD_OUT = ("held_out:\n", "held_out:\n  more: {path: data/mixed.parquet}\n")
+
+
+def test_a_text_held_out_later_is_evaluated_without_training(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path, HELD_OUT)
+    run(session)
+    assert session.progress.finished["train"] == "0 runs trained, 13 were there, 13 evaluated on more"
+    for path in session.folder.runs.iterdir():
+        losses, before = read_record(path).losses, read_record(done[0].folder.runs / path.name).losses
+        assert losses == before | {"more": before["mixed"]}  # the same text under another name
+
+
+def test_without_their_weights_runs_that_lack_a_loss_are_asked_about(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path, HELD_OUT)
+    shutil.rmtree(session.folder.weights)
+    why = r"13 finished runs .*: held_out\.more\.path was not given and is data/mix\S+; 0 of 13 planned runs are there"
+    with pytest.raises(MixoptError, match=why):
+        run(session)
+    with pytest.raises(
+        MixoptError, match=r"r\w+\.json: has no loss on more as it is now: `mixopt train` evaluates the"
+    ):
+        pipeline.finished_runs(session)
+
+
+def test_weights_of_another_run_are_refused(home, done, tmp_path):
+    session = edited(home, done[0].folder.root, tmp_path, HELD_OUT)
+    first, second = sorted(session.folder.weights.iterdir())[:2]
+    shutil.copy(first, second)
+    with pytest.raises(MixoptError, match=rf"{second.name}: holds run {first.stem}: delete it"):
+        run(session)
+
+
+def test_the_names_of_domains_and_their_places_decide_no_run(home, done, tmp_path):
+    lines = STUDY[STUDY.index("  русский") : STUDY.index("held_out")].splitlines(keepends=True)
+    other = "".join([line.replace("english: ", "zzz: ") for line in reversed(lines)])
+    session = edited(home, done[0].folder.root, tmp_path, ("".join(lines), other))
+    found = run(session)
+    assert session.progress.finished["train"] == "0 runs trained, 13 were there"
+    assert [row["domain"] for row in found["domains"]] == ["digits", "zzz", "עברית", "русский"]
+    table, before = pipeline.finished_runs(session).frame, pipeline.finished_runs(done[0]).frame
+    for column, other in (("w/zzz", "w/english"), ("loss/zzz", "loss/english"), ("w/digits", "w/digits")):
+        assert (table[column] == before[other]).all()
+
+
+@pytest.mark.parametrize("kept", ["true", "false"])
+def test_weights_are_kept_as_the_study_file_wants_it(home, done, tmp_path, kept):
+    session = edited(home, done[0].folder.root, tmp_path, ("workers: 2}", f"workers: 2, keep_weights: {kept}}}"))
+    assert session.question == done[0].question
+    gone = sorted(session.folder.runs.iterdir())[0]
+    gone.unlink()
+    (session.folder.weights / f"{gone.stem}.npz").unlink()
+    run(session)
+    assert gone.is_file() and (session.folder.weights / f"{gone.stem}.npz").is_file() == (kept == "true")
 
 
 def test_the_command_ends_with_status_2_without_a_terminal_and_trains_with_yes(home, done, tmp_path):
@@ -376,8 +427,8 @@ def test_runs_of_another_design_stay_out_of_the_table(home, done):
 
 def test_changing_a_proxy_changes_every_run_id(home, tmp_path, done):
     session = done[0]
-    # a run on all the text that there is stays what it is, whatever the full run's pool
-    ids = {job.run_id for job in planned(session)[0].jobs if job.role != "repetition"}
+    # a run without that text, or on all of it that there is, stays what it is, whatever the full run's pool
+    ids = {job.run_id for job in planned(session)[0].jobs if job.role != "repetition" and job.weights["русский"] > 0}
     for old, new in (("seed: 3", "seed: 9"), ("tokens: 20K", "tokens: 21K"), ("pool: 4M", "pool: 5M")):
         (home / "study.yaml").write_text(STUDY.replace(old, new), encoding="utf-8")
         other = open_session(home / "study.yaml", home / "out")
