@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from tests.factories.command import Command
+from tests.factories.training import launch_here
 
 # Shared, noisy machines: how long one example takes says nothing.
 settings.register_profile("mixopt", deadline=None)
@@ -31,3 +32,17 @@ def shared_data() -> Path:
 def run(capsys, monkeypatch, tmp_path):
     """Runs a command in tmp_path and gives what it wrote."""
     return Command(capsys, monkeypatch, tmp_path).output
+
+
+@pytest.fixture
+def command(capsys, monkeypatch):
+    """Runs a command in a folder: command(*words, cwd=folder) gives its exit status and both streams."""
+    return lambda *words, cwd: Command(capsys, monkeypatch, cwd)(*words)
+
+
+@pytest.fixture(scope="module")
+def trained_here():
+    """Proxies are trained in this process, not by workers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("proxies.launch.launch", launch_here)
+        yield

@@ -17,11 +17,12 @@ from regressors.laws.presets import PRESETS
 if TYPE_CHECKING:
     from mixopt.study.progress import Progress
     from regressors.estimators.repetition import RepetitionRegressor
+    from regressors.evaluation.cross_validation import Split
 
 ONCE = "chinchilla"  # judged beside the average where no run repeats its text
 DRAWS = 60  # refits that intervals are made of
 LEVEL = 0.8
-FOLDS = 5
+MAX_RATIO = 1.1  # of the average's held-out error: up to there the simple law leads
 
 
 class FormErrors(Record):
@@ -56,38 +57,48 @@ class RStar(Record):
 
 
 class LawFit(Record):
-    """How well the forms predict runs that they were not fitted to, and what these know of R*, heaviest form first."""
+    """How well the forms predict runs that they were not fitted to, and what these know of R*, heaviest form first.
+
+    why: which form leads, and by which of these errors.
+    """
 
     runs: int
     name: str
     repeats: bool
     judged: list[FormErrors]
     r_star: list[RStar] | None = None
+    why: str = ""
 
 
 def fitted(runs: Runs, progress: Progress, *, seed: int = 0) -> tuple[list[Surface], LawFit]:
     """The forms fitted to the runs, the leading one first, and how well they predict."""
-    from regressors.estimators.repetition import RepetitionRegressor
+    from regressors.estimators.repetition import RepetitionRegressor, errors_by_kind, overall_error
 
     progress.stage("fit")
     average = RepetitionRegressor(random_state=seed).fit(runs.X, runs.loss)
     surfaces = of_average(runs, average, seed)
     judged = [FormErrors(name, weight, average.errors_[name]) for name, weight in average.forms_.items()]
+    why = "The average leads: its weights go by these errors."
     if not runs.repeats:
-        # Without repeats the forms of the average differ by their bounds only. The simple law leads, unless its error
-        # on runs left out is a tenth higher.
-        errors = chinchilla_errors(runs, seed)
-        surfaces = [of_chinchilla(runs, seed), surfaces[0]]
-        if errors["folds"] > 1.1 * sum(form.weight * form.errors["folds"] for form in judged if form.weight):
-            surfaces.reverse()
+        errors = chinchilla_errors(runs, average.splits_, seed)
         judged = [FormErrors(ONCE, None, errors), *judged]
+        own, others = overall_error(errors), averaged_error(judged)
+        leads = own is None or others is None or own <= MAX_RATIO * others
+        surfaces = [of_chinchilla(runs, seed), surfaces[0]][:: 1 if leads else -1]
+        compared = "" if own is None or others is None else f": {own:.4f} against {others:.4f}"
+        why = (
+            f"{surfaces[0].name} leads: {ONCE}, the simplest form, does unless its error over all splits is a tenth "
+            f"above that of the average{compared}."
+        )
     # for comparison, the published law that is nearest to such runs
     published = surface_of(PRESETS["data-constrained" if runs.repeats else ONCE])
     published = replace(published, name=f"{published.name}, published", level=None)
-    judged.append(FormErrors(published.name, None, {"folds": log_error(published.loss, runs)}))
+    off = np.log(published.loss(runs.params, runs.tokens, runs.unique) / runs.loss)
+    errors = errors_by_kind(average.splits_, [off[split.predicted] for split in average.splits_])
+    judged.append(FormErrors(published.name, None, errors))
     stars = r_stars(average) if runs.repeats else None
     progress.finish(f"{len(runs.loss)} runs of {runs.name}")
-    return [*surfaces, published], LawFit(len(runs.loss), runs.name, runs.repeats, judged, stars)
+    return [*surfaces, published], LawFit(len(runs.loss), runs.name, runs.repeats, judged, stars, why)
 
 
 def of_average(runs: Runs, average: RepetitionRegressor, seed: int) -> list[Surface]:
@@ -137,22 +148,22 @@ def chinchilla_loss(values: Mapping[str, Array], units: Mapping[str, float]) -> 
     return replace(PRESETS[ONCE], values=chinchilla_published(values, units)).loss
 
 
-def chinchilla_errors(runs: Runs, seed: int) -> dict[str, float]:
-    """Root mean squared error of ln loss on configurations left out at random."""
+def chinchilla_errors(runs: Runs, splits: Sequence[Split], seed: int) -> dict[str, float]:
+    """Root mean squared errors of ln loss on the runs that each kind of split leaves out."""
+    from regressors.estimators.repetition import errors_by_kind
     from regressors.estimators.scaling import ScalingRegressor
-    from regressors.evaluation.cross_validation import by_shuffled_mixture, configurations, predict_splits
+    from regressors.evaluation.cross_validation import predict_splits
 
-    X = runs.X[:, :2]
-    splits = by_shuffled_mixture(configurations(X), folds=FOLDS, rng=np.random.default_rng(seed))
-    off = np.zeros(len(X))
-    for split, _, predicted in predict_splits(lambda: ScalingRegressor(random_state=seed), X, runs.loss, splits):
-        off[split.predicted] = np.log(predicted[:, 0] / runs.loss[split.predicted])
-    return {"folds": float(np.sqrt(np.mean(off**2)))}
+    found = predict_splits(lambda: ScalingRegressor(random_state=seed), runs.X[:, :2], runs.loss, splits)
+    return errors_by_kind(splits, [np.log(predicted[:, 0] / runs.loss[one.predicted]) for one, _, predicted in found])
 
 
-def log_error(loss: Loss, runs: Runs) -> float:
-    off = np.log(loss(runs.params, runs.tokens, runs.unique) / runs.loss)
-    return float(np.sqrt(np.mean(off**2)))
+def averaged_error(judged: Sequence[FormErrors]) -> float | None:
+    """The error over all splits that an average of such forms has at most; None where no run could be left out."""
+    from regressors.estimators.repetition import overall_error
+
+    errors = [(form.weight, overall_error(form.errors)) for form in judged if form.weight]
+    return sum(weight * error for weight, error in errors if error is not None) if all(e for _, e in errors) else None
 
 
 def r_stars(average: RepetitionRegressor) -> list[RStar]:

@@ -67,8 +67,9 @@ def fit_section(fit: LawFit) -> Section:
         rows.append((row.form, "" if row.weight is None else percent(row.weight), *errors))
     note = (
         f"Root mean squared errors of ln loss over {fit.runs} runs: held out at random, or those with the most "
-        "epochs, the largest models, the most parameters per unique token. Published constants are not fitted."
-    )
+        "epochs, the largest models, the most parameters per unique token. Published constants are not fitted. "
+        f"{fit.why}"
+    ).rstrip()
     stars = fit.r_star or []
     if stars:
         note += (

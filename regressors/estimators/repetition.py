@@ -58,6 +58,7 @@ class RepetitionRegressor(BaseRegressor):
     forms: names in `regressors.laws.overfitting.FORMS`. huber: residuals beyond so many noise levels count linearly.
     n_starts: how many each form gets. random_state: draws starts and folds.
     After fit: forms_ {form: weight}, errors_ {form: {split: root mean squared error of ln loss on runs left out}},
+    splits_ (what was left out; not stored),
     values_ {form: {parameter: number}} with amplitudes in nats/token at inputs of 1, noise_ {form: of ln loss}. Runs
     beyond those fitted are predicted by the same average; `outside` says which they are.
     """
@@ -103,7 +104,7 @@ class RepetitionRegressor(BaseRegressor):
     def _held_out_errors(self, rng: np.random.Generator) -> dict[str, dict[str, float]]:
         """Every form's errors on runs left out, all splits in one batch: a run left out has a weight of 0."""
         X, y, _ = self._runs
-        splits = splits_of(X, rng)
+        self.splits_ = splits = splits_of(X, rng)
         errors: dict[str, dict[str, float]] = {name: {} for name in self._fits}
         if not splits:
             return errors
@@ -112,12 +113,8 @@ class RepetitionRegressor(BaseRegressor):
             z = bootstrap_z(posterior, found, stay)[0]
             values = posterior.space.values(z, np.zeros(len(z), dtype=int))
             with np.errstate(all="ignore"):
-                loss = posterior.law.formula(*posterior.rows.inputs, **values)
-                off = np.minimum(np.abs(np.nan_to_num(np.log(loss / y), nan=inf)), MAX_ERROR)
-            for kind in dict.fromkeys(split.kind for split in splits):
-                parts = [off[k][split.predicted] ** 2 for k, split in enumerate(splits) if split.kind == kind]
-                squares = np.concatenate(parts)
-                errors[name][kind] = float(np.sqrt(squares.mean()))
+                off = np.log(posterior.law.formula(*posterior.rows.inputs, **values) / y)
+            errors[name] = errors_by_kind(splits, [off[k][split.predicted] for k, split in enumerate(splits)])
         return errors
 
     def predict(self, X: Array) -> Array:
@@ -319,17 +316,29 @@ def splits_of(X: Array, rng: np.random.Generator) -> list[Split]:
     return [*folds, *by_region(measures, group, share=REGION, least=MIN_RUNS)]
 
 
+def errors_by_kind(splits: Sequence[Split], off: Sequence[Array]) -> dict[str, float]:
+    """Root mean squared errors by kind of split, of errors of ln loss, (n_predicted,) a split, none above MAX_ERROR."""
+    found: dict[str, list[Array]] = {}
+    for split, one in zip(splits, off, strict=True):
+        found.setdefault(split.kind, []).append(np.minimum(np.abs(np.nan_to_num(one, nan=inf)), MAX_ERROR) ** 2)
+    return {kind: float(np.sqrt(np.concatenate(squares).mean())) for kind, squares in found.items()}
+
+
+def overall_error(by_kind: Mapping[str, float]) -> float | None:
+    """Root mean squared error over folds and regions alike, of errors by kind of split; None where there are none."""
+    folds = [error**2 for kind, error in by_kind.items() if kind == "folds"]
+    regions = [error**2 for kind, error in by_kind.items() if kind != "folds"]
+    parts = [np.mean(part) for part in (folds, regions) if part]
+    return float(np.sqrt(np.mean(parts))) if parts else None
+
+
 def weights(errors: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Each form's weight, together 1: by its mean squared error, on folds and on regions alike.
 
     Equal ones where no error is known.
     """
-    score = []
-    for by_kind in errors.values():
-        folds = [error**2 for kind, error in by_kind.items() if kind == "folds"]
-        regions = [error**2 for kind, error in by_kind.items() if kind != "folds"]
-        parts = [np.mean(part) for part in (folds, regions) if part]
-        score.append(max(float(np.mean(parts)), 1e-12) if parts else 1.0)
-    weight = (min(score) / np.array(score)) ** EXPONENT
+    overall = [overall_error(by_kind) for by_kind in errors.values()]
+    score = np.array([1.0 if error is None else max(error**2, 1e-12) for error in overall])
+    weight = (score.min() / score) ** EXPONENT
     weight = np.where(weight < MIN_WEIGHT * weight.sum(), 0.0, weight)
     return dict(zip(errors, (weight / weight.sum()).tolist(), strict=True))

@@ -17,6 +17,8 @@ from mixopt.study import pipeline
 from mixopt.study.loading import load_study
 from proxies.record import RunRecord
 
+pytestmark = pytest.mark.usefixtures("trained_here")
+
 GOOD = """\
 name: small
 kind: continual

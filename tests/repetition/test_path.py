@@ -28,6 +28,8 @@ from mixopt.study.layout import Folder
 from mixopt.study.prepare import prepare
 from tests.factories.progress import Recorder
 
+pytestmark = pytest.mark.usefixtures("trained_here")
+
 STUDY = """\
 name: small
 kind: repetition
@@ -215,21 +217,11 @@ def test_the_page_has_every_section_and_figure(done):
     assert "Infinity" not in page[start : page.index("</script>", start)]
 
 
-def command(*words, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "mixopt.cli", *map(str, words)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_what_this_kind_cannot_do_is_refused_in_one_line(home, done):
+def test_what_this_kind_cannot_do_is_refused_in_one_line(command, home, done):
     refused = {"export": "recommends no mixture to export", "verify": "recommends nothing that verify could train"}
     for verb, says in refused.items():
         failed = command(verb, "study.yaml", "--out", "out", cwd=home)
-        assert failed.returncode == 2 and says in failed.stderr and "Traceback" not in failed.stderr
+        assert failed.code == 2 and says in failed.err and "Traceback" not in failed.err
 
 
 def shown(document) -> str:

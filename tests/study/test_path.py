@@ -23,6 +23,8 @@ from mixopt.study.pipeline import open_session, planned, run
 from proxies.record import Loss, read_record, write_record
 from tests.factories.progress import Recorder
 
+pytestmark = pytest.mark.usefixtures("trained_here")
+
 WORDS = {
     "русский": ["снег", "лес", "река", "дом", "поле", "ветер", "город", "книга", "стол", "окно"],
     "עברית": ["שלום", "בית", "ספר", "ים", "עיר", "רוח", "שולחן", "חלון", "שמש", "אור"],
@@ -86,16 +88,6 @@ def done(home):
     """A finished study: (session, recommendation)."""
     session = open_session(home / "study.yaml", home / "out", Recorder())
     return session, run(session)
-
-
-def command(*words, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "mixopt.cli", *map(str, words)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 def test_a_recommendation_is_a_mixture_with_tokens_epochs_and_intervals(done):
@@ -358,16 +350,16 @@ def test_weights_are_kept_as_the_study_file_wants_it(home, done, tmp_path, kept)
     assert gone.is_file() and (session.folder.weights / f"{gone.stem}.npz").is_file() == (kept == "true")
 
 
-def test_the_command_ends_with_status_2_without_a_terminal_and_trains_with_yes(home, done, tmp_path):
+def test_the_command_ends_with_status_2_without_a_terminal_and_trains_with_yes(command, home, done, tmp_path):
     session = edited(home, done[0].folder.root, tmp_path, ("tokens: 20K", "tokens: 12K"))
     words = (session.path.name, "--out", session.folder.root)
     for name in ("run", "train"):
         refused = command(name, *words, cwd=home)
-        assert refused.returncode == 2 and "13 finished runs can no longer be used: proxy.tokens was" in refused.stderr
-        assert len(refused.stderr.strip().splitlines()) == 1
+        assert refused.code == 2 and "13 finished runs can no longer be used: proxy.tokens was" in refused.err
+        assert len(refused.err.strip().splitlines()) == 1
     trained = command("train", *words, "--yes", cwd=home)
-    assert trained.returncode == 0, trained.stderr
-    assert "13 finished runs can no longer be used" in " ".join(trained.stdout.split())
+    assert trained.code == 0, trained.err
+    assert "13 finished runs can no longer be used" in " ".join(trained.out.split())
     assert len(list(session.folder.runs.glob("r*.json"))) == 26
 
 
@@ -595,7 +587,7 @@ def test_verify_trains_the_arms_and_says_what_came_of_them(home, done):
     assert again.finished["verify 1x"].startswith("0 runs trained")
 
 
-def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_recommendation(home, done):
+def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_recommendation(command, home, done):
     words = [sys.executable, "-m", "mixopt.cli", "run", "study.yaml", "--out", "killed"]
     child = subprocess.Popen(words, cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)
     runs = home / "killed" / "runs"
@@ -611,7 +603,7 @@ def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_recommendation(h
     time.sleep(1)
     assert {p.name for p in runs.glob("r*.json")} == set(kept), "a worker outlived its parent"
     finished = command("run", "study.yaml", "--out", "killed", cwd=home)
-    assert finished.returncode == 0, finished.stderr
+    assert finished.code == 0, finished.err
     assert all((runs / name).stat().st_mtime_ns == stamp for name, stamp in kept.items())
     assert json.loads((home / "killed/recommendation.json").read_text()) == done[1]
 
@@ -662,28 +654,28 @@ def test_a_diverged_run_is_kept_on_record_and_left_out_of_fits_loudly(home, done
         (("val_fraction: 0.2", "val_fraction: 0.2, max_bytes: 8K"), r"domains.digits.pool: is missing"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line_with_status_2(home, done, change, says):
+def test_what_cannot_be_done_is_said_in_one_line_with_status_2(command, home, done, change, says):
     (home / "bad.yaml").write_text(STUDY.replace(*change), encoding="utf-8")
     failed = command("run", "bad.yaml", "--out", "bad", cwd=home)
-    assert failed.returncode == 2, failed.stdout + failed.stderr
-    assert re.search(says, failed.stderr), failed.stderr
-    assert "Traceback" not in failed.stderr
-    assert len(failed.stderr.strip().splitlines()) == 1
+    assert failed.code == 2, failed.out + failed.err
+    assert re.search(says, failed.err), failed.err
+    assert "Traceback" not in failed.err
+    assert len(failed.err.strip().splitlines()) == 1
 
 
-def test_broken_lines_are_refused_by_place_and_counted_when_skipped(home, tmp_path):
+def test_broken_lines_are_refused_by_place_and_counted_when_skipped(command, home, tmp_path):
     data = tmp_path / "data"
     make_corpora(data)
     path = data / "digits-1.jsonl"
     path.write_bytes(path.read_bytes() + b'\n{"text": "half\n{"text": "\xff"}\n{"text": ""}\n{"other": 1}\n')
     (tmp_path / "study.yaml").write_text(STUDY, encoding="utf-8")
     failed = command("prepare", "study.yaml", "--out", "out", cwd=tmp_path)
-    assert failed.returncode == 2
-    assert "digits-1.jsonl: line 301" in failed.stderr and "on_bad: skip" in failed.stderr
+    assert failed.code == 2
+    assert "digits-1.jsonl: line 301" in failed.err and "on_bad: skip" in failed.err
     (tmp_path / "study.yaml").write_text(STUDY.replace("prepare: {", "prepare: {on_bad: skip, "), encoding="utf-8")
     passed = command("prepare", "study.yaml", "--out", "out", cwd=tmp_path)
-    assert passed.returncode == 0, passed.stderr
-    shown = " ".join(passed.stdout.split())
+    assert passed.code == 0, passed.err
+    shown = " ".join(passed.out.split())
     kinds = ("empty", "without the text column", "with broken JSON", "with broken UTF-8")
     assert re.search("digits: left out " + ", ".join(rf"1 {kind} \(first: .*: line \d+.*\)" for kind in kinds), shown)
 
@@ -719,26 +711,26 @@ def a_tokenizer(folder: Path, letters: str) -> None:
     inner.save(str(folder / "tokenizer.json"))
 
 
-def test_a_tokenizer_that_does_not_know_the_script_of_a_target_is_refused_and_that_of_a_domain_noted(tmp_path):
+def test_a_tokenizer_that_does_not_know_the_script_of_a_target_is_refused_and_that_of_a_domain_noted(command, tmp_path):
     make_corpora(tmp_path / "data")
     latin, hebrew = "abcdefghijklmnopqrstuvwxyz0123456789.", "אבגדהוזחטיךכלםמןנסעףפץצקרשת"
     a_tokenizer(tmp_path / "mine", latin)
     study = STUDY.replace("{vocab: 300}", "{path: mine}")
     (tmp_path / "study.yaml").write_text(study, encoding="utf-8")
     failed = command("prepare", "study.yaml", "--out", "out", cwd=tmp_path)
-    assert failed.returncode == 2
+    assert failed.code == 2
     says = (
         r"^mixopt: study.yaml: tokenizer: has no token for 9\d% of the characters of 'עברית', which is in the target: "
         "give one that knows its script, .* is trained here$"
     )
-    assert re.search(says, failed.stderr), failed.stderr
-    assert "Traceback" not in failed.stderr and not (tmp_path / "out/shards/corpora.json").exists()
+    assert re.search(says, failed.err), failed.err
+    assert "Traceback" not in failed.err and not (tmp_path / "out/shards/corpora.json").exists()
     a_tokenizer(tmp_path / "better", latin + hebrew)
     study = study.replace("path: mine", "path: better").replace("{עברית: 0.5, mixed: 0.5}", "עברית")
     (tmp_path / "study.yaml").write_text(study, encoding="utf-8")
     passed = command("prepare", "study.yaml", "--out", "out", cwd=tmp_path)
-    shown = " ".join(passed.stdout.split())
-    assert passed.returncode == 0, passed.stderr
+    shown = " ".join(passed.out.split())
+    assert passed.code == 0, passed.err
     assert re.search(r"русский: the tokenizer has no token for 9\d% of its characters", shown), shown
     assert "עברית: the tokenizer" not in shown
     assert "better has no token that ends a document: <|end|> was added as token 65" in shown
@@ -746,21 +738,21 @@ def test_a_tokenizer_that_does_not_know_the_script_of_a_target_is_refused_and_th
     assert texts["русский"]["unknown"] > 0.9 and texts["עברית"]["unknown"] == texts["english"]["unknown"] == 0
 
 
-def test_the_end_token_that_a_study_file_names_ends_its_documents(tmp_path):
+def test_the_end_token_that_a_study_file_names_ends_its_documents(command, tmp_path):
     make_corpora(tmp_path / "data")
     a_tokenizer(tmp_path / "mine", "abcdefghijklmnopqrstuvwxyz#")
     study = STUDY.replace("{vocab: 300}", "{path: mine, end_token: '#'}").replace("{עברית: 0.5, mixed: 0.5}", "english")
     (tmp_path / "study.yaml").write_text(study, encoding="utf-8")
     passed = command("prepare", "study.yaml", "--out", "out", cwd=tmp_path)
-    assert passed.returncode == 0, passed.stderr
+    assert passed.code == 0, passed.err
     assert json.loads((tmp_path / "out/shards/english/meta.json").read_text(encoding="utf-8"))["end"] == 27
-    assert "was added" not in passed.stdout
+    assert "was added" not in passed.out
     (tmp_path / "study.yaml").write_text(study.replace("'#'", "'%'"), encoding="utf-8")
     failed = command("prepare", "study.yaml", "--out", "out", cwd=tmp_path)
-    assert failed.returncode == 2 and "has no token '%': set tokenizer.end_token to one of its tokens" in failed.stderr
+    assert failed.code == 2 and "has no token '%': set tokenizer.end_token to one of its tokens" in failed.err
 
 
-def test_what_is_not_read_of_a_downloaded_folder_is_said(tmp_path):
+def test_what_is_not_read_of_a_downloaded_folder_is_said(command, tmp_path):
     data = tmp_path / "data"
     make_corpora(data)
     (data / "digits").mkdir()
@@ -775,7 +767,7 @@ def test_what_is_not_read_of_a_downloaded_folder_is_said(tmp_path):
     )
     study = STUDY.replace("data/digits*.jsonl", "data/digits").replace("data/русский.jsonl", "data/russian.jsonl")
     (tmp_path / "study.yaml").write_text(study, encoding="utf-8")
-    shown = " ".join(command("prepare", "study.yaml", "--out", "out", cwd=tmp_path).stdout.split())
+    shown = " ".join(command("prepare", "study.yaml", "--out", "out", cwd=tmp_path).out.split())
     assert re.search(
         r"digits: left out 1 files hidden or beside the data, such as README \(first: \S+/README.md\)", shown
     ), shown
@@ -783,8 +775,8 @@ def test_what_is_not_read_of_a_downloaded_folder_is_said(tmp_path):
     assert "русский: 400 documents were lists of strings, joined line by line" in shown
     (tmp_path / "study.yaml").write_text(study.replace('data/digits"', 'data/digits", split: dev'), encoding="utf-8")
     failed = command("prepare", "study.yaml", "--out", "out", cwd=tmp_path)
-    assert failed.returncode == 2
-    assert "domains.digits: " in failed.stderr and "set `split` to test or train, or to all" in failed.stderr
+    assert failed.code == 2
+    assert "domains.digits: " in failed.err and "set `split` to test or train, or to all" in failed.err
 
 
 def test_a_worker_that_dies_is_reported_and_finished_runs_stay(home, monkeypatch, tmp_path, done):
@@ -807,13 +799,13 @@ def test_a_worker_that_dies_is_reported_and_finished_runs_stay(home, monkeypatch
         )
 
 
-def test_documents_that_two_domains_share_are_noted_and_shown(tmp_path):
+def test_documents_that_two_domains_share_are_noted_and_shown(command, tmp_path):
     make_corpora(tmp_path / "data")
     shared = (tmp_path / "data/english/one.txt").read_text().splitlines()[:60]
     with (tmp_path / "data/digits-2.jsonl").open("a", encoding="utf-8") as file:
         file.writelines("\n" + json.dumps({"text": line}) for line in shared)
     (tmp_path / "study.yaml").write_text(STUDY, encoding="utf-8")
-    shown = " ".join(command("prepare", "study.yaml", "--out", "out", cwd=tmp_path).stdout.split())
+    shown = " ".join(command("prepare", "study.yaml", "--out", "out", cwd=tmp_path).out.split())
     assert "english and digits share 60 documents word for word (15% and 13% of them)" in shown
     found = json.loads((tmp_path / "out/shards/corpora.json").read_text(encoding="utf-8"))["duplicates"]
     assert [(pair["first"], pair["second"], pair["texts"]) for pair in found] == [("english", "digits", 60)]
