@@ -21,7 +21,9 @@ def parse_count(value: Any) -> Any:
         if re.fullmatch(r"\s*[0-9]{1,3}(,[0-9]{3})+\s*", value):  # 350,000,000
             return float(value.replace(",", ""))
         raise ValueError(f"{value!r} is not a count: write a number such as 1e9, or with a suffix K, M, B or T")
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    return float(value) if abs(value) < 1 << 1000 else math.inf if value > 0 else -math.inf
 
 
 UNKNOWN = "–"

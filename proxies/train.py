@@ -110,8 +110,9 @@ def pick_device(wish: str = "auto") -> torch.device:
     if wish == "auto":
         wish = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(wish)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {wish!r}: this machine has no CUDA device; use device: auto or cpu")
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= there:
+        raise ValueError(f"device {wish!r}: this machine has no CUDA device of that number; use device: auto or cpu")
     return device
 
 

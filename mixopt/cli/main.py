@@ -6,6 +6,7 @@ Heavy imports happen inside the commands that need them, so that help answers at
 import codecs
 import io
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -69,8 +70,21 @@ def plain(error: UnicodeError) -> tuple[str, int]:
 
 
 def refuse(message: str) -> NoReturn:
-    print(f"mixopt: {message}", file=sys.stderr)
+    """One line: names of files and columns may hold line ends, or what a terminal takes for commands."""
+    print("mixopt:", re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", message), file=sys.stderr)
     sys.exit(2)
+
+
+UsageError = typer.BadParameter.__mro__[1]  # of click, which newer versions of Typer hold a copy of
+
+
+def refuse_usage(error: Exception) -> NoReturn:
+    """Options and arguments that a command doesn't take; a command without any shows its help."""
+    message, context = error.format_message(), error.ctx  # pyright: ignore[reportAttributeAccessIssue]
+    if message.startswith("Usage:"):
+        print(message, file=sys.stderr)
+        sys.exit(2)
+    refuse(f"{message.rstrip('.')}: see `{context.command_path if context else 'mixopt'} --help`")
 
 
 def main() -> None:
@@ -87,11 +101,13 @@ def main() -> None:
             stream.reconfigure(errors="plain")
     try:
         try:
-            app()
+            code = app(prog_name="mixopt", standalone_mode=False)
         finally:
             sys.stdout.flush()
     except MixoptError as error:
         refuse(str(error))
+    except UsageError as error:
+        refuse_usage(error)
     except WriteError as error:
         refuse(f"{error}: choose another place with --out")
     except OSError as error:
@@ -102,9 +118,10 @@ def main() -> None:
         if error.filename is None:
             refuse(f"the output can't be written ({reason}): make room for it, or send it elsewhere")
         refuse(f"{error.filename} can't be read or written ({reason}): choose another place with --out")
-    except Stopped:
+    except (Stopped, typer.Abort):  # Abort: the same at a question that a command asks
         print("mixopt: stopped; finished runs are kept, the same command goes on from them", file=sys.stderr)
         sys.exit(130)
+    sys.exit(code or 0)
 
 
 if __name__ == "__main__":

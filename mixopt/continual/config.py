@@ -8,12 +8,15 @@ from pydantic import BeforeValidator, Field
 from mixopt.study.config import (
     AnyStudy,
     Count,
+    Decay,
     DomainName,
-    Number,
+    Parameters,
     Problems,
+    Rate,
     Record,
     Share,
     Size,
+    Tokens,
     WholeCount,
     parse_whole,
     size_problems,
@@ -34,7 +37,7 @@ class Base(Record):
         description="in times the proxy's parameters; the width grows by whole heads, the learning rate falls with it",
     )
     tokens: WholeCount = Field(default=1_500_000, description="general text that each base is trained on")
-    weight_decay: Number = Field(default=0.1, ge=0)
+    weight_decay: Decay = 0.1
     store: str | None = Field(
         default=None,
         description="a folder of bases that several studies share, relative to the study file; left out: bases/ in "
@@ -48,10 +51,10 @@ class Base(Record):
 class Continuing(Record):
     """How a base is trained on: a schedule of its own, its learning rate warmed up again."""
 
-    learning_rate: Number = Field(default=2e-3, gt=0, description="peak; a quarter of a base's default forgets less")
+    learning_rate: Rate = Field(default=2e-3, description="peak; a quarter of a base's default forgets less")
     warmup: Share = Field(default=0.05, description="share of the steps")
     decay: Share = Field(default=0.3, description="share of the steps over which the rate falls to 0")
-    weight_decay: Number = Field(default=0.1, ge=0)
+    weight_decay: Decay = 0.1
 
 
 class ContinuationDesign(Record):
@@ -72,10 +75,14 @@ class ContinuationDesign(Record):
 class ContinualQuestion(Record):
     """The run to plan."""
 
-    params: Count | None = Field(default=None, description="non-embedding parameters; left out: the largest trained")
-    tokens: Count | None = Field(default=None, description="to continue on; left out: the most trained on")
+    params: Parameters | None = Field(
+        default=None, description="non-embedding parameters; left out: the largest trained"
+    )
+    tokens: Tokens | None = Field(default=None, description="to continue on; left out: the most trained on")
     compute: Count | None = Field(default=None, description="FLOPs (6 N D), in place of both: the best split is found")
-    domain_tokens: Count | None = Field(default=None, description="unique tokens of the new domain; left out: no limit")
+    domain_tokens: Tokens | None = Field(
+        default=None, description="unique tokens of the new domain; left out: no limit"
+    )
     tolerance: Share = Field(default=0.03, description="how far the general loss may end above its start, as a share")
 
 

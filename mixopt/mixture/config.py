@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import did_you_mean
+from mixopt.formatting import did_you_mean, parse_count
 from mixopt.study.config import (
     AnyStudy,
     Count,
-    Number,
+    Decay,
+    Parameters,
     Problems,
     ProxyShape,
     Record,
     Share,
+    Tokens,
     WholeCount,
     parse_whole,
     sum_problems,
@@ -58,24 +60,27 @@ PredictorName = Annotated[str, AfterValidator(name_of_predictor), Field(json_sch
 
 
 Times = Annotated[int, BeforeValidator(parse_whole), Field(ge=0, le=1000)]
+Scale = Annotated[float, BeforeValidator(parse_count), Field(ge=1, le=10_000)]
 
 
 class FullRun(Record):
     """The run that the recommendation is for."""
 
-    params: Count = Field(description="non-embedding parameters")
-    tokens: Count = Field(description="training tokens; with the pools it decides how often text is repeated")
+    params: Parameters = Field(description="non-embedding parameters")
+    tokens: Tokens = Field(description="training tokens; with the pools it decides how often text is repeated")
 
 
 class Proxy(ProxyShape):
     """The tiny model that stands in for the full run."""
 
     tokens: WholeCount = Field(default=512_000, description="training tokens of one proxy")
-    weight_decay: Number = Field(default=0.1, ge=0)
+    weight_decay: Decay = 0.1
 
 
 class Design(Record):
-    mixtures: WholeCount = Field(default=40, ge=4, description="distinct mixtures, natural and uniform included")
+    mixtures: WholeCount = Field(
+        default=40, ge=4, le=100_000, description="distinct mixtures, natural and uniform included"
+    )
     repeats: Times = Field(default=3, description="more runs of one mixture with other seeds: the noise floor")
     repetition_matched: bool = Field(
         default=True,
@@ -97,7 +102,7 @@ class Search(Record):
     """Constraints on the recommended mixture, and how it is searched."""
 
     sampler: Literal["cma-es", "gp", "tpe", "random"] = "cma-es"
-    trials: WholeCount = 1000
+    trials: WholeCount = Field(default=1000, le=1_000_000)
     storage: Annotated[str, AfterValidator(storage_url)] | None = Field(
         default=None,
         description="URL of the database that keeps the Optuna study, such as postgresql://user@host/name; left out: "
@@ -133,8 +138,8 @@ class RunsFile(Record):
         default=[], description="conditions on columns, such as model_size=122M: only rows that satisfy them are read"
     )
     last_step: bool = Field(default=False, description="of a run with rows for several steps keep the last")
-    params: Count | str | None = Field(default=None, description="a column, or one number for all runs")
-    tokens: Count | str | None = Field(default=None, description="a column, or one number for all runs")
+    params: Parameters | str | None = Field(default=None, description="a column, or one number for all runs")
+    tokens: Tokens | str | None = Field(default=None, description="a column, or one number for all runs")
     seed: str | None = Field(default=None, description="a column")
     renormalise: bool = Field(default=False, description="divide weights that don't sum to 1 by their sum")
 
@@ -142,9 +147,9 @@ class RunsFile(Record):
 class Verify(Record):
     """How `mixopt verify` trains the recommendation, the natural and the uniform mixture."""
 
-    seeds: WholeCount = 3
-    params_scale: Number = Field(default=4.0, ge=1, description="the second size, in times the proxy's parameters")
-    tokens_scale: Number = Field(default=2.0, ge=1, description="its training tokens, in times the proxy's")
+    seeds: WholeCount = Field(default=3, le=1000)
+    params_scale: Scale = Field(default=4.0, description="the second size, in times the proxy's parameters")
+    tokens_scale: Scale = Field(default=2.0, description="its training tokens, in times the proxy's")
 
 
 class Study(AnyStudy):

@@ -10,12 +10,15 @@ from mixopt.formatting import listed, parse_count
 from mixopt.study.config import (
     AnyStudy,
     Count,
+    Decay,
     DomainName,
+    Parameters,
     Problems,
     ProxyShape,
     Record,
     Share,
     Size,
+    Tokens,
     WholeCount,
     size_problems,
     sum_problems,
@@ -24,7 +27,6 @@ from mixopt.study.config import (
 )
 
 Epochs = Annotated[float, BeforeValidator(parse_count), Field(ge=1, le=10_000)]
-Decay = Annotated[float, BeforeValidator(parse_count), Field(ge=0, le=1_000)]
 BUDGETS = ("compute", "params", "tokens")
 LEVELS = ("unique", "tokens", "flops")
 
@@ -32,10 +34,10 @@ LEVELS = ("unique", "tokens", "flops")
 class RepetitionQuestion(Record):
     """The run to plan: its unique tokens, and one of compute, params and tokens."""
 
-    unique: Count = Field(description="unique tokens available")
+    unique: Tokens = Field(description="unique tokens available")
     compute: Count | None = Field(default=None, description="training FLOPs, 6 x params x tokens; the split is free")
-    params: Count | None = Field(default=None, description="non-embedding parameters; the tokens are free")
-    tokens: Count | None = Field(default=None, description="training tokens; the parameters are free")
+    params: Parameters | None = Field(default=None, description="non-embedding parameters; the tokens are free")
+    tokens: Tokens | None = Field(default=None, description="training tokens; the parameters are free")
 
 
 class Ladder(Record):

@@ -111,7 +111,10 @@ def parse_condition(text: str, interface: Interface = "study") -> Condition:
 def keeping(tables: list[Table], where: str | Sequence[str] | None) -> list[Table]:
     """The rows that keep every condition, in each file that has its column."""
     for text in [where] if isinstance(where, str) else where or ():
-        condition = parse_condition(text, tables[0].interface)
+        try:
+            condition = parse_condition(text, tables[0].interface)
+        except MixoptError as error:
+            raise MixoptError(f"{tables[0].path}: {error}") from None
         having = [table for table in tables if condition.column in table.columns]
         if not having:
             columns = list(dict.fromkeys(column for table in tables for column in table.columns))

@@ -4,11 +4,12 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from mixopt.formatting import parse_count
 
 SUM_TOLERANCE = 1e-6  # of weights typed by hand into a study file; 0.333 x 3 is close enough to be a mistake
+MAX_SEED = 2**32 - 1  # of scikit-learn's and LightGBM's generators
 MAX_NAME_BYTES = 200  # of a name that becomes a folder: file systems allow 255
 
 
@@ -32,10 +33,20 @@ def name_of_domain(value: str) -> str:
     return value
 
 
-Count = Annotated[float, BeforeValidator(parse_count), Field(gt=0, allow_inf_nan=False)]
+def name_of_device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", value):
+        raise ValueError(f"{value!r} is no device that is supported: set auto, cpu, cuda or cuda:N")
+    return value
+
+
+# Upper bounds keep slips of the exponent from passing for a plan: no run comes near them.
+Count = Annotated[float, BeforeValidator(parse_count), Field(gt=0, le=1e32)]
+Tokens = Annotated[float, BeforeValidator(parse_count), Field(gt=0, ge=1, le=1e20)]
+Parameters = Annotated[float, BeforeValidator(parse_count), Field(gt=0, ge=1, le=1e17)]
 WholeCount = Annotated[int, BeforeValidator(parse_whole), Field(gt=0, le=10**15)]
 Share = Annotated[float, BeforeValidator(parse_count), Field(ge=0, le=1)]
-Number = Annotated[float, BeforeValidator(parse_count), Field(allow_inf_nan=False)]
+Rate = Annotated[float, BeforeValidator(parse_count), Field(gt=0, le=1)]
+Decay = Annotated[float, BeforeValidator(parse_count), Field(ge=0, le=1_000)]
 DomainName = Annotated[str, AfterValidator(name_of_domain)]
 
 
@@ -43,6 +54,14 @@ class Record(BaseModel):
     """What every part of a study file has in common."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @field_validator("*")
+    @classmethod
+    def not_blank(cls, value: Any) -> Any:
+        """An empty path would stand for the study file's own folder, an empty name for nothing."""
+        if isinstance(value, str) and (not value.strip() or "\0" in value):
+            raise ValueError(f"{value!r} is no name: write one, or take the key out")
+        return value
 
 
 class Text(Record):
@@ -82,7 +101,7 @@ class Text(Record):
 class Domain(Text):
     """Text that may be trained on."""
 
-    pool: Count | None = Field(
+    pool: Tokens | None = Field(
         default=None,
         description="unique tokens the full run can draw on; left out: as many as were read (with a study on runs: no "
         "limit). State it when the corpus given here is a sample of a larger one",
@@ -93,6 +112,7 @@ class Tokenizer(Record):
     vocab: WholeCount = Field(
         default=512,
         ge=257,
+        le=10_000_000,
         description="byte-level BPE trained on a balanced sample; small, because a tiny proxy would otherwise spend "
         "most of its parameters on embeddings",
     )
@@ -128,27 +148,29 @@ class Prepare(Record):
 class ProxyShape(Record):
     """The tiny model that stands in for the full run, but for what a study may vary: tokens and weight decay."""
 
-    layers: WholeCount = 2
-    width: WholeCount = 64
-    heads: WholeCount = 2
-    context: WholeCount = Field(default=64, description="tokens")
+    layers: WholeCount = Field(default=2, le=1000)
+    width: WholeCount = Field(default=64, le=100_000)
+    heads: WholeCount = Field(default=2, le=10_000)
+    context: WholeCount = Field(default=64, le=1_000_000, description="tokens")
     batch: WholeCount = Field(
-        default=8, description="sequences per step; small, because tiny runs gain more from more steps"
+        default=8, le=1_000_000, description="sequences per step; small, because tiny runs gain more from more steps"
     )
-    learning_rate: Number = Field(
-        default=8e-3, gt=0, description="peak; normalised queries and keys keep this rate steady"
-    )
+    learning_rate: Rate = Field(default=8e-3, description="peak; normalised queries and keys keep this rate steady")
     warmup: Share = Field(default=0.05, description="share of the steps")
     decay: Share = Field(default=0.5, description="share of the steps over which the rate falls to 0")
     validation_tokens: WholeCount = Field(
         default=10_000,
         description="of each validation set: its sampling error is common to all runs, evaluation stays under a tenth",
     )
-    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
-    workers: WholeCount | None = Field(
-        default=None, description="processes on CPU, one thread each; left out: one a core"
+    device: Annotated[str, AfterValidator(name_of_device)] = Field(
+        default="auto", description="auto, cpu, cuda or cuda:N"
     )
-    stack: WholeCount = Field(default=32, description="proxies trained in lockstep on a GPU; a CPU worker trains one")
+    workers: WholeCount | None = Field(
+        default=None, le=10_000, description="processes on CPU, one thread each; left out: one a core"
+    )
+    stack: WholeCount = Field(
+        default=32, le=100_000, description="proxies trained in lockstep on a GPU; a CPU worker trains one"
+    )
     keep_weights: bool | None = Field(
         default=None,
         description="leave trained proxies in weights/: a text held out later is then evaluated without training; "
@@ -167,7 +189,7 @@ class AnyStudy(Record):
 
     name: Annotated[str, AfterValidator(name_of_domain)]
     kind: str
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
     domains: dict[DomainName, Domain] = Field(default={}, description="text that may be trained on")
     held_out: dict[DomainName, Text] = Field(default={}, description="text that is evaluated and never trained on")
     tokenizer: Tokenizer = Tokenizer()

@@ -51,12 +51,13 @@ class Folder:
         self.verification = root / "verify.json"
         self.report = root / "report.html"
         self.export = root / "export"
+        self.claimed: list[Path] = []  # what `claim` has put there
 
     @property
     def artefacts(self) -> list[Path]:
         """Every file that the stages write, and every folder that they write into."""
         others = (self.root / name for name in ("runs.parquet", "runs.csv", "verify", "bases"))
-        return [*(path for path in vars(self).values() if path != self.root), *others]
+        return [*(path for path in vars(self).values() if isinstance(path, Path) and path != self.root), *others]
 
     def claim(self, name: str, study_path: Path, inputs: Iterable[Path]) -> None:
         """Keeps a copy of the study file, and a record of whose the folder is.
@@ -71,6 +72,7 @@ class Folder:
                 raise MixoptError(f"{given}: the study reads it and would write over it: {ELSEWHERE}")
         text, source = study_path.read_text(encoding="utf-8"), str(study_path.resolve())
         record = self._read_record()
+        self.claimed = [path for path in (self.record, self.study) if not path.exists()]
         if record is None:
             older = not own_file and _digest(self.study) == _digest(study_path)  # from before there were records
             if there and not older:
@@ -88,6 +90,12 @@ class Folder:
         write_json(self.record, record | {"mixopt": __version__, "name": name})
         if not own_file:
             self.write(self.study, text)
+
+    def withdraw(self) -> None:
+        """Undoes `claim` where nothing else came of it, as with text that can't be read."""
+        if not any(path.exists() for path in self.artefacts if path not in (self.record, self.study)):
+            for path in self.claimed:
+                path.unlink(missing_ok=True)
 
     def wrote(self, path: Path) -> bool:
         """Whether a text in the folder is as `write` left it."""
@@ -133,6 +141,7 @@ def alone(folder: Path, remedy: str = ELSEWHERE) -> Iterator[None]:
     However a process ends, the system lets go of its lock. Raises MixoptError, saying who is at work there since when.
     """
     path = folder / LOCK
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
         with writing(folder), suppress(FileExistsError):  # a file: reported by the next line
             folder.mkdir(parents=True, exist_ok=True)
@@ -154,6 +163,9 @@ def alone(folder: Path, remedy: str = ELSEWHERE) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         file.close()
+        with suppress(OSError):  # not empty: something was done there
+            for one in made:
+                one.rmdir()
 
 
 def _locked(path: Path, remedy: str) -> IO[str]:

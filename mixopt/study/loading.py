@@ -1,5 +1,6 @@
 """Reader of study files: YAML 1.2, validated, and one line with file, line and key for whatever is wrong."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,7 @@ def load_study(path: Path | str) -> Any:
     try:
         study = kind.record.model_validate(file.data)
     except ValidationError as error:
-        raise MixoptError(explain(error.errors()[0], file, kind.record)) from None
+        raise MixoptError(explain(most_telling(error.errors(), file), file, kind.record)) from None
     for where, message in kind.problems(study):
         raise MixoptError(f"{file.place(where)}: {message}")
     for where, target in files_named(study):
@@ -85,7 +86,7 @@ def parse(text: str, path: Path) -> StudyFile:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
         raise MixoptError(f"{path}{line}: not valid YAML: {error.problem or error.context}") from None
-    except YAMLError as error:
+    except (YAMLError, ValueError) as error:  # ValueError: a date that isn't one, a number of thousands of digits
         raise MixoptError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise MixoptError(f"{path}: a study file is a mapping (name:, domains:, target:, ...), this holds no keys")
@@ -103,6 +104,15 @@ def key_lines(node: Any, above: tuple[str, ...] = ()) -> dict[tuple[str, ...], i
     return lines
 
 
+def most_telling(errors: Sequence[Any], file: StudyFile) -> Any:
+    """Of the errors on the first wrong key the one that leads deepest into what stands there.
+
+    Where a key may hold several types, the first error is that its value isn't of the first one.
+    """
+    first = [error for error in errors if error["loc"][:1] == errors[0]["loc"][:1]]
+    return max(first, key=lambda error: (len(known_part(error["loc"], file.data)), error["type"] == "missing"))
+
+
 def explain(error: Any, file: StudyFile, record: type[AnyStudy]) -> str:
     """One pydantic error as a line for the user."""
     where = known_part(error["loc"], file.data)
@@ -111,10 +121,11 @@ def explain(error: Any, file: StudyFile, record: type[AnyStudy]) -> str:
         hint = did_you_mean(str(error["loc"][-1]), allowed, otherwise=f"allowed here: {', '.join(allowed)}")
         return f"{file.place(where)}: unknown key; {hint}"
     if error["type"] == "missing":
-        full = [str(part) for part in error["loc"]]
+        full = [*where, str(error["loc"][-1])]
         schema = "mixopt schema" + (f" --kind {file.data['kind']}" if file.data.get("kind", DEFAULT) != DEFAULT else "")
         return f"{file.place(full)}: is missing; `{schema}` lists what a study file holds"
-    message = str(error["msg"]).removeprefix("Value error, ")
+    message = str(error["msg"]).removeprefix("Value error, ").replace(" after validation, not 0", "")
+    message = re.sub(r"dictionary( or instance of \w+)?", "mapping (key: value)", message)
     given = error.get("input")
     shown = isinstance(given, str | int | float | bool | None) and repr(given) not in message
     return f"{file.place(where)}: {message[0].lower()}{message[1:]}" + (f", got {given!r}" if shown else "")

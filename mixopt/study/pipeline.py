@@ -35,7 +35,11 @@ def held_session(
     study = load_study(path)
     folder = _folder(study, out)
     with alone(folder.root):
-        yield _session(study, Path(path), folder, progress)
+        try:
+            yield _session(study, Path(path), folder, progress)
+        except BaseException:
+            folder.withdraw()
+            raise
 
 
 def _folder(study: Any, out: Path | str | None) -> Folder:

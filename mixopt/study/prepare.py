@@ -32,6 +32,7 @@ def prepare(study: AnyStudy, study_path: Path, folder: Folder, progress: Progres
 
     Raises MixoptError for text that can't be read, naming file and line and the domain's key.
     """
+    check_device(study, study_path)
     corpora: dict[str, Text] = {**study.domains, **study.held_out}
     progress.stage("prepare", total=len(corpora) + 1)
     documents = {name: open_documents(study, study_path, name, text) for name, text in corpora.items()}
@@ -49,6 +50,17 @@ def prepare(study: AnyStudy, study_path: Path, folder: Folder, progress: Progres
     tokens = sum(shard.meta.tokens for shard in shards.values())
     progress.finish(f"{len(shards)} corpora, {tokens / 1e6:.1f}M tokens, vocabulary {tokenizer.size}")
     return shards
+
+
+def check_device(study: AnyStudy, study_path: Path) -> None:
+    """Raises MixoptError where a GPU is asked for that isn't there, before hours of preparing."""
+    if study.proxy.device.startswith("cuda"):
+        from proxies.train import pick_device
+
+        try:
+            pick_device(study.proxy.device)
+        except ValueError as error:
+            raise MixoptError(f"{study_path}: proxy.device: {error}") from None
 
 
 def open_documents(study: AnyStudy, study_path: Path, name: str, text: Text) -> "Documents":
