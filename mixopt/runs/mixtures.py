@@ -1,4 +1,4 @@
-"""Reader of mixtures to predict: arrays, named shares, or a table with the columns of the fit's domains."""
+"""Reader of mixtures: the weights of a table, and mixtures to predict as arrays, named shares or a table."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import comma_list
-from mixopt.runs.columns import Choice, loss_columns, recognised, weight_columns
+from mixopt.formatting import comma_list, counted
+from mixopt.runs.columns import Choice, loss_columns, weight_columns
 from mixopt.runs.filters import keeping
-from mixopt.runs.read import SUM_TOLERANCE, read_shares
 from mixopt.runs.source import Interface, Table, read_table
 from mixopt.runs.table import RunTable
 
@@ -21,6 +20,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
+
+SUM_TOLERANCE = 0.025  # published tables print three decimals a weight and sum to .99-1.02
+ROUNDED = 0.005  # a row whose filled weights are so near to 1 has none of the domains left empty
+EXACT = 1e-6  # sums nearer to 1 than this need no note
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +121,7 @@ def read_mixtures(
     ordered = {column: name for name in domains for column, domain in columns.items() if domain == name}
     notes: list[str] = []
     shares = read_shares(table, ordered, renormalise=renormalise, tolerance=SUM_TOLERANCE, notes=notes)
-    key = recognised(table.columns, "run_id")
+    key = table.recognised("run_id")
     names = [f"{table.unit}{row}" for row in table.frame.index]
     return Mixtures(
         names if key is None else [str(cell) for cell in table.cells(key)],
@@ -158,3 +162,62 @@ def _if_there(find: Callable[[], dict[str, str]], *, strict: bool) -> dict[str, 
         if strict:
             raise
         return {}
+
+
+def read_shares(
+    table: Table, columns: Mapping[str, str], *, renormalise: bool, tolerance: float, notes: list[str]
+) -> Floats:
+    """The weights in `columns` {column: domain}, (n_rows, n_domains); what a reader should know goes to `notes`.
+
+    Nothing is repaired unless that is asked for. Raises MixoptError at the first row that is no mixture.
+    """
+    shares = np.column_stack([table.numbers(column, percents=True) for column in columns])
+    absent = np.isnan(shares) & (np.abs(np.nansum(shares, axis=1, keepdims=True) - 1) <= ROUNDED)
+    if absent.any():
+        shares = np.where(absent, 0.0, shares)
+        rows = counted(int(absent.any(axis=1).sum()), "row")
+        notes.append(f"Empty weights of {rows}, whose other weights sum to 1, are read as 0.")
+    _check_shares(table, list(columns), shares, renormalise=renormalise)
+    sums = shares.sum(axis=1)
+    off = np.abs(sums - 1)
+    inexact = int((off > EXACT).sum())
+    if renormalise:
+        if sums.min() <= 0:
+            raise MixoptError(f"{table.at(int(sums.argmin()))}: all weights are 0: a run needs one above 0")
+        shares = shares / sums[:, None]
+        if inexact:
+            notes.append(
+                f"The weights of {inexact} of {len(sums)} rows, which sum to between {sums.min():.4g} and "
+                f"{sums.max():.4g}, were divided by their sum."
+            )
+    elif off.max() > tolerance:
+        row = int(off.argmax())
+        raise MixoptError(
+            f"{table.at(row)}: the weights {comma_list(list(columns), 3)} sum to {sums[row]:.4g}, not 1 "
+            f"({int((off > tolerance).sum())} of {len(sums)} rows are off by more than {tolerance:g}): "
+            f"divide them by their sum with {table.setting('renormalise')}, or say with {table.setting('weights')} "
+            "which columns are the weights"
+        )
+    elif inexact:
+        notes.append(
+            f"The weights of {inexact} of {len(sums)} rows do not sum to 1 but to between {sums.min():.4g} and "
+            f"{sums.max():.4g}, as in tables printed with rounding: they are used as written."
+        )
+    return shares
+
+
+def _check_shares(table: Table, columns: list[str], shares: Floats, *, renormalise: bool) -> None:
+    most = np.finfo(float).max if renormalise else 1 + EXACT
+    wrong = np.argwhere(~((shares >= 0) & (shares <= most)))
+    if not len(wrong):
+        return
+    row, i = (int(index) for index in wrong[0])
+    remedy = "give a share of training tokens"
+    if np.isnan(shares[row, i]):
+        remedy = f"write 0 where a domain is not used, or leave the row out with {table.setting('where')}"
+    elif shares[row, i] > 1 and not renormalise:
+        sums = shares.sum(axis=1)
+        percents = abs(np.median(sums) - 100) <= 100 * SUM_TOLERANCE
+        cause = f"this row's sum to {sums[row]:.4g}, so these are percents" if percents else "percents or token counts"
+        remedy = f"{cause}: divide each row by its sum with {table.setting('renormalise')}"
+    raise MixoptError(f"{table.at(row, columns[i])}: a weight is a number between 0 and 1: {remedy}")

@@ -275,7 +275,7 @@ ROWS = [f"r{i},{i / 10},{1 - i / 10:.1f},{3 + i / 20},{4 - i / 30:.4f}" for i in
         ),
         ("r99,-0.5,1.5,3,3", (), "line 13, column 'w_a': '-0.5'"),
         ("r99,50,50,3,3", (), "line 13, column 'w_a': '50'.*percents or token counts.*`--renormalise`"),
-        ("r99,,1,3,3", (), "line 13, column 'w_a': empty.*write 0 .*`--where`"),
+        ("r99,,0.9,3,3", (), "line 13, column 'w_a': empty.*write 0 .*`--where`"),
         ("r99,0.5,0.5,3,3", ("--target", "z"), "no loss 'z': choose from 'x', 'y'"),
         ("r99,0.5,0.5,3,3", ("--target", "x=0.5,y=0.4"), "a sum of 1, not 0.9"),
         ("r99,0.5,0.5,3,3", ("--target", "x=much,y=1"), "'much' in 'x=much' is not a number"),
