@@ -126,7 +126,7 @@ class Table:
         wrong = (values <= 0) | np.isinf(values)
         if wrong.any():
             raise MixoptError(
-                f"{self.at(int(wrong.argmax()), column)} is not a loss: a loss is a finite number above 0"
+                f"{self.at(int(wrong.argmax()), column)} is not a loss above 0, a finite number"
             )
         return values
 
