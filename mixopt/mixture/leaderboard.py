@@ -28,7 +28,7 @@ from mixopt.report.document import (
     Warning,
     columns,
 )
-from mixopt.runs.objective import TARGET, check_objective
+from mixopt.runs.objective import TARGET, TargetChoice, check_objective, weights_of
 from mixopt.serialization import Json
 from mixopt.study.progress import Progress
 
@@ -45,7 +45,7 @@ def leaderboard(
     table: RunTable,
     predictors: Sequence[str],
     *,
-    target: Mapping[str, float] | None = None,
+    target: TargetChoice | None = None,
     folds: int | None = None,
     seed: int = 0,
     source: Json | None = None,
@@ -53,7 +53,7 @@ def leaderboard(
 ) -> Json:
     """Held-out scores of every predictor on every loss, as JSON-able numbers and text.
 
-    target: weight by loss, scored beside the losses; None: the losses alone.
+    target: as in `fit_table`, scored beside the losses; None: the losses alone.
     "board": a row a predictor, the lowest mean error first: means over the losses of spearman, coverage80 (a share),
     rmse_sd, regret_sd and regret5_sd (in standard deviations of a loss between mixtures); seconds, of one fit to all
     losses; best_on, how many losses it predicts with the lowest error. "scores": a row a predictor and loss, in
@@ -67,6 +67,7 @@ def leaderboard(
             f"a loss is called {TARGET!r}, which stands for the weighted target: name it otherwise with --losses "
             "other=column"
         )
+    target = weights_of(target) if target else None
     check_objective(target or {}, table)
     objective = target or dict.fromkeys(table.targets, 1.0)
     found: Json = {}

@@ -45,16 +45,21 @@ def as_shares(mixtures: Any, domains: Sequence[str]) -> Floats:
     """Mixtures as shares of training tokens, (n, n_domains), in the order of `domains`.
 
     mixtures: an array (n_domains,) or (n, n_domains) in that order; or, in any order, a RunTable, a data frame with a
-    column a domain (or w/<domain>), a mapping from domain to share or shares, or a list of such mappings.
+    column a domain (or w/<domain>), a mapping from domain to share or shares, or a list of such mappings. Domains that
+    are absent have a share of 0, if the others sum to 1.
     Raises MixoptError for other domains than these, and for rows that are no mixtures.
     """
     named = _by_name(mixtures)
     if named is not None:
-        same_domains(list(named), domains, what="the mixtures")
-        columns = [np.atleast_1d(np.asarray(named[name], dtype=float)) for name in domains]
-        if len({len(column) for column in columns}) > 1:
+        if not set(named) <= set(domains):
+            same_domains(list(named), domains, what="the mixtures")
+        columns = {name: np.atleast_1d(np.asarray(shares, dtype=float)) for name, shares in named.items()}
+        if len({len(column) for column in columns.values()}) > 1:
             raise MixoptError("the mixtures: every domain needs as many shares as the others")
-        shares = np.stack(columns, axis=1)
+        absent = np.full(max(map(len, columns.values()), default=1), np.nan)
+        shares = without_absent(np.stack([columns.get(name, absent) for name in domains], axis=1))
+        if np.isnan(shares).any():
+            same_domains(list(named), domains, what="the mixtures")
     else:
         shares = np.atleast_2d(np.asarray(mixtures, dtype=float))
     if shares.ndim != 2 or shares.shape[1] != len(domains):
@@ -80,10 +85,14 @@ def _by_name(mixtures: Any) -> dict[str, Any] | None:
         weights = [column for column in columns if str(column).startswith("w/")]
         return {str(column).removeprefix("w/"): mixtures[column] for column in weights or columns}
     if isinstance(mixtures, Sequence) and mixtures and all(isinstance(row, Mapping) for row in mixtures):
-        for row in mixtures[1:]:
-            same_domains(list(row), list(mixtures[0]), what="the mixtures")
-        return {name: [row[name] for row in mixtures] for name in mixtures[0]}
+        return {name: [row.get(name, np.nan) for row in mixtures] for row in mixtures for name in row}
     return None
+
+
+def without_absent(shares: Floats) -> Floats:
+    """Shares (n, n_domains) with 0 where one is missing (NaN) in a row whose others sum to 1."""
+    rest = np.nansum(shares, axis=-1, keepdims=True)
+    return np.where(np.isnan(shares) & (np.abs(rest - 1) <= ROUNDED), 0.0, shares)
 
 
 def same_domains(given: Sequence[str], domains: Sequence[str], *, what: str) -> None:
@@ -109,6 +118,7 @@ def read_mixtures(
     interface: Interface = "study",
 ) -> Mixtures:
     """The mixtures in a table: columns that `weights` names, or that are called as the domains or as weights are.
+    Domains without a column have a share of 0, if the others sum to 1.
 
     targets: losses to read as well, where the file has all of them. where: conditions that rows must keep.
     strict: columns that `weights` or `losses` name must be there; else they may be named otherwise, or missing.
@@ -117,10 +127,16 @@ def read_mixtures(
     """
     table = keeping([read_table(path, interface=interface)], where)[0]
     columns = _columns(table, domains, weights, strict=strict)
-    same_domains(list(columns.values()), domains, what=f"{path}: its columns")
     ordered = {column: name for name in domains for column, domain in columns.items() if domain == name}
-    notes: list[str] = []
-    shares = read_shares(table, ordered, renormalise=renormalise, tolerance=SUM_TOLERANCE, notes=notes)
+    lacking = [name for name in domains if name not in ordered.values()]
+    whole = len(ordered) == len(columns) > 0 and not renormalise
+    if not (lacking and whole and np.allclose(_sums(table, ordered), 1, rtol=0, atol=ROUNDED)):
+        same_domains(list(columns.values()), domains, what=f"{path}: its columns")
+    notes = [f"{path.name} has no column for {comma_list(lacking)}: their share is 0."] if lacking else []
+    shares = np.zeros((len(table), len(domains)))
+    shares[:, [domains.index(name) for name in ordered.values()]] = read_shares(
+        table, ordered, renormalise=renormalise, tolerance=SUM_TOLERANCE, notes=notes
+    )
     key = table.recognised("run_id")
     names = [f"{table.unit}{row}" for row in table.frame.index]
     return Mixtures(
@@ -129,6 +145,10 @@ def read_mixtures(
         _measured(table, [column for column in table.columns if column not in ordered], targets, losses, strict=strict),
         tuple(notes),
     )
+
+
+def _sums(table: Table, columns: Mapping[str, str]) -> Floats:
+    return np.nansum([table.numbers(column, percents=True) for column in columns], axis=0)
 
 
 def _columns(table: Table, domains: Sequence[str], weights: Choice, *, strict: bool) -> dict[str, str]:
@@ -172,9 +192,8 @@ def read_shares(
     Nothing is repaired unless that is asked for. Raises MixoptError at the first row that is no mixture.
     """
     shares = np.column_stack([table.numbers(column, percents=True) for column in columns])
-    absent = np.isnan(shares) & (np.abs(np.nansum(shares, axis=1, keepdims=True) - 1) <= ROUNDED)
-    if absent.any():
-        shares = np.where(absent, 0.0, shares)
+    empty, shares = np.isnan(shares), without_absent(shares)
+    if (absent := empty & ~np.isnan(shares)).any():
         rows = counted(int(absent.any(axis=1).sum()), "row")
         notes.append(f"Empty weights of {rows}, whose other weights sum to 1, are read as 0.")
     _check_shares(table, list(columns), shares, renormalise=renormalise)

@@ -125,9 +125,7 @@ class Table:
         values = self.numbers(column)
         wrong = (values <= 0) | np.isinf(values)
         if wrong.any():
-            raise MixoptError(
-                f"{self.at(int(wrong.argmax()), column)} is not a loss above 0, a finite number"
-            )
+            raise MixoptError(f"{self.at(int(wrong.argmax()), column)} is not a loss above 0, a finite number")
         return values
 
     def is_numeric(self, column: str) -> bool:

@@ -421,6 +421,24 @@ def test_a_pair_without_a_shared_id_is_refused(table):
         read_runs((one, table("run,loss", ["s,2"], "c.csv")))
 
 
+def test_data_frames_are_read_as_files_are(table):
+    from_file = read_runs(table())
+    frame = pd.read_csv(table())
+    for one in (frame, frame.set_index("run"), frame.convert_dtypes()):
+        runs = read_runs(one)
+        assert runs.run_ids == from_file.run_ids and runs.domains == from_file.domains
+        np.testing.assert_array_equal(runs.weights, from_file.weights)
+    levels = frame.drop(columns="run")
+    levels.columns = pd.MultiIndex.from_product([["w", "loss"], ["news", "code"]])
+    assert read_runs(levels).domains == ("news", "code")
+    pair = (frame[["run", "w_news", "w_code"]], frame[["run", "loss_news"]])
+    assert read_runs(pair).targets == ("news",)
+    with pytest.raises(MixoptError, match="the data frame, row 3, column 'w_news'"):
+        read_runs(frame.assign(w_news=[0.5, 0.25, 1, -1, 0.4]))
+    with pytest.raises(MixoptError, match="given twice"):
+        read_runs((frame, frame))
+
+
 @needs_published
 def test_regmix_table_is_accepted_as_it_is():
     found = read_runs(PUBLISHED / "regmix" / "train_1m.csv")
