@@ -49,6 +49,10 @@ Predictors = Annotated[
     str | None,
     typer.Option(metavar="A,B", help="predictors to score, or all (see README); default: those that studies try"),
 ]
+AllPredictors = Annotated[
+    str | None,
+    typer.Option(metavar="A,B", help="predictors to score (see README); default: all that end within minutes"),
+]
 Folds = Annotated[int | None, typer.Option(min=2, help="folds of held-out mixtures (default: by the number of runs)")]
 Seed = Annotated[int, typer.Option(min=0, help="random seed of folds, starts and search")]
 Where = Annotated[
