@@ -95,8 +95,7 @@ def leaderboard(
         except MixoptError as error:
             refused[name] = str(error)
     if not found:
-        name, why = next(iter(refused.items()))
-        raise MixoptError(f"{name} can't be scored on these runs: {why}")
+        raise MixoptError(f"{judged[0]} can't be scored on these runs: {refused[judged[0]]}")
     progress.finish(f"{len(found)} predictors on {counted(len(table.targets), 'loss')}")
     scores = [row for selection in found.values() for row in selection["scores"]]
     first = next(iter(found.values()))
