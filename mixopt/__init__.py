@@ -1,7 +1,7 @@
 """mixopt: decide what text a language model is trained on, how much of it, and how often.
 
     import mixopt
-    recommendation = mixopt.recommend("study.yaml")
+    recommendation = mixopt.run("study.yaml")
 
 Names are looked up when they are first used, so importing mixopt costs nothing.
 """
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mixopt.search.simplex import feasible
     from mixopt.study.loading import load_study
     from mixopt.study.pipeline import recommend_for as recommend
+    from mixopt.study.pipeline import run_study as run
     from regressors import (
         PREDICTORS,
         ContinualEnsembleRegressor,
@@ -88,8 +89,9 @@ HOMES = {
     "read_continual": "mixopt.runs.continual",
     "read_runs": "mixopt.runs.read",
     "recommend": "mixopt.study.pipeline",
+    "run": "mixopt.study.pipeline",
 }
-NAMED_OTHERWISE = {"recommend": "recommend_for"}  # public name -> name in its module
+NAMED_OTHERWISE = {"recommend": "recommend_for", "run": "run_study"}  # public name -> name in its module
 
 __all__ = list(HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 

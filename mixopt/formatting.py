@@ -18,7 +18,7 @@ def parse_count(value: Any) -> Any:
         match = re.fullmatch(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*([KMBT])\s*", value, re.IGNORECASE)
         if match:
             return float(match[1].replace("_", "")) * SUFFIXES[match[2].upper()]
-        if re.fullmatch(r"\s*[0-9]{1,3}(,[0-9]{3})+\s*", value):  # 350,000,000
+        if re.fullmatch(r"\s*[1-9][0-9]{0,2}(,[0-9]{3})+\s*", value):  # 350,000,000
             return float(value.replace(",", ""))
         raise ValueError(f"{value!r} is not a count: write a number such as 1e9, or with a suffix K, M, B or T")
     if not isinstance(value, int) or isinstance(value, bool):
@@ -241,8 +241,14 @@ def did_you_mean(name: str, names: Iterable[str], *, otherwise: str = "") -> str
 
 
 def comma_separated(text: str) -> list[str]:
-    """a, b and c of 'a, b,c', empty ones left out."""
-    return [part for each in text.split(",") if (part := each.strip())]
+    r"""a, b and c of 'a, b,c', empty ones left out. \, is a comma within a name."""
+    return [part for each in re.split(r"(?<!\\),", text) if (part := each.strip().replace("\\,", ","))]
+
+
+def name_and_value(text: str) -> tuple[str | None, str]:
+    r"""name and value of 'name=value', None and the text where there is no =. \= is one within the name or text."""
+    *name, value = (part.strip().replace("\\=", "=") for part in re.split(r"(?<!\\)=", text, maxsplit=1))
+    return (name[0] if name else None), value
 
 
 def is_empty(cell: object) -> bool:
@@ -251,13 +257,33 @@ def is_empty(cell: object) -> bool:
 
 
 def to_float(cell: object) -> float | None:
-    """The number in a cell, exactly; NaN for an empty one, None for text."""
+    """The number in a cell, exactly; NaN for an empty one, None for text, and for true and false."""
     if is_empty(cell):
         return math.nan
+    if type(cell).__name__ in ("bool", "bool_"):  # Python's and NumPy's
+        return None
     try:
         return float(cell)  # pyright: ignore[reportArgumentType]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
+
+
+def number_advice(cell: object) -> str:
+    """How to write what is no number as one."""
+    text = str(cell).strip()
+    if text.endswith("%") and (value := to_float(text[:-1])) is not None:
+        return f"write {value / 100:.10g} without a percent sign"
+    if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+\.\d+", text):
+        return f"write {text.replace(',', '')}, without commas"
+    return "write one with a decimal point" if re.search(r"\d", text) else "write one, or leave the cell empty"
+
+
+def count_advice(cell: object, otherwise: str = "write one such as 70M or 1e9") -> str:
+    """How to write what is no count as one: 20B for 20BT."""
+    units = r"\s*(t|toks?|tokens?|params?|parameters?|flops?)"
+    match = re.fullmatch(rf"\s*([0-9.]+)\s*([kmbt]?){units}\s*", str(cell), re.IGNORECASE)
+    written = match and match[1] + match[2].upper()
+    return f"write {written}" if written and as_number(written) is not None else otherwise
 
 
 MIN_SHARE = 5e-4  # a share that prints as 0.0%

@@ -99,7 +99,7 @@ class Record:
 
     def __init_subclass__(cls, *, kw_only: bool = False) -> None:
         super().__init_subclass__()
-        dataclass(frozen=True, kw_only=kw_only)(cls)
+        dataclass(frozen=True, kw_only=kw_only, repr=False)(cls)
 
     def to_json(self) -> Json:
         return asdict(self, dict_factory=lambda fields: {name.rstrip("_"): value for name, value in fields})
@@ -121,6 +121,12 @@ class Record:
 
     def __getitem__(self, key: str) -> Any:
         return self.to_json()[key]
+
+    def __repr__(self) -> str:
+        """Numbers, names and records within; what is long is left out."""
+        shown = {name: value for name in self.__dataclass_fields__ if (value := getattr(self, name)) is not None}
+        plain = [f"{name}={value!r}" for name, value in shown.items() if isinstance(value, str | int | float | Record)]
+        return f"{type(self).__name__}({', '.join([*plain, *['...'] * (len(plain) < len(shown))])})"
 
 
 @cache

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import as_number, comma_separated, did_you_mean
+from mixopt.formatting import as_number, comma_separated, count_advice, did_you_mean
 
 if TYPE_CHECKING:
     from mixopt.runs.read import Reading
 
 
 ALL = "all"  # stands for every loss, or every predictor, of that name there is none
+ESCAPE = r"\, for a comma within a name"
 TABLES = "a .csv, .tsv or .parquet file with one run per row, or two: mixtures, then losses"
 
 
@@ -41,11 +42,16 @@ def output(*names: str, metavar: str, help: str) -> Any:
 
 Tables = Annotated[list[Path], typer.Argument(metavar="RUNS.csv [METRICS.csv]", help=TABLES)]
 Target = Annotated[
-    str | None, typer.Option("--target", "-t", metavar="LOSS", help="the loss to minimise, a=0.7,b=0.3 or all")
+    str | None,
+    typer.Option("--target", "-t", metavar="LOSS", help=f"the loss to minimise, a=0.7,b=0.3 or all ({ESCAPE})"),
 ]
 Predictors = Annotated[
     str | None,
     typer.Option(metavar="A,B", help="predictors to score, or all (see README); default: those that studies try"),
+]
+AllPredictors = Annotated[
+    str | None,
+    typer.Option(metavar="A,B", help="predictors to score (see README); default: all that end within minutes"),
 ]
 Folds = Annotated[int | None, typer.Option(min=2, help="folds of held-out mixtures (default: by the number of runs)")]
 Seed = Annotated[int, typer.Option(min=0, help="random seed of folds, starts and search")]
@@ -96,7 +102,7 @@ PresetName = Annotated[
 PlanRuns = Annotated[Path | None, typer.Option("--runs", metavar="RUNS.csv", help="fit the laws to these runs")]
 PlanColumns = Annotated[
     str | None,
-    typer.Option("--columns", metavar="MAP", help="columns of --runs, as params=size,tokens=seen,unique=U,loss=val"),
+    typer.Option("--columns", metavar="MAP", help=f"columns of --runs, as params=size,unique=U,loss=val ({ESCAPE})"),
 ]
 
 
@@ -109,11 +115,13 @@ class TableOptions:
 
     weights: Annotated[
         str | None,
-        typer.Option(metavar="COLUMNS", help="weight columns: a prefix, a,b or domain=column,domain=column"),
+        typer.Option(
+            metavar="COLUMNS", help=f"weight columns: a prefix, a,b or domain=column,domain=column ({ESCAPE})"
+        ),
     ] = None
     losses: Annotated[
         str | None,
-        typer.Option(metavar="COLUMNS", help="loss columns: a prefix, a,b or name=column,name=column"),
+        typer.Option(metavar="COLUMNS", help=f"loss columns: a prefix, a,b or name=column,name=column ({ESCAPE})"),
     ] = None
     where: Where = None
     on: Annotated[str | None, typer.Option(metavar="COLUMN", help="run id column, which joins two files")] = None
@@ -123,7 +131,9 @@ class TableOptions:
     tokens: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="training tokens: a column, or a number such as 20B")
     ] = None
-    last_step: Annotated[bool, typer.Option("--last-step", help="Keep only the last row of each run.")] = False
+    last_step: Annotated[
+        bool, typer.Option("--last-step", help="Keep only the last row of each run that has losses.")
+    ] = False
     renormalise: Annotated[
         bool, typer.Option("--renormalise", help="Divide weights that don't sum to 1 by their sum (percents, say).")
     ] = False
@@ -175,7 +185,7 @@ def positive_count(option: str, text: str | None, *, example: str = "1e9, 300M o
         return None
     value = as_number(text)
     if value is None or not 0 < value < math.inf:
-        raise MixoptError(f"--{option} {text}: write a count above 0, such as {example}")
+        raise MixoptError(f"--{option} {text}: {count_advice(text, f'write a count above 0, such as {example}')}")
     return value
 
 

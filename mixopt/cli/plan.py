@@ -13,6 +13,7 @@ from mixopt.cli import options
 from mixopt.cli.console import command_line, open_console, print_json, show_paths
 from mixopt.cli.outputs import Outputs
 from mixopt.errors import MixoptError
+from mixopt.formatting import comma_separated, name_and_value
 from mixopt.report.terminal import show
 from mixopt.version import __version__, versions
 
@@ -122,11 +123,10 @@ def named_columns(text: str | None) -> dict[str, str]:
         return {}
     from mixopt.runs.columns import SCALING_ALIASES
 
-    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
-    found = {name.strip(): column.strip() for name, _, column in pairs}
+    found = dict(name_and_value(part) for part in comma_separated(text))
     if not all(name in SCALING_ALIASES and column for name, column in found.items()):
         raise MixoptError(f"--columns {text}: write name=column, where name is one of {', '.join(SCALING_ALIASES)}")
-    return found
+    return {str(name): column for name, column in found.items()}
 
 
 def how_to_reproduce(made: Json) -> Section:

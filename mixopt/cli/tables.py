@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -133,7 +134,7 @@ def leaderboard(
     target: Annotated[
         str | None, typer.Option("--target", "-t", metavar="LOSS", help="also score this target, a=0.7,b=0.3 or all")
     ] = None,
-    predictors: options.Predictors = None,
+    predictors: options.AllPredictors = None,
     folds: options.Folds = None,
     seed: options.Seed = 0,
     html: options.Html = None,
@@ -141,8 +142,8 @@ def leaderboard(
     as_json: options.AsJson = False,
 ) -> None:
     """Score every predictor on every loss of a table of runs."""
+    from mixopt.mixture.leaderboard import MAX_SECONDS, leaderboard_document
     from mixopt.mixture.leaderboard import leaderboard as judged
-    from mixopt.mixture.leaderboard import leaderboard_document
     from mixopt.version import versions
 
     console, progress = open_console(as_json)
@@ -157,6 +158,7 @@ def leaderboard(
         target=options.target_weights(target, runs.targets, runs.problems) if target else None,
         folds=folds,
         seed=seed,
+        limit=MAX_SECONDS if predictors is None else math.inf,
         source=given.record() | {"name": given.name, "command": command_line(), "versions": versions()},
         progress=progress,
     )

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 FOLDS = 16  # or one a mixture: tiny designs can spare few
 MANY_MIXTURES = 150  # from which on 5 folds tell as much
+MANY_LOSSES = 30  # from which on 16 folds take minutes: 5 must do
 HOLDOUTS = 8  # fits to half of the runs, for the error at the mixture predicted best
 HOLDOUTS_OF_MANY = 4  # each has more runs to pick from, and costs more
 VERSION = 3  # of what fits/ holds; rises when older files no longer do
@@ -214,7 +215,8 @@ def judge_all(
     mixtures = len(np.unique(groups))
     if mixtures < 4:
         raise MixoptError(f"{mixtures} mixtures without divergence are too few to score a predictor: train more")
-    folds = folds or (5 if mixtures > MANY_MIXTURES else min(mixtures, FOLDS))
+    many = mixtures > MANY_MIXTURES or Y.shape[1] > MANY_LOSSES
+    folds = folds or min(mixtures, 5 if many else FOLDS)
     tasks = {
         name: task
         for name in affordable(predictors, len(W), progress)

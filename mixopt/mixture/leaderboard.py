@@ -28,16 +28,19 @@ from mixopt.report.document import (
     Warning,
     columns,
 )
-from mixopt.runs.objective import TARGET, check_objective
+from mixopt.runs.objective import TARGET, TargetChoice, check_objective, narrowed, weights_of
 from mixopt.serialization import Json
 from mixopt.study.progress import Progress
+from regressors.registry import DEFAULT
 
 if TYPE_CHECKING:
     from mixopt.runs.table import RunTable
 
 SCALED = {"rmse": "rmse_sd", "regret": "regret_sd", "regret5": "regret5_sd"}  # nats/token -> spreads of the loss
 MIN_ANNOUNCED = 30.0  # seconds: what takes longer is announced
-PILOT = 64  # runs of a trial fit; tables up to twice this size need none
+MAX_SECONDS = 200.0  # of scoring, as foreseen, where nobody names predictors
+PILOT, PILOT_LOSSES = 64, 2  # runs and losses of a trial fit; tables of few losses up to twice this size need none
+MIN_SCORED = 8  # losses, below which predictors are left out rather than losses
 AVERAGED = ("spearman", "coverage80", *SCALED.values())
 
 
@@ -45,19 +48,22 @@ def leaderboard(
     table: RunTable,
     predictors: Sequence[str],
     *,
-    target: Mapping[str, float] | None = None,
+    target: TargetChoice | None = None,
     folds: int | None = None,
     seed: int = 0,
+    limit: float = math.inf,
     source: Json | None = None,
     progress: Progress | None = None,
 ) -> Json:
     """Held-out scores of every predictor on every loss, as JSON-able numbers and text.
 
-    target: weight by loss, scored beside the losses; None: the losses alone.
+    target: as in `fit_table`, scored beside the losses; None: the losses alone.
     "board": a row a predictor, the lowest mean error first: means over the losses of spearman, coverage80 (a share),
     rmse_sd, regret_sd and regret5_sd (in standard deviations of a loss between mixtures); seconds, of one fit to all
     losses; best_on, how many losses it predicts with the lowest error. "scores": a row a predictor and loss, in
     nats/token.
+    limit: seconds that scoring may take, by an estimate. Beyond, a sample of the losses is scored, those of the target
+    among them, and where that doesn't suffice, the slowest predictors are refused, never the default one.
     "refused": predictors that can't be fitted to these runs, and why.
     Raises MixoptError when none can.
     """
@@ -67,14 +73,19 @@ def leaderboard(
             f"a loss is called {TARGET!r}, which stands for the weighted target: name it otherwise with --losses "
             "other=column"
         )
+    target = weights_of(target) if target else None
     check_objective(target or {}, table)
-    objective = target or dict.fromkeys(table.targets, 1.0)
     found: Json = {}
-    refused: dict[str, str] = {}
     progress.stage("judge", total=len(predictors))
-    _announce(predictors, table, folds=folds or 5, seed=seed, progress=progress)
-    for i, name in enumerate(predictors):
-        progress.update(i, name)
+    expected = _expected(predictors, table, folds=folds or 5, seed=seed, progress=progress)
+    every = table.targets
+    table, refused = _within(limit, expected, table, target or {})
+    judged = [name for name in predictors if name not in refused]
+    _announce({name: expected[name] * len(table.targets) for name in judged}, progress)
+    objective = target or dict.fromkeys(table.targets, 1.0)
+    progress.stage("judge", total=sum(1 + expected[name] for name in judged))
+    for i, name in enumerate(judged):
+        progress.update(sum(1 + expected[name] for name in judged[:i]), f"{name}, {i + 1} of {len(judged)}")
         if task_of(name, runs_of(table), seed=seed) is None:
             refused[name] = f"it {NEED_POOLS}"
             continue
@@ -84,8 +95,7 @@ def leaderboard(
         except MixoptError as error:
             refused[name] = str(error)
     if not found:
-        name, why = next(iter(refused.items()))
-        raise MixoptError(f"{name} can't be scored on these runs: {why}")
+        raise MixoptError(f"{judged[0]} can't be scored on these runs: {refused[judged[0]]}")
     progress.finish(f"{len(found)} predictors on {counted(len(table.targets), 'loss')}")
     scores = [row for selection in found.values() for row in selection["scores"]]
     first = next(iter(found.values()))
@@ -98,6 +108,7 @@ def leaderboard(
         "seed": seed,
         "domains": list(table.domains),
         "texts": list(table.targets),
+        "sampled_from": len(every) if len(every) > len(table.targets) else None,
         "target": dict(target) if target else None,
         "board": board(scores, list(found), spreads),
         "scores": [row for row in scores if target or row["target"] != TARGET],
@@ -108,12 +119,38 @@ def leaderboard(
     }
 
 
-def _announce(predictors: Sequence[str], table: RunTable, *, folds: int, seed: int, progress: Progress) -> None:
-    """Says beforehand what will take long."""
-    expected: dict[str, float] = {}
+def _expected(
+    predictors: Sequence[str], table: RunTable, *, folds: int, seed: int, progress: Progress
+) -> dict[str, float]:
+    """Roughly how many seconds judging each predictor takes a loss."""
+    expected = {}
     for name in predictors:
         progress.update(0, f"timing {name}")
-        expected[name] = expected_seconds(name, table, folds=folds, seed=seed)
+        expected[name] = expected_seconds(name, table, folds=folds, seed=seed) / len(table.targets)
+    return expected
+
+
+def _within(
+    limit: float, expected: Mapping[str, float], table: RunTable, target: Mapping[str, float]
+) -> tuple[RunTable, dict[str, str]]:
+    """The table with as many losses as can be scored within the limit, and why predictors can't be."""
+    refused: dict[str, str] = {}
+    left, most = dict(expected), len(table.targets)
+    least = min(most, max(MIN_SCORED, len(target)))
+    while len(left) > 1 and sum(left.values()) * least > limit:
+        slowest = max((name for name in left if name != DEFAULT), key=left.__getitem__)
+        takes = duration(left.pop(slowest) * most)
+        refused[slowest] = f"scoring it takes {takes} or more: name it with --predictors to have it scored all the same"
+    losses = most if sum(left.values()) * most <= limit else max(least, int(limit / sum(left.values())))
+    if losses == most:
+        return table, refused
+    free = [name for name in table.targets if name not in target]
+    places = np.linspace(0, len(free) - 1, losses - len(target)).round().astype(int)
+    return narrowed(table, [*target, *(free[place] for place in places)]), refused
+
+
+def _announce(expected: Mapping[str, float], progress: Progress) -> None:
+    """Says beforehand what will take long. expected: seconds by predictor."""
     slow = sorted((name for name in expected if expected[name] > MIN_ANNOUNCED / 3), key=lambda name: -expected[name])
     if sum(expected.values()) > MIN_ANNOUNCED:
         named = ", ".join(f"{name} {duration(expected[name])}" for name in slow[:4])
@@ -124,19 +161,22 @@ def _announce(predictors: Sequence[str], table: RunTable, *, folds: int, seed: i
 
 
 def expected_seconds(name: str, table: RunTable, *, folds: int, seed: int) -> float:
-    """Roughly how long judging a predictor takes, from two small fits; 0 for a small table, or one it doesn't suit."""
+    """Roughly how long judging a predictor takes, from two small fits to a few losses; 0 for a small table, or one it
+    doesn't suit."""
     fitted_on = runs_of(table)
     task, Y = task_of(name, fitted_on, seed=seed), fitted_on.losses
-    if task is None or len(Y) <= 2 * PILOT:
+    few = min(PILOT_LOSSES, Y.shape[1])
+    if task is None or len(Y) < PILOT or (len(Y) <= 2 * PILOT and Y.shape[1] <= MIN_SCORED):
         return 0.0
     rows = np.random.default_rng(seed).permutation(len(Y))[: 2 * PILOT]
-    known = np.isfinite(Y[rows[:PILOT]]).any(axis=0)
+    half = rows[: len(rows) // 2]
+    known = np.flatnonzero(np.isfinite(Y[half]).any(axis=0))[:few]
     try:
-        one, two = (_timed(task.make, task.X[some], Y[some][:, known]) for some in (rows[:PILOT], rows))
+        one, two = (_timed(task.make, task.X[some], Y[some][:, known]) for some in (half, rows))
     except ValueError:
         return 0.0
     power = float(np.clip(math.log2(two / one), 1, 3))  # of the number of runs: trees 1, Gaussian processes up to 3
-    return folds * two * (len(Y) * (1 - 1 / folds) / len(rows)) ** power
+    return folds * two * (len(Y) * (1 - 1 / folds) / len(rows)) ** power * Y.shape[1] / max(len(known), 1)
 
 
 def _timed(make: Callable[[], Any], W: Any, Y: Any) -> float:
@@ -176,6 +216,10 @@ def leaderboard_document(record: Json) -> Document:
     best, texts = record["board"][0], len(record["texts"])
     losses = f"{texts} losses" if texts > 1 else "1 loss"
     refused = [Warning("predictor-refused", f"{name} is left out: {why}") for name, why in record["refused"].items()]
+    if record.get("sampled_from"):
+        text = f"To end within minutes, {texts} of {record['sampled_from']} losses are scored, evenly spread over the "
+        text += "table: name predictors with --predictors to score them on all losses."
+        refused.insert(0, Warning("losses-sampled", text))
     if record["left_out"]:
         text = f"{counted(len(record['left_out']), 'run')} diverged and are left out."
         refused.append(Warning("runs-left-out", text))

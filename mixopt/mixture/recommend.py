@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -155,12 +155,14 @@ def recommend(
     """
     assert feasible.domains == table.domains, "one order of domains throughout"
     objective = target_of(target, table)
-    found = search(
-        *objective_of(estimator, objective),
+    found = best_mixture(
+        table,
+        estimator,
+        objective,
         feasible,
+        natural=natural,
         sampler=sampler,
         trials=trials,
-        seeds=_seeds(table, objective, feasible, natural, np.random.default_rng([seed, 1])),
         storage=storage,
         later=later,
         study_name=f"mixopt/{study}",
@@ -237,6 +239,24 @@ def recommend(
 
 
 # The search
+
+
+def best_mixture(
+    table: RunTable,
+    estimator: Estimator,
+    objective: Target,
+    feasible: Feasible,
+    *,
+    natural: Sequence[float] | Floats | None = None,
+    seed: int,
+    **settings: Any,
+) -> Found:
+    """The feasible mixture of lowest predicted objective, searched from measured mixtures and the natural one on.
+
+    settings: of `search`. Raises MixoptError as there.
+    """
+    seeds = _seeds(table, objective, feasible, natural, np.random.default_rng([seed, 1]))
+    return search(*objective_of(estimator, objective), feasible, seeds=seeds, seed=seed, **settings)
 
 
 def _seeds(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from mixopt.errors import MixoptError
 from mixopt.runs.mixtures import as_shares
 from mixopt.runs.objective import Target
 from mixopt.runs.stored import PROBES, SAME, Stored, numbers, read_fit
+from mixopt.runs.table import RunTable
 from mixopt.search.simplex import distance_to_hull, nearest
 from mixopt.serialization import Json, nan_to_null
 
@@ -23,10 +25,11 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+TRIALS = 1000  # mixtures that the search tries, as many as a study's
 KIND, FORMAT = "mixopt fit", 1  # a file says both; the latter rises when older mixopts could no longer read it
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StoredFit(Stored):
     """A fitted predictor of a target, with the evidence for it."""
 
@@ -36,6 +39,34 @@ class StoredFit(Stored):
     @property
     def predictor(self) -> str:
         return str(self.record["predictor"])
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The mixture predicted to be best, share by domain; domains that never varied keep their share."""
+        return {row["domain"]: row["recommended"] for row in self.record["evidence"]["recommendation"]["domains"]}
+
+    def optimise(self, *, trials: int = TRIALS, seed: int | None = None, **limits: Any) -> dict[str, float]:
+        """The mixture predicted to be best within limits: share of training tokens by domain.
+
+        limits: as `feasible` has them: min_weight, max_weight, fixed, pools, tokens, max_epochs. Domains that never
+        varied keep their share unless a limit names them. trials, seed (None: the fit's): of the search.
+        Raises MixoptError for limits that no mixture keeps.
+        """
+        import pandas as pd
+
+        from mixopt.mixture.recommend import best_mixture
+        from mixopt.search.simplex import feasible, never_varied
+
+        runs = self.record["runs"]
+        columns = [f"w/{name}" for name in self.domains] + [f"loss/{name}" for name in self.texts]
+        frame = pd.DataFrame(np.column_stack([numbers(runs["weights"]), numbers(runs["losses"])]), columns=columns)
+        table = RunTable(frame.assign(run_id=runs["run_id"]), self.domains, self.texts)
+        named = {name for given in limits.values() if isinstance(given, Mapping) for name in given}
+        still = {name: share for name, share in never_varied(table).items() if name not in named}
+        allowed = feasible(self.domains, **{**limits, "fixed": still | dict(limits.get("fixed") or {})})
+        seed = int(self.record["made"]["seed"]) if seed is None else seed
+        found = best_mixture(table, self.estimator, self.objective, allowed, trials=trials, seed=seed)
+        return dict(zip(self.domains, found.weights.tolist(), strict=True))
 
     def predict(self, mixtures: Any) -> Floats:
         """Predicted target loss, (n,), nats/token, of mixtures as `as_shares` takes them.

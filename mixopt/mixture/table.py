@@ -12,8 +12,8 @@ from mixopt.errors import MixoptError
 from mixopt.mixture.config import TRIED
 from mixopt.mixture.fit import fit_runs
 from mixopt.mixture.recommend import recommend
-from mixopt.mixture.stored import FORMAT, KIND, StoredFit, record_of, stored
-from mixopt.runs.objective import check_objective, narrowed, target_of
+from mixopt.mixture.stored import FORMAT, KIND, TRIALS, StoredFit, record_of, stored
+from mixopt.runs.objective import TargetChoice, check_objective, narrowed, target_of, weights_of
 from mixopt.runs.stored import read_fit, table_digest
 from mixopt.search.simplex import searched
 from mixopt.serialization import CACHE_KEY, Json, digest, nan_to_null, replacing
@@ -27,12 +27,11 @@ if TYPE_CHECKING:
 ROUNDING = 1e-3  # a share of tokens: the rounding of printed weights is not outside the trained mixtures
 MIN_SCORED = 3  # measured mixtures, below which there's nothing to score
 MAX_HULL_DISTANCES = 1000  # mixtures, beyond which the distance to the runs' hull isn't measured: a linear program each
-TRIALS = 1000  # mixtures that the search tries, as many as a study's
 
 
 def fit_table(
     table: RunTable,
-    target: Mapping[str, float],
+    target: TargetChoice,
     predictors: Sequence[str] = TRIED,
     *,
     name: str = "runs",
@@ -45,12 +44,13 @@ def fit_table(
 ) -> StoredFit:
     """The best of the predictors, fitted to the losses in the target and those in `also`, with all evidence for it.
 
-    target: weight by text. predictors: names in `regressors.PREDICTORS`; all are judged on held-out mixtures.
-    name: what the runs are called. folds: None: as many as the runs bear.
+    target: a loss, several with equal weights, or weight by loss. predictors: names in `regressors.PREDICTORS`; all are
+    judged on held-out mixtures. name: what the runs are called. folds: None: as many as the runs bear.
     source: the files that the table was read from and how; command: what was typed; both are only recorded.
     Raises MixoptError for too few mixtures, and for a predictor that refuses the runs.
     """
     progress = progress or Progress()
+    target = weights_of(target)
     check_objective(target, table)
     narrow = narrowed(table, [*target, *also])
     fitted = fit_runs(narrow, target, predictors, folds=folds, seed=seed, progress=progress)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import as_number
+from mixopt.formatting import as_number, count_advice
 from mixopt.plan.presets import published
 from mixopt.plan.surface import Surface
 
@@ -48,7 +48,7 @@ def count(name: str, value: Count) -> float:
     number = None if isinstance(value, bool) else as_number(value)
     label = f"--{name.replace('_', '-')} {value}"
     if number is None or not number > 0:
-        raise MixoptError(f"{label}: write a count of {what} above 0, such as {example}")
+        raise MixoptError(f"{label}: {count_advice(value, f'write a count of {what} above 0, such as {example}')}")
     if number > high:
         raise MixoptError(f"{label}: beyond any run: at most {high:.0e} {what}; check the exponent")
     if number < low:

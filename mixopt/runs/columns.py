@@ -15,15 +15,20 @@ Patterns = Sequence[tuple[str, str]]  # what stands before and behind a name
 WEIGHT_PATTERNS: Patterns = (
     ("w/", ""), ("w_", ""), ("weight/", ""), ("weight_", ""), ("weights/", ""), ("weights_", ""), ("", "/weight"),
     ("", "_weight"), ("ratio/", ""), ("ratio_", ""), ("", "_ratio"), ("train/", ""), ("train_", ""),
+    ("w.", ""), ("weight.", ""), ("weights.", ""), ("mixture.", ""), ("mixture/", ""), ("mixture_", ""),
 )  # fmt: skip
 LOSS_PATTERNS: Patterns = (
     ("loss/", ""), ("loss_", ""), ("", "/loss"), ("", "_loss"), ("valid/", ""), ("valid_", ""),
-    ("val/", ""), ("val_", ""), ("eval/", ""), ("eval_", ""),
+    ("val/", ""), ("val_", ""), ("eval/", ""), ("eval_", ""), ("loss.", ""), ("losses.", ""), ("", ".loss"),
 )  # fmt: skip
+
+# W&B's and MLflow's exports through their APIs put it before every name.
+TRACKER = re.compile(r"^(summary|config|metrics|params)[./](?=.)", re.IGNORECASE)
 
 # What such prefixes also stand before or behind in training logs: weight_decay, train_loss, val_step.
 NOT_A_NAME = frozenset(
-    {"acc", "accuracy", "batch_size", "data", "decay", "epoch", "epochs", "flops", "loss", "losses", "lr", "num"}
+    {"acc", "accuracy", "batch_size", "data", "decay", "epoch", "epochs", "flops", "global_step", "grad_norm"}
+    | {"learning_rate", "loss", "losses", "lr", "num", "samples_per_second", "steps_per_second"}
     | {"perplexity", "ppl", "runtime", "sample", "samples", "scale", "sec", "seconds", "seed", "size", "step", "steps"}
     | {"sum", "time", "token", "tokens", "total", "train", "training"}
 )
@@ -36,10 +41,11 @@ ALIASES: Aliases = {
     "params": ("params", "n_params", "parameters", "n_nonemb", "model_size"),
     "tokens": ("tokens", "n_tokens", "train_tokens"),
     "seed": ("seed",),
-    "step": ("step", "_step", "global_step", "trainer/global_step"),
+    "step": ("step", "_step", "global_step", "trainer/global_step", "train/global_step", "iteration", "iter"),
     "role": ("role",),
     "diverged": ("diverged",),
     "reason": ("reason",),
+    "state": ("state", "status"),
 }
 SCALING_ALIASES: Aliases = {  # runs of `mixopt plan`: no weights, so that n and d are no domains
     "params": ("params", "n_params", "parameters", "n", "n_nonemb", "model_size", "size"),
@@ -68,14 +74,26 @@ FALLS = re.compile(
     r"(?<![a-z])(loss(es)?|nll|neg|negative|ppl|perplexity|bpb|bits|ce|entropy|err|errors?|brier)(?![a-z])",
     re.IGNORECASE,
 )
+UNFINISHED = frozenset({"crashed", "failed", "killed", "preempted", "preempting", "running"})  # states of trackers
 # Columns that never hold a weight or a loss; "" and "Unnamed: 0" are a saved row number.
 NEITHER = frozenset({"", "unnamed: 0"}.union(*ALIASES.values()))
 
 
-def recognised(columns: Sequence[str], key: str, aliases: Aliases = ALIASES) -> str | None:
-    """The column that holds the run's `key`, one of the aliases' keys, or None."""
-    lower = {column.lower(): column for column in reversed(columns)}
-    return next((lower[name] for name in aliases[key] if name in lower), None)
+def plain_name(column: str) -> str:
+    """The name in lower case, without what trackers' exports put before it."""
+    return TRACKER.sub("", column).lower()
+
+
+def candidates(columns: Sequence[str], key: str, aliases: Aliases = ALIASES) -> list[str]:
+    """The columns that may hold the run's `key`, one of the aliases' keys, the usual names first."""
+    return [column for name in aliases[key] for column in columns if plain_name(column) == name]
+
+
+def is_recognised(column: str) -> bool:
+    """Whether a column of this name would be taken for something in some table of runs."""
+    named = {name for aliases in (ALIASES, SCALING_ALIASES, CONTINUAL_ALIASES) for names in aliases.values()
+             for name in names}  # fmt: skip
+    return plain_name(column) in named or any(by_pattern([column], each) for each in (WEIGHT_PATTERNS, LOSS_PATTERNS))
 
 
 def checked(columns: Sequence[str], chosen: str, *, setting: str, where: object) -> str:
@@ -105,6 +123,7 @@ def by_pattern(columns: Sequence[str], patterns: Patterns) -> dict[str, str]:
 
 def _inside(column: str, start: str, end: str) -> str:
     """The name between start and end, or "" where the column doesn't follow the pattern."""
+    column = TRACKER.sub("", column)
     lower = column.lower()
     if not (lower.startswith(start) and lower.endswith(end)):
         return ""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mixopt.errors import MixoptError
 from mixopt.formatting import comma_list, counted
 from mixopt.report.document import Warning
-from mixopt.runs.columns import CONTINUAL_ALIASES, checked, recognised
+from mixopt.runs.columns import CONTINUAL_ALIASES, checked
 from mixopt.runs.filters import keeping
 from mixopt.runs.source import Table, read_table
 
@@ -79,7 +79,7 @@ def read_continual(
     Raises MixoptError for tables that can't be read as such runs, naming line and column.
     """
     table = keeping([read_table(path, interface="command")], list(where))[0]
-    found = {key: recognised(table.columns, key, CONTINUAL_ALIASES) for key in CONTINUAL_ALIASES}
+    found = {key: table.recognised(key, CONTINUAL_ALIASES) for key in CONTINUAL_ALIASES}
     for key, chosen in (columns or {}).items():
         if chosen is not None:
             option = "start-column" if key == "general_start" else key.replace("_", "-")
@@ -98,7 +98,8 @@ def read_continual(
         seen = table.positive(found["tokens_column"], zero=True)
     known = {key for key, n in (("params", params), ("tokens", tokens)) if found[f"{key}_column"] or n is not None}
     names = [str(found[key]) for key in NEEDED]
-    share, domain, general = (table.numbers(name) for name in names)
+    share = table.numbers(names[0], percents=True)
+    domain, general = (table.losses(name) for name in names[1:])
     after = seen > 0
     _check(table, names, share, domain, general, after=after)
     if not after.any():
@@ -129,9 +130,6 @@ def _check(table: Table, columns: Sequence[str], share: Floats, *losses: Floats,
         hint = " (percents? divide by 100)" if np.nanmax(share) > 1 else ""
         raise MixoptError(f"{table.at(int(wrong.argmax()), columns[0])} is not a share from 0 to 1{hint}")
     for column, values in zip(columns[1:], losses, strict=True):
-        wrong = np.isinf(values) | (values <= 0)
-        if wrong.any():
-            raise MixoptError(f"{table.at(int(wrong.argmax()), column)} is not a loss above 0, nats/token")
         if (~np.isnan(values)).sum() < 2:
             raise MixoptError(f"{table.path}, column {column!r}: fewer than 2 losses, a law needs more")
 

@@ -1,4 +1,4 @@
-"""Reader of mixtures to predict: arrays, named shares, or a table with the columns of the fit's domains."""
+"""Reader of mixtures: the weights of a table, and mixtures to predict as arrays, named shares or a table."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import comma_list
-from mixopt.runs.columns import Choice, loss_columns, recognised, weight_columns
+from mixopt.formatting import comma_list, counted
+from mixopt.runs.columns import Choice, loss_columns, weight_columns
 from mixopt.runs.filters import keeping
-from mixopt.runs.read import SUM_TOLERANCE, read_shares
 from mixopt.runs.source import Interface, Table, read_table
 from mixopt.runs.table import RunTable
 
@@ -21,6 +20,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
+
+SUM_TOLERANCE = 0.025  # published tables print three decimals a weight and sum to .99-1.02
+ROUNDED = 0.005  # a row whose filled weights are so near to 1 has none of the domains left empty
+EXACT = 1e-6  # sums nearer to 1 than this need no note
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,16 +45,21 @@ def as_shares(mixtures: Any, domains: Sequence[str]) -> Floats:
     """Mixtures as shares of training tokens, (n, n_domains), in the order of `domains`.
 
     mixtures: an array (n_domains,) or (n, n_domains) in that order; or, in any order, a RunTable, a data frame with a
-    column a domain (or w/<domain>), a mapping from domain to share or shares, or a list of such mappings.
+    column a domain (or w/<domain>), a mapping from domain to share or shares, or a list of such mappings. Domains that
+    are absent have a share of 0, if the others sum to 1.
     Raises MixoptError for other domains than these, and for rows that are no mixtures.
     """
     named = _by_name(mixtures)
     if named is not None:
-        same_domains(list(named), domains, what="the mixtures")
-        columns = [np.atleast_1d(np.asarray(named[name], dtype=float)) for name in domains]
-        if len({len(column) for column in columns}) > 1:
+        if not set(named) <= set(domains):
+            same_domains(list(named), domains, what="the mixtures")
+        columns = {name: np.atleast_1d(np.asarray(shares, dtype=float)) for name, shares in named.items()}
+        if len({len(column) for column in columns.values()}) > 1:
             raise MixoptError("the mixtures: every domain needs as many shares as the others")
-        shares = np.stack(columns, axis=1)
+        absent = np.full(max(map(len, columns.values()), default=1), np.nan)
+        shares = without_absent(np.stack([columns.get(name, absent) for name in domains], axis=1))
+        if np.isnan(shares).any():
+            same_domains(list(named), domains, what="the mixtures")
     else:
         shares = np.atleast_2d(np.asarray(mixtures, dtype=float))
     if shares.ndim != 2 or shares.shape[1] != len(domains):
@@ -76,10 +85,14 @@ def _by_name(mixtures: Any) -> dict[str, Any] | None:
         weights = [column for column in columns if str(column).startswith("w/")]
         return {str(column).removeprefix("w/"): mixtures[column] for column in weights or columns}
     if isinstance(mixtures, Sequence) and mixtures and all(isinstance(row, Mapping) for row in mixtures):
-        for row in mixtures[1:]:
-            same_domains(list(row), list(mixtures[0]), what="the mixtures")
-        return {name: [row[name] for row in mixtures] for name in mixtures[0]}
+        return {name: [row.get(name, np.nan) for row in mixtures] for row in mixtures for name in row}
     return None
+
+
+def without_absent(shares: Floats) -> Floats:
+    """Shares (n, n_domains) with 0 where one is missing (NaN) in a row whose others sum to 1."""
+    rest = np.nansum(shares, axis=-1, keepdims=True)
+    return np.where(np.isnan(shares) & (np.abs(rest - 1) <= ROUNDED), 0.0, shares)
 
 
 def same_domains(given: Sequence[str], domains: Sequence[str], *, what: str) -> None:
@@ -105,6 +118,7 @@ def read_mixtures(
     interface: Interface = "study",
 ) -> Mixtures:
     """The mixtures in a table: columns that `weights` names, or that are called as the domains or as weights are.
+    Domains without a column have a share of 0, if the others sum to 1.
 
     targets: losses to read as well, where the file has all of them. where: conditions that rows must keep.
     strict: columns that `weights` or `losses` name must be there; else they may be named otherwise, or missing.
@@ -113,11 +127,17 @@ def read_mixtures(
     """
     table = keeping([read_table(path, interface=interface)], where)[0]
     columns = _columns(table, domains, weights, strict=strict)
-    same_domains(list(columns.values()), domains, what=f"{path}: its columns")
     ordered = {column: name for name in domains for column, domain in columns.items() if domain == name}
-    notes: list[str] = []
-    shares = read_shares(table, ordered, renormalise=renormalise, tolerance=SUM_TOLERANCE, notes=notes)
-    key = recognised(table.columns, "run_id")
+    lacking = [name for name in domains if name not in ordered.values()]
+    whole = len(ordered) == len(columns) > 0 and not renormalise
+    if not (lacking and whole and np.allclose(_sums(table, ordered), 1, rtol=0, atol=ROUNDED)):
+        same_domains(list(columns.values()), domains, what=f"{path}: its columns")
+    notes = [f"{path.name} has no column for {comma_list(lacking)}: their share is 0."] if lacking else []
+    shares = np.zeros((len(table), len(domains)))
+    shares[:, [domains.index(name) for name in ordered.values()]] = read_shares(
+        table, ordered, renormalise=renormalise, tolerance=SUM_TOLERANCE, notes=notes
+    )
+    key = table.recognised("run_id")
     names = [f"{table.unit}{row}" for row in table.frame.index]
     return Mixtures(
         names if key is None else [str(cell) for cell in table.cells(key)],
@@ -125,6 +145,10 @@ def read_mixtures(
         _measured(table, [column for column in table.columns if column not in ordered], targets, losses, strict=strict),
         tuple(notes),
     )
+
+
+def _sums(table: Table, columns: Mapping[str, str]) -> Floats:
+    return np.nansum([table.numbers(column, percents=True) for column in columns], axis=0)
 
 
 def _columns(table: Table, domains: Sequence[str], weights: Choice, *, strict: bool) -> dict[str, str]:
@@ -158,3 +182,61 @@ def _if_there(find: Callable[[], dict[str, str]], *, strict: bool) -> dict[str, 
         if strict:
             raise
         return {}
+
+
+def read_shares(
+    table: Table, columns: Mapping[str, str], *, renormalise: bool, tolerance: float, notes: list[str]
+) -> Floats:
+    """The weights in `columns` {column: domain}, (n_rows, n_domains); what a reader should know goes to `notes`.
+
+    Nothing is repaired unless that is asked for. Raises MixoptError at the first row that is no mixture.
+    """
+    shares = np.column_stack([table.numbers(column, percents=True) for column in columns])
+    empty, shares = np.isnan(shares), without_absent(shares)
+    if (absent := empty & ~np.isnan(shares)).any():
+        rows = counted(int(absent.any(axis=1).sum()), "row")
+        notes.append(f"Empty weights of {rows}, whose other weights sum to 1, are read as 0.")
+    _check_shares(table, list(columns), shares, renormalise=renormalise)
+    sums = shares.sum(axis=1)
+    off = np.abs(sums - 1)
+    inexact = int((off > EXACT).sum())
+    if renormalise:
+        if sums.min() <= 0:
+            raise MixoptError(f"{table.at(int(sums.argmin()))}: all weights are 0: a run needs one above 0")
+        shares = shares / sums[:, None]
+        if inexact:
+            notes.append(
+                f"The weights of {inexact} of {len(sums)} rows, which sum to between {sums.min():.4g} and "
+                f"{sums.max():.4g}, were divided by their sum."
+            )
+    elif off.max() > tolerance:
+        row = int(off.argmax())
+        raise MixoptError(
+            f"{table.at(row)}: the weights {comma_list(list(columns), 3)} sum to {sums[row]:.4g}, not 1 "
+            f"({int((off > tolerance).sum())} of {len(sums)} rows are off by more than {tolerance:g}): "
+            f"divide them by their sum with {table.setting('renormalise')}, or say with {table.setting('weights')} "
+            "which columns are the weights"
+        )
+    elif inexact:
+        notes.append(
+            f"The weights of {inexact} of {len(sums)} rows do not sum to 1 but to between {sums.min():.4g} and "
+            f"{sums.max():.4g}, as in tables printed with rounding: they are used as written."
+        )
+    return shares
+
+
+def _check_shares(table: Table, columns: list[str], shares: Floats, *, renormalise: bool) -> None:
+    most = np.finfo(float).max if renormalise else 1 + EXACT
+    wrong = np.argwhere(~((shares >= 0) & (shares <= most)))
+    if not len(wrong):
+        return
+    row, i = (int(index) for index in wrong[0])
+    remedy = "give a share of training tokens"
+    if np.isnan(shares[row, i]):
+        remedy = f"write 0 where a domain is not used, or leave the row out with {table.setting('where')}"
+    elif shares[row, i] > 1 and not renormalise:
+        sums = shares.sum(axis=1)
+        percents = abs(np.median(sums) - 100) <= 100 * SUM_TOLERANCE
+        cause = f"this row's sum to {sums[row]:.4g}, so these are percents" if percents else "percents or token counts"
+        remedy = f"{cause}: divide each row by its sum with {table.setting('renormalise')}"
+    raise MixoptError(f"{table.at(row, columns[i])}: a weight is a number between 0 and 1: {remedy}")

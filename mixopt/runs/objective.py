@@ -34,6 +34,15 @@ class Target:
         return losses[..., counts] @ self.by_target[counts]
 
 
+TargetChoice = str | Sequence[str] | Mapping[str, float]
+
+
+def weights_of(target: TargetChoice) -> dict[str, float]:
+    """A target as weight by loss: of one loss, of several with equal weights, or as it is."""
+    names = [target] if isinstance(target, str) else target
+    return dict(names) if isinstance(names, Mapping) else {name: 1 / len(names) for name in names}
+
+
 def target_of(weights: Mapping[str, float], table: RunTable) -> Target:
     """The study's target. Raises MixoptError for a validation set without losses and for weights that give no mean."""
     unknown = [name for name in weights if name not in table.targets]

@@ -15,28 +15,39 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import as_number, comma_list, comma_separated, counted, exact_count, is_empty, value_counts
-from mixopt.runs.columns import NEITHER, Choice, checked, loss_columns, recognised, weight_columns
-from mixopt.runs.filters import Source, last_of_each, open_runs, step_column
+from mixopt.formatting import (
+    as_number,
+    comma_list,
+    comma_separated,
+    count_advice,
+    counted,
+    exact_count,
+    is_empty,
+    name_and_value,
+    value_counts,
+)
+from mixopt.runs.columns import NEITHER, UNFINISHED, Choice, checked, loss_columns, plain_name, weight_columns
+from mixopt.runs.filters import Source, last_rows, open_runs
+from mixopt.runs.mixtures import EXACT, SUM_TOLERANCE, read_shares
 from mixopt.runs.source import Interface, Table, file_record, is_table
 from mixopt.runs.table import SAME_MIXTURE, RunTable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mixopt.runs.filters import Files
     from mixopt.study.progress import Progress
 
     Floats = NDArray[np.float64]
 
 
-SUM_TOLERANCE = 0.025  # published tables print three decimals a weight and sum to .99-1.02
-EXACT = 1e-6  # sums nearer to 1 than this need no note
+MAX_STEP_RATIO = 1.1  # of a table's last steps: more is another length of training
 DESCRIBED = ("params", "tokens", "seed", "step")  # columns of such names may hold words instead
 MIN_MIXTURES = 5  # five folds need five
 
 
 def read_runs(
-    path: str | Path | Sequence[str | Path],
+    path: Files,
     *,
     weights: Choice = None,
     losses: Choice = None,
@@ -52,16 +63,16 @@ def read_runs(
     min_mixtures: int = MIN_MIXTURES,
     interface: Interface = "study",
 ) -> RunTable:
-    """The runs of a .csv, .tsv or .parquet file, or of two: mixtures and losses.
+    """The runs of a .csv, .tsv or .parquet file, of a data frame, or of two of them: mixtures and losses.
 
     weights, losses: a prefix, a list of columns or {name: column}; None: recognised (w/x, w_x, weight_x, train_x,
     x_weight ...; loss/x, loss_x, x_loss, valid_x ...). In a pair, if the mixtures' columns are named otherwise, all
     other numeric columns of the first file are weights when they sum to 1, and those of the second are losses.
     on: the id column (of both files). params, tokens, seed: a column, or one number for all runs.
     where: conditions on columns that a row must keep to be read, such as "model_size=122M" (see `parse_condition`).
-    renormalise: divide each row's weights by their sum. last_step: of a run with several steps keep the last row; runs
-    without ids are distinguished by their weights, params and seed. checkpoints: a run may have several rows, and sizes
-    and lengths that differ are what the table is for.
+    renormalise: divide each row's weights by their sum. last_step: of a run with several steps keep the last row that
+    has losses, by `tokens` or else a step column; runs without ids are distinguished by weights, params and seed.
+    checkpoints: a run may have several rows, and sizes and lengths that differ are what the table is for.
     tolerance: how far from 1 a row's weights may sum; within it they are used as written, and a note says so.
     min_mixtures: different mixtures below which a table is refused. interface: how messages write these settings.
 
@@ -72,12 +83,15 @@ def read_runs(
     source = open_runs(path, on=on, where=where, last_step=last_step, checkpoints=checkpoints, interface=interface)
     notes = list(source.notes)
     settings = {"params": params, "tokens": tokens, "seed": seed}
-    if last_step and source.key is None:
-        source = _last_of_unnamed(source, weights, settings)
     facts, fact_columns = _facts(source, settings)
     spoken_for = {source.key or "", *fact_columns.values()}
     domains = _weight_columns(source, weights, spoken_for)
     targets = _loss_columns(source, losses, spoken_for if source.pair else {*spoken_for, *domains})
+    if last_step:
+        alike = np.column_stack([source.mixtures.numbers(column, percents=True) for column in domains])
+        apart = np.column_stack([facts["params"], facts["seed"]])
+        source = last_rows(source, alike, apart, targets, tokens if isinstance(tokens, str) else None, notes)
+        facts, _ = _facts(source, settings)
     shares = read_shares(source.mixtures, domains, renormalise=renormalise, tolerance=tolerance, notes=notes)
     diverged = facts.get("diverged", np.zeros(len(shares), dtype=bool))
     notes += _what_can_be_learned(domains, shares[~diverged])
@@ -117,18 +131,6 @@ def read_runs(
     return RunTable(frame, tuple(domains.values()), tuple(targets.values()), tuple(notes), problems)
 
 
-def _last_of_unnamed(source: Source, weights: Choice, settings: Mapping[str, str | float | None]) -> Source:
-    """The last rows of runs that have no id: rows of one mixture, size and seed are one run along its training."""
-    _, columns = _facts(source, settings)
-    step = recognised(source.mixtures.columns, "step") or columns.get("tokens") or step_column(source.mixtures)
-    if step is None:
-        table = source.mixtures
-        raise MixoptError(f"{table.path}: {table.setting('last_step')} needs a step column or a tokens column")
-    alike = _weight_columns(source, weights, set(columns.values()))
-    same = [*alike, *(columns[name] for name in ("params", "seed") if name in columns)]
-    return source.rows(last_of_each(source.mixtures, same, step))
-
-
 # Which columns
 
 
@@ -165,15 +167,17 @@ def _facts(
 
 
 def _counts(table: Table, column: str) -> bool:
-    return all(is_empty(cell) or as_number(cell) is not None for cell in table.cells(column))
+    return table.as_counts(column) is not None
 
 
 def _find(source: Source, name: str, setting: str | None) -> tuple[Table, str | None]:
     tables = (source.mixtures, source.metrics)
     if setting is not None:
         both = list(dict.fromkeys(column for table in tables for column in table.columns))
+        if setting not in both and (advice := count_advice(setting, "")):
+            raise MixoptError(f"{source.mixtures.setting(name)} {setting!r} is no column and no count: {advice}")
         checked(both, setting, setting=name, where=source.mixtures.path)
-    found = ((table, setting or recognised(table.columns, name)) for table in tables)
+    found = ((table, setting or table.recognised(name)) for table in tables)
     return next(((table, column) for table, column in found if column in table.columns), (source.mixtures, None))
 
 
@@ -225,7 +229,7 @@ def _loss_columns(source: Source, choice: Choice, spoken_for: set[str]) -> dict[
 
 def _others(table: Table, spoken_for: set[str]) -> list[str]:
     """Numeric columns that aren't about the run."""
-    free = [column for column in table.columns if column not in spoken_for and column.lower() not in NEITHER]
+    free = [column for column in table.columns if column not in spoken_for and plain_name(column) not in NEITHER]
     return [column for column in free if table.is_numeric(column)]
 
 
@@ -238,67 +242,13 @@ def _by_name(table: Table, kind: str, names: Iterable[str]) -> dict[str, str]:
 def _unused(source: Source, used: set[str]) -> list[str]:
     notes = []
     for table in (source.mixtures, source.metrics)[: 1 + source.pair]:
-        left = [column for column in table.columns if column not in used and column.lower() not in NEITHER]
+        left = [column for column in table.columns if column not in used and plain_name(column) not in NEITHER]
         if left:
             notes.append(f"{table.path.name} has columns that are not used: {comma_list(left)}.")
     return notes
 
 
 # What they hold
-
-
-def read_shares(
-    table: Table, columns: Mapping[str, str], *, renormalise: bool, tolerance: float, notes: list[str]
-) -> Floats:
-    """The weights in `columns` {column: domain}, (n_rows, n_domains); what a reader should know goes to `notes`.
-
-    Nothing is repaired unless that is asked for. Raises MixoptError at the first row that is no mixture.
-    """
-    shares = np.column_stack([table.numbers(column) for column in columns])
-    _check_shares(table, list(columns), shares, renormalise=renormalise)
-    sums = shares.sum(axis=1)
-    off = np.abs(sums - 1)
-    inexact = int((off > EXACT).sum())
-    if renormalise:
-        if sums.min() <= 0:
-            raise MixoptError(f"{table.at(int(sums.argmin()))}: all weights are 0: a run needs one above 0")
-        shares = shares / sums[:, None]
-        if inexact:
-            notes.append(
-                f"The weights of {inexact} of {len(sums)} rows, which sum to between {sums.min():.4g} and "
-                f"{sums.max():.4g}, were divided by their sum."
-            )
-    elif off.max() > tolerance:
-        row = int(off.argmax())
-        raise MixoptError(
-            f"{table.at(row)}: the weights {comma_list(list(columns), 3)} sum to {sums[row]:.4g}, not 1 "
-            f"({int((off > tolerance).sum())} of {len(sums)} rows are off by more than {tolerance:g}): "
-            f"divide them by their sum with {table.setting('renormalise')}, or say with {table.setting('weights')} "
-            "which columns are the weights"
-        )
-    elif inexact:
-        notes.append(
-            f"The weights of {inexact} of {len(sums)} rows do not sum to 1 but to between {sums.min():.4g} and "
-            f"{sums.max():.4g}, as in tables printed with rounding: they are used as written."
-        )
-    return shares
-
-
-def _check_shares(table: Table, columns: list[str], shares: Floats, *, renormalise: bool) -> None:
-    most = np.finfo(float).max if renormalise else 1 + EXACT
-    wrong = np.argwhere(~((shares >= 0) & (shares <= most)))
-    if not len(wrong):
-        return
-    row, i = (int(index) for index in wrong[0])
-    remedy = "give a share of training tokens"
-    if np.isnan(shares[row, i]):
-        remedy = f"write 0 where a domain is not used, or leave the row out with {table.setting('where')}"
-    elif shares[row, i] > 1 and not renormalise:
-        sums = shares.sum(axis=1)
-        percents = abs(np.median(sums) - 100) <= 100 * SUM_TOLERANCE
-        cause = f"this row's sum to {sums[row]:.4g}, so these are percents" if percents else "percents or token counts"
-        remedy = f"{cause}: divide each row by its sum with {table.setting('renormalise')}"
-    raise MixoptError(f"{table.at(row, columns[i])}: a weight is a number between 0 and 1: {remedy}")
 
 
 def _what_can_be_learned(columns: Mapping[str, str], shares: Floats) -> list[str]:
@@ -325,12 +275,20 @@ def _what_can_be_learned(columns: Mapping[str, str], shares: Floats) -> list[str
 
 
 def _no_losses(table: Table, columns: Mapping[str, str], diverged: NDArray[np.bool_]) -> dict[str, str]:
-    """Names of columns with values that no loss has, and what is wrong with the first."""
+    """Names of columns with cells that are no losses, or without any, and what is wrong with the first."""
     problems = {}
     for column, name in columns.items():
-        values = table.numbers(column)
+        try:
+            values = table.numbers(column)
+        except MixoptError as error:
+            problems[name] = f"{error}, or choose the columns with {table.setting('losses')}"
+            continue
         wrong = np.flatnonzero(~diverged & ((values <= 0) | np.isinf(values)))
-        if len(wrong):
+        if len(values) > diverged.sum() and np.isnan(values[~diverged]).all():
+            problems[name] = (
+                f"{table.path}, column {column!r}: no run has a loss there: leave it out with {table.setting('losses')}"
+            )
+        elif len(wrong):
             problems[name] = (
                 f"{table.at(int(wrong[0]), column)}: a loss is a finite number above 0: leave it empty if it is "
                 f"missing, mark the run in a column `diverged`, or choose the columns with {table.setting('losses')}"
@@ -344,11 +302,6 @@ def _losses(table: Table, columns: Mapping[str, str], diverged: NDArray[np.bool_
     losses[diverged[:, None] & ~np.isfinite(losses)] = np.nan
     counted = losses[~diverged]
     missing = np.isnan(counted)
-    for i, column in enumerate(columns):
-        if len(missing) and missing[:, i].all():
-            raise MixoptError(
-                f"{table.path}, column {column!r}: no run has a loss there: leave it out with {table.setting('losses')}"
-            )
     if missing.any():
         short = {name: int(n) for name, n in zip(columns.values(), missing.sum(axis=0), strict=True) if n}
         where = ", ".join(f"{name!r} in {n}" for name, n in list(short.items())[:8])
@@ -381,8 +334,22 @@ def _settings_that_differ(
     shares: Floats,
     diverged: NDArray[np.bool_],
 ) -> list[str]:
-    """Notes on runs of several sizes or lengths, and how to keep those of one."""
+    """Notes on runs of several sizes or lengths, with how to keep those of one, and on unfinished ones."""
     table, notes = source.mixtures, []
+    if (state := table.recognised("state")) is not None:
+        words = [str(cell).lower() for cell in table.cells(state)]
+        if broken := [word for word in words if word in UNFINISHED]:
+            keep = table.setting("where", f"{state}!={','.join(sorted(set(broken)))}")
+            notes.append(
+                f"Not all runs are finished ({state}: {value_counts(broken)}): keep those that are with {keep}."
+            )
+    steps = facts.get("step", np.array([]))
+    ends = steps[np.isfinite(steps)]
+    if len(ends) and ends.max() > MAX_STEP_RATIO * max(ends.min(), 1):
+        notes.append(
+            f"The runs' last steps ({columns['step']}) are {ends.min():g} to {ends.max():g}: losses early in training "
+            f"do not compare with later ones, so keep those of one length with {table.setting('where')}."
+        )
     for name, what in (("params", "model sizes"), ("tokens", "training lengths")):
         known = ~diverged & np.isfinite(facts[name])
         values = np.unique(facts[name][known])
@@ -469,15 +436,15 @@ class Reading:
 
 def choice(text: str | None) -> Choice:
     """Columns as an option names them: a prefix, a,b or name=column,name=column."""
-    if text is None or not any(mark in text for mark in "=,"):
+    if text is None:
         return text
-    parts = comma_separated(text)
-    if not any("=" in part for part in parts):
-        return parts
-    pairs = [part.partition("=") for part in parts]
-    if not all(name.strip() and column.strip() for name, _, column in pairs):
+    pairs = [name_and_value(part) for part in comma_separated(text)]
+    columns = [column for _, column in pairs]
+    if all(name is None for name, _ in pairs):
+        return columns if len(columns) > 1 or text.rstrip().endswith(",") else "".join(columns)
+    if not all(name and column for name, column in pairs):
         raise MixoptError(f"{text!r}: write name=column for every column, or for none")
-    return {name.strip(): column.strip() for name, _, column in pairs}
+    return {str(name): column for name, column in pairs}
 
 
 def column_or_count(text: str | None) -> str | float | None:

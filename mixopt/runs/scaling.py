@@ -10,7 +10,7 @@ import numpy as np
 
 from mixopt.errors import MixoptError
 from mixopt.formatting import comma_list, did_you_mean, is_empty, value_counts
-from mixopt.runs.columns import SCALING_ALIASES, checked, recognised, refuse_rising
+from mixopt.runs.columns import SCALING_ALIASES, checked, refuse_rising
 from mixopt.runs.filters import keeping
 from mixopt.runs.source import Table, file_record, gross_outliers, read_table
 
@@ -52,16 +52,17 @@ class Runs:
 
 def read_plan_runs(path: Path, *, columns: Mapping[str, str] | None = None, where: Sequence[str] = ()) -> Runs:
     """A table with a finished run a row: columns for parameters, training tokens, loss; unique tokens or epochs.
+    Where unique tokens and epochs are known, their product is the tokens.
 
     columns: {"params": "size", ...} for names that aren't known; counts may have suffixes (70M).
     Raises MixoptError, naming file, line and column, for what can't be read.
     """
     (table,) = keeping([read_table(path, interface="command")], list(where))
-    found = {key: recognised(table.columns, key, SCALING_ALIASES) for key in SCALING_ALIASES}
+    found = {key: table.recognised(key, SCALING_ALIASES) for key in SCALING_ALIASES}
     for key, chosen in (columns or {}).items():
         found[key] = checked(table.columns, chosen, setting=f"`--columns {key}=`", where=path)
     for key in ("params", "tokens", "loss"):
-        if found[key] is None:
+        if found[key] is None and not (key == "tokens" and found["unique"] and found["epochs"]):
             raise MixoptError(
                 f"{path}: no column for {key} (one of {', '.join(SCALING_ALIASES[key])}): name it with "
                 f"`--columns {key}=...`; {did_you_mean(key, table.columns)}"
@@ -73,13 +74,14 @@ def read_plan_runs(path: Path, *, columns: Mapping[str, str] | None = None, wher
     )
     refuse_rising(used["loss"], place=f"{path}: ", remedy="rename its column")
     table = table.rows(kept)
-    values = {key: table.positive(column) for key, column in used.items()}
+    values = {key: table.positive(column) for key, column in used.items() if key != "loss"}
+    values["loss"] = table.losses(used["loss"])
     if len(gross := gross_outliers(values["loss"])):
         raise MixoptError(
             f"{table.at(int(gross[0]), used['loss'])} is far from the other losses, of median "
             f"{np.median(values['loss']):.4g}: correct it, or leave the row out with {table.setting('where')}"
         )
-    tokens = values["tokens"]
+    tokens = values["tokens"] if "tokens" in values else values["unique"] * values["epochs"]
     if "unique" in values:
         unique = values["unique"]
     else:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.errors import MixoptError
+from mixopt.formatting import format_target, mixture
 from mixopt.runs.objective import Target
 from mixopt.serialization import Json, digest, nan_to_null, write_text
 from mixopt.version import __version__
@@ -28,7 +29,7 @@ PROBES = 5  # mixtures whose predictions are stored too: a mixopt that predicts 
 SAME = 1e-6  # relative; the same formulas on another machine agree far closer
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Stored:
     """What every stored fit holds.
 
@@ -42,6 +43,14 @@ class Stored:
     def objective(self) -> Target:
         weights = self.record["target"]["weights"]
         return Target(weights, np.array([weights.get(text, 0.0) for text in self.texts]))
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The mixture predicted to be best when it was fitted, share by domain."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({format_target(self.target)!r}, best: {mixture(self.best)})"
 
     @property
     def domains(self) -> tuple[str, ...]:

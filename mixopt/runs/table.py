@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixopt.errors import MixoptError
+from mixopt.formatting import counted
 from mixopt.serialization import replacing
 from mixopt.study.jobs import finished_run
 from proxies.record import Loss, RunRecord, read_record
@@ -16,7 +17,7 @@ from proxies.record import Loss, RunRecord, read_record
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from mixopt.study.kind import AnyPlan
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 SAME_MIXTURE = 6  # decimals: weights that agree this far are one mixture, trained again
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RunTable:
     """Runs and the names of their domains and targets.
 
@@ -43,6 +44,44 @@ class RunTable:
     targets: tuple[str, ...]
     notes: tuple[str, ...] = ()
     problems: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        weights: ArrayLike,
+        losses: ArrayLike,
+        *,
+        domains: Sequence[str] | None = None,
+        targets: Sequence[str] | None = None,
+        **facts: ArrayLike,
+    ) -> RunTable:
+        """Runs of weights (n_runs, n_domains), shares of training tokens, and losses (n_runs,) or (n_runs, n_targets).
+
+        domains, targets: names; None: those of data frames, else d1, d2, ... and loss1, loss2, .... facts: run_id,
+        params, tokens or seed, (n_runs,) each or one for all. NaN: a loss that is missing, a domain that is absent.
+        Raises MixoptError as `read_runs` does.
+        """
+        import pandas as pd
+
+        from regressors.registry import load
+
+        parts = []
+        for key, values, names in (("w/", weights, domains), ("loss/", losses, targets)):
+            part = pd.DataFrame(values)
+            if names is None and not isinstance(values, pd.DataFrame):
+                names = [f"{'d' if key == 'w/' else 'loss'}{i + 1}" for i in range(part.shape[1])]
+            names = list(part.columns) if names is None else list(names)
+            if len(names) != part.shape[1]:
+                raise MixoptError(f"{len(names)} names for {part.shape[1]} columns of {key[:-1]}: give one a column")
+            parts.append(part.set_axis([f"{key}{name}" for name in names], axis=1).reset_index(drop=True))
+        if len(parts[0]) != len(parts[1]):
+            raise MixoptError(f"weights have {len(parts[0])} rows and losses {len(parts[1])}: one a run is needed")
+        read_runs = load("mixopt.runs.read:read_runs")  # as text: that module makes these tables
+        return read_runs(pd.concat(parts, axis=1).assign(**facts), weights="w/", losses="loss/")
+
+    def __repr__(self) -> str:
+        sizes = ((len(self.frame), "run"), (len(self.domains), "domain"), (len(self.targets), "loss"))
+        return f"RunTable({', '.join(counted(number, noun) for number, noun in sizes)})"
 
     @property
     def kept(self) -> pd.DataFrame:

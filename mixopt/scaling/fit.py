@@ -9,7 +9,7 @@ import numpy as np
 
 from mixopt.errors import MixoptError
 from mixopt.report.document import Warning
-from mixopt.runs.objective import Target, check_objective, narrowed, target_of
+from mixopt.runs.objective import Target, TargetChoice, check_objective, narrowed, target_of, weights_of
 from mixopt.runs.stored import PROBES, table_digest
 from mixopt.scaling.budget import (
     TRAINING,
@@ -54,7 +54,7 @@ MAX_NARROWING = 0.9  # of an exponent's width before the runs: one that is no na
 
 def fit_scale(
     table: RunTable,
-    target: Mapping[str, float],
+    target: TargetChoice,
     laws: Sequence[str] | None = None,
     *,
     at_params: float | None = None,
@@ -68,7 +68,7 @@ def fit_scale(
 ) -> StoredScale:
     """The joint law that predicts held-out scales best, fitted to all rows, and the best mixture at a scale.
 
-    table: rows with params and tokens, of which one varies at least. target: weight by text. laws: names in
+    table: rows with params and tokens, of which one varies at least. target: as in `fit_table`. laws: names in
     `regressors.JOINT_LAWS` to judge; None: all. at_params, at_tokens: the scale to predict at; None: the largest
     trained. pools: unique tokens of the larger run by domain, which decide how often text is repeated; domains without
     one have no limit. compute: FLOPs of training, 6 N D; with at_params or at_tokens it settles the other, with
@@ -78,7 +78,7 @@ def fit_scale(
     """
     from regressors.estimators.joint import JOINT_LAWS, JointRegressor
 
-    progress = progress or Progress()
+    progress, target = progress or Progress(), weights_of(target)
     names = list(laws or JOINT_LAWS)
     if unknown := [name for name in names if name not in JOINT_LAWS]:
         raise MixoptError(f"no joint law is called {unknown[0]!r}: choose from {', '.join(JOINT_LAWS)}")

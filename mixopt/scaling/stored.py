@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 KIND, FORMAT = "mixopt scale", 1  # a file says both; the latter rises when older mixopts could no longer read it
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StoredScale(Stored):
     """A fitted joint law of a target, with the evidence for it."""
 

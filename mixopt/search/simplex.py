@@ -257,6 +257,10 @@ def inside_hull(w: ArrayLike, mixtures: ArrayLike, *, tolerance: float = 1e-3) -
 
 def searched(table: RunTable) -> Feasible:
     """All mixtures, but for domains that never varied: their share stays, as nothing is known of any other."""
+    return feasible(table.domains, fixed=never_varied(table))
+
+
+def never_varied(table: RunTable) -> dict[str, float]:
+    """Domains of one share in all runs, with it."""
     weights = table.weights / table.weights.sum(axis=1, keepdims=True)
-    still = {name: float(w[0]) for name, w in zip(table.domains, weights.T, strict=True) if np.ptp(w) <= 1e-6}
-    return feasible(table.domains, fixed=still)
+    return {name: float(w[0]) for name, w in zip(table.domains, weights.T, strict=True) if np.ptp(w) <= 1e-6}

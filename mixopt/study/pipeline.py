@@ -77,7 +77,7 @@ def trained(session: Session, plan: Any, shards: Any) -> Any:
     return session.kind.collect(session, plan)
 
 
-def recommend_for(study: Path | str, *, out: Path | str | None = None, retrain: bool = False) -> Json:
+def run_study(study: Path | str, *, out: Path | str | None = None, retrain: bool = False) -> Json:
     """Everything that `mixopt run` does, from Python. Gives recommendation.json's content.
 
     study: a study file; out: the study folder, default studies/<name>. retrain: train again where an edit of the study
@@ -85,6 +85,15 @@ def recommend_for(study: Path | str, *, out: Path | str | None = None, retrain: 
     """
     with held_session(study, out) as session:
         return run(replace(session, may_retrain=lambda why: retrain))
+
+
+def recommend_for(study: Path | str, *, out: Path | str | None = None) -> Json:
+    """What `mixopt recommend` does, from Python: the answer from finished runs, as recommendation.json holds it.
+
+    Nothing is trained. Arguments as in `run_study`. Raises MixoptError where no run has finished.
+    """
+    with held_session(study, out) as session:
+        return session.kind.recommend(session, finished_runs(session))
 
 
 def planned(session: Session) -> tuple[Any, Any]:

@@ -91,6 +91,37 @@ def test_what_will_take_long_is_foreseen_from_small_fits(monkeypatch, tmp_path):
     assert judged.expected_seconds("regmix-linear", small, folds=5, seed=0) == 0
 
 
+@pytest.mark.parametrize(
+    ("limit", "losses", "refused"),
+    [(1e9, 12, []), (60.0, 9, []), (24.0, 9, ["regmix-linear"]), (1.0, 8, ["regmix-linear", "exponential-mixing"])],
+)
+def test_scoring_ends_within_its_limit(monkeypatch, tmp_path, limit, losses, refused):
+    w, own = made_runs()
+    table = read_runs(write_table(tmp_path / "runs.csv", w, {f"l{i}": own["x"] + i for i in range(12)}))
+    cost = {"regmix-linear": 4.0, "exponential-mixing": 2.0, "effective-data": 0.5}
+    monkeypatch.setattr(judged, "expected_seconds", lambda name, *_, **__: 12 * cost[name])
+    seen = []
+
+    def judge_all(table, objective, names, **_):
+        seen.append((names[0], len(table.targets)))
+        raise MixoptError("not today")
+
+    monkeypatch.setattr(judged, "judge_all", judge_all)
+    with pytest.raises(MixoptError, match="not today"):
+        judged.leaderboard(table, list(cost), limit=limit, target="l11")
+    assert seen == [(name, losses) for name in cost if name not in refused]
+
+
+def test_a_sample_of_losses_holds_those_of_the_target_and_is_shown_as_one(tmp_path, monkeypatch):
+    w, own = made_runs()
+    table = read_runs(write_table(tmp_path / "runs.csv", w, {f"l{i}": own["x"] + i for i in range(12)}))
+    monkeypatch.setattr(judged, "expected_seconds", lambda *_, **__: 12.0)
+    found = judged.leaderboard(table, ["regmix-linear"], limit=9.0, target={"l3": 0.5, "l4": 0.5}, folds=4)
+    assert len(found["texts"]) == 9 and {"l0", "l3", "l4", "l11"} <= set(found["texts"])
+    codes = [warning.code for warning in judged.leaderboard_document(found).warnings]
+    assert found["sampled_from"] == 12 and "losses-sampled" in codes
+
+
 def test_the_command_needs_no_target_and_writes_a_page(run, tmp_path):
     write_table(tmp_path / "runs.csv", *made_runs())
     told = run("leaderboard", "runs.csv", "--predictors", ",".join(QUICK), "--folds", "4", "--html", "board.html")

@@ -14,7 +14,7 @@ import mixopt
 from mixopt.cli.options import target_weights
 from mixopt.errors import MixoptError
 from mixopt.mixture.table import fit_table
-from mixopt.runs.mixtures import as_shares
+from mixopt.runs.mixtures import as_shares, read_mixtures
 from mixopt.runs.read import choice, column_or_count, read_runs
 from mixopt.runs.stored import write_fit
 from mixopt.search.simplex import searched
@@ -78,9 +78,10 @@ def test_mixtures_may_be_given_by_name_in_any_order(home):
 @pytest.mark.parametrize(
     ("mixtures", "said"),
     [
-        ({"code": 0.5, "news": 0.5}, "lack 'web'"),
+        ({"code": 0.5, "news": 0.4}, "lack 'web'"),
         ({"code": 0.5, "news": 0.2, "web": 0.2, "law": 0.1}, "have 'law', which it does not know"),
-        ([{"code": 0.5, "news": 0.5, "web": 0}, {"code": 1}], "lack 'news', 'web'"),
+        ([{"code": 0.5, "news": 0.5}, {"code": 0.9}], "lack 'web'"),
+        ([{"code": 0.5, "news": 0.5, "web": 0}, {"code": 0.9}], "0 or more"),
         ([[0.5, 0.5]], r"\(n, 3\)"),
         ([[0.5, 0.5, 0.5]], "sum to 1"),
         ([[1.5, -0.5, 0.0]], "0 or more"),
@@ -90,6 +91,79 @@ def test_mixtures_may_be_given_by_name_in_any_order(home):
 def test_mixtures_of_other_domains_are_refused(home, mixtures, said):
     with pytest.raises(MixoptError, match=said):
         mixopt.load_fit(home / "fit.json").predict(mixtures)
+
+
+def test_domains_that_are_absent_have_a_share_of_0(home, tmp_path):
+    fit = mixopt.load_fit(home / "fit.json")
+    wanted = fit.predict([[1.0, 0, 0], [0.5, 0.5, 0]])
+    for mixtures in (
+        [{"code": 1}, {"code": 0.5, "news": 0.5}],
+        pd.DataFrame({"code": [1, 0.5], "news": [np.nan, 0.5]}),
+    ):
+        np.testing.assert_array_equal(fit.predict(mixtures), wanted)
+    (tmp_path / "m.csv").write_text("code,news\n1,\n.5,.5\n")
+    read = read_mixtures(tmp_path / "m.csv", fit.domains)
+    np.testing.assert_array_equal(fit.predict(read.shares), wanted)
+    assert "no column for 'web': their share is 0" in read.notes[0]
+    (tmp_path / "m.csv").write_text("code,news\n1,\n.5,.4\n")
+    with pytest.raises(MixoptError, match="lack 'web'"):
+        read_mixtures(tmp_path / "m.csv", fit.domains)
+
+
+def test_a_fit_knows_its_best_mixture_and_finds_one_within_limits(home):
+    fit = mixopt.load_fit(home / "fit.json")
+    assert fit.optimise() == pytest.approx(fit.best, abs=1e-6)
+    within = fit.optimise(max_weight={"code": 0.2}, fixed={"web": 0.4}, trials=50)
+    assert within["code"] <= 0.2 + 1e-9 and within["web"] == pytest.approx(0.4)
+    assert sum(within.values()) == pytest.approx(1) and fit.predict(within) > fit.predict(fit.best)
+    with pytest.raises(MixoptError, match="max_weight"):
+        fit.optimise(max_weight=0.2)
+    assert repr(fit).startswith("StoredFit(") and len(repr(fit)) < 200
+
+
+def test_python_of_the_guide_runs(tmp_path, monkeypatch):
+    """Every line on tables; what lines on studies call is tested with studies."""
+    guide = (Path(__file__).parents[2] / "docs" / "guide.md").read_text(encoding="utf-8")
+    code = guide.split("## From Python")[1].split("```python\n")[1].split("```")[0]
+    lines = [line for line in code.splitlines() if "study.yaml" not in line]
+    w, losses = made_runs()
+    names = {"weights": w, "losses": np.column_stack(list(losses.values()))}
+    monkeypatch.chdir(write_table(tmp_path / "runs.csv", w, losses).parent)
+    monkeypatch.setattr("mixopt.mixture.table.fit_table.__defaults__", (["regmix-linear"],))
+    exec("\n".join(lines), names)
+    assert names["table"].domains == ("web", "code", "legal") and callable(mixopt.run)
+
+
+def test_a_fit_from_arrays_is_that_from_the_table(home):
+    w, losses = made_runs()
+    table = mixopt.RunTable.from_arrays(w, np.column_stack(list(losses.values())), domains=DOMAINS, targets=["x", "y"])
+    read = read_runs(home / "runs.csv")
+    np.testing.assert_allclose(table.weights, read.weights)
+    assert repr(table) == "RunTable(24 runs, 3 domains, 2 losses)"
+    frames = mixopt.RunTable.from_arrays(pd.DataFrame(w, columns=list(DOMAINS)), pd.DataFrame(losses), params="7M")
+    assert (frames.domains, frames.targets, frames.numbers("params")[0]) == (DOMAINS, ("x", "y"), 7e6)
+    quick = ["regmix-linear"]
+    alone = mixopt.fit_table(table, "x", quick)
+    np.testing.assert_allclose(alone.predict(w), mixopt.fit_table(read, {"x": 1.0}, quick).predict(w))
+    assert mixopt.fit_table(table, ["x", "y"], quick).target == {"x": 0.5, "y": 0.5}
+    with pytest.raises(MixoptError, match="'z', which the runs have no loss on"):
+        mixopt.fit_table(table, "z", quick)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w, y: (w[:-1], y), "weights have 23 rows and losses 24"),
+        (lambda w, y: (w[:, :2], y), "names for 2 columns"),
+        (lambda w, y: (w * 2, y), "a weight is a number between 0 and 1"),
+        (lambda w, y: (w, y * 0), "a finite number above 0"),
+        (lambda w, y: (w[:3], y[:3]), "at least 5"),
+    ],
+)
+def test_arrays_that_are_no_runs_are_refused(change, message):
+    w, losses = made_runs()
+    with pytest.raises(MixoptError, match=message):
+        mixopt.RunTable.from_arrays(*change(w, losses["x"]), domains=DOMAINS)
 
 
 def test_a_table_of_other_domains_is_refused(home, tmp_path):
@@ -275,7 +349,7 @@ ROWS = [f"r{i},{i / 10},{1 - i / 10:.1f},{3 + i / 20},{4 - i / 30:.4f}" for i in
         ),
         ("r99,-0.5,1.5,3,3", (), "line 13, column 'w_a': '-0.5'"),
         ("r99,50,50,3,3", (), "line 13, column 'w_a': '50'.*percents or token counts.*`--renormalise`"),
-        ("r99,,1,3,3", (), "line 13, column 'w_a': empty.*write 0 .*`--where`"),
+        ("r99,,0.9,3,3", (), "line 13, column 'w_a': empty.*write 0 .*`--where`"),
         ("r99,0.5,0.5,3,3", ("--target", "z"), "no loss 'z': choose from 'x', 'y'"),
         ("r99,0.5,0.5,3,3", ("--target", "x=0.5,y=0.4"), "a sum of 1, not 0.9"),
         ("r99,0.5,0.5,3,3", ("--target", "x=much,y=1"), "'much' in 'x=much' is not a number"),

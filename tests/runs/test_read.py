@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mixopt.errors import MixoptError
 from mixopt.runs.objective import check_objective, target_of
-from mixopt.runs.read import read_runs
+from mixopt.runs.read import choice, read_runs
 from mixopt.runs.source import gross_outliers
 from mixopt.runs.table import RunTable, collect
 
@@ -348,7 +348,7 @@ def test_a_row_keeps_its_line_number_after_blank_lines(table):
     [
         ("run9,-0.1,1.1,2.0,2.0", r"line 7, column 'w_news': '-0\.1'.*between 0 and 1"),
         ("run9,0.5,1.2,2.0,2.0", r"line 7, column 'w_code': '1\.2'.*renormalise"),
-        ("run9,,1.0,2.0,2.0", "line 7, column 'w_news': empty.*write 0"),
+        ("run9,,0.9,2.0,2.0", "line 7, column 'w_news': empty.*write 0"),
         ("run9,inf,1.0,2.0,2.0", "line 7, column 'w_news': 'inf'"),
         ("run9,half,0.5,2.0,2.0", "line 7, column 'w_news': 'half' is not a number"),
         ("run9,0.5,0.4,2.0,2.0", r"line 7: the weights .* sum to 0\.9, not 1.*1 of 6.*renormalise: true"),
@@ -388,7 +388,12 @@ def test_a_bad_row_is_refused_by_line_and_column(table, row, message):
         (HEADER, ROWS, {"where": "run>much"}, "write a column, one of"),
         (HEADER, ROWS, {"last_step": True}, "`last_step: true` needs a step column or a tokens column"),
         (HEADER + ",diverged", [f"{row},perhaps" for row in ROWS], {}, "'perhaps': write true or false"),
-        (HEADER, [",".join([*row.split(",")[:4], ""]) for row in ROWS], {}, "'loss_code': no run has a loss"),
+        (
+            HEADER,
+            [",".join([*row.split(",")[:4], ""]) for row in ROWS],
+            {"losses": ["loss_news", "loss_code"]},
+            "'loss_code': no run has a loss",
+        ),
     ],
 )
 def test_a_table_that_is_no_run_table_says_why(table, header, rows, options, message):
@@ -414,6 +419,24 @@ def test_a_pair_without_a_shared_id_is_refused(table):
         read_runs((one, other))
     with pytest.raises(MixoptError, match="share no value of 'run'"):
         read_runs((one, table("run,loss", ["s,2"], "c.csv")))
+
+
+def test_data_frames_are_read_as_files_are(table):
+    from_file = read_runs(table())
+    frame = pd.read_csv(table())
+    for one in (frame, frame.set_index("run"), frame.convert_dtypes()):
+        runs = read_runs(one)
+        assert runs.run_ids == from_file.run_ids and runs.domains == from_file.domains
+        np.testing.assert_array_equal(runs.weights, from_file.weights)
+    levels = frame.drop(columns="run")
+    levels.columns = pd.MultiIndex.from_product([["w", "loss"], ["news", "code"]])
+    assert read_runs(levels).domains == ("news", "code")
+    pair = (frame[["run", "w_news", "w_code"]], frame[["run", "loss_news"]])
+    assert read_runs(pair).targets == ("news",)
+    with pytest.raises(MixoptError, match="the data frame, row 3, column 'w_news'"):
+        read_runs(frame.assign(w_news=[0.5, 0.25, 1, -1, 0.4]))
+    with pytest.raises(MixoptError, match="given twice"):
+        read_runs((frame, frame))
 
 
 @needs_published
@@ -528,3 +551,149 @@ def test_columns_that_describe_runs_in_words_are_no_counts(table):
 def test_steps_of_trackers_are_recognised(table, step):
     rows = [f"{row},{n}" for row in ROWS for n in (10, 20)]
     assert len(read_runs(table(f"{HEADER},{step}", rows), last_step=True).kept) == len(ROWS)
+
+
+# Tables as trackers export them
+
+
+def history(rows, header="Name,w_news,w_code,_step,eval/news_loss,eval/code_loss"):
+    """Rows of every run of `MIXTURES`: (step, news, code) each, empty where not evaluated."""
+    return header, [f"run{i},{a},{b},{','.join(row)}" for i, (a, b) in enumerate(MIXTURES) for row in rows(2.5 + a)]
+
+
+def test_a_last_row_without_losses_does_not_lose_the_run(table):
+    path = table(*history(lambda x: [("10", f"{x + 1}", "3"), ("20", f"{x}", "2"), ("25", "", "")]))
+    runs = read_runs(path, last_step=True)
+    assert runs.frame["step"].tolist() == [20] * 5
+    assert runs.losses[:, 0].tolist() == [2.5 + a for a, _ in MIXTURES]
+    assert any(
+        "5 of 5 runs end in rows without losses: the last row that has one is used" in note for note in runs.notes
+    )
+
+
+def test_losses_that_are_logged_one_by_one_are_taken_together(table):
+    path = table(
+        *history(lambda x: [("10", f"{x + 1}", "3"), ("20", f"{x}", ""), ("21", "", f"{5 - x}"), ("22", "", "")])
+    )
+    runs = read_runs(path, last_step=True)
+    np.testing.assert_allclose(runs.losses[:, 0], [2.5 + a for a, _ in MIXTURES])
+    np.testing.assert_allclose(runs.losses[:, 1], [2.5 - a for a, _ in MIXTURES])
+    assert any("5 of 5 runs have their losses in several rows" in note for note in runs.notes)
+
+
+def test_the_last_step_goes_by_the_column_that_is_called_tokens(table):
+    rows = [f"{row},{step},{seen}" for row in ROWS for step, seen in ((1, 30), (2, 20))]
+    path = table(f"{HEADER},step,seen", rows)
+    assert set(read_runs(path, last_step=True).frame["step"]) == {2.0}
+    found = read_runs(path, last_step=True, tokens="seen")
+    assert set(found.frame["tokens"]) == {30.0} and set(found.frame["step"]) == {1.0}
+
+
+def test_two_runs_of_one_name_are_not_merged(table):
+    rows = [f"{row},{n}" for row in [*ROWS, "run0,0.3,0.7,2.8,3.1"] for n in (1, 2)]
+    with pytest.raises(MixoptError, match=r"rows of run 'run0' have different mixtures.*`on:`"):
+        read_runs(table(f"{HEADER},step", rows), last_step=True)
+
+
+def test_an_empty_id_column_does_not_hide_a_full_one(table):
+    rows = [f",{row.replace('run', 'name')}" for row in ROWS]
+    assert read_runs(table(HEADER.replace("run", "run_id,name"), rows)).run_ids[0] == "name0"
+    rows = [f"{'x' if i else ''},{row}" for i, row in enumerate(ROWS)]
+    assert read_runs(table(f"run_id,{HEADER}", rows)).run_ids == [f"run{i}" for i in range(5)]
+
+
+def test_an_empty_column_of_counts_does_not_hide_a_full_one(table):
+    rows = [f"{row},,7M" for row in ROWS]
+    assert set(read_runs(table(f"{HEADER},params,n_params", rows)).frame["params"]) == {7e6}
+
+
+@pytest.mark.parametrize("prefix", ["summary.", "config.", "metrics.", "params.", "config/"])
+def test_prefixes_of_trackers_are_no_part_of_a_name(table, prefix):
+    header = ",".join(["run_id", *(f"{prefix}{name}" for name in HEADER.split(",")[1:]), f"{prefix}tokens"])
+    runs = read_runs(table(header, [f"{row},20B" for row in ROWS]))
+    assert (runs.domains, runs.targets) == (("news", "code"), ("news", "code"))
+    assert set(runs.frame["tokens"]) == {20e9}
+
+
+def test_runs_that_crashed_or_go_on_are_noted(table):
+    states = ["finished", "finished", "crashed", "running", "finished"]
+    notes = read_runs(table(f"{HEADER},State", [f"{r},{s}" for r, s in zip(ROWS, states, strict=True)])).notes
+    assert any("crashed (1 row), running (1 row)" in note and "State!=crashed,running" in note for note in notes)
+
+
+def test_runs_that_end_at_other_steps_are_noted(table):
+    rows = [f"{row},{100 if i else 10}" for i, row in enumerate(ROWS)]
+    assert any("last steps (_step) are 10 to 100" in note for note in read_runs(table(f"{HEADER},_step", rows)).notes)
+
+
+def test_two_columns_of_one_name_count_once_if_they_are_equal_and_by_place_if_nobody_reads_them(table):
+    runs = read_runs(table(f"{HEADER},run,lr,lr", [f"{row},{row.split(',')[0]},1,{i}" for i, row in enumerate(ROWS)]))
+    assert runs.run_ids[0] == "run0"
+    assert any("'lr (column 7)', 'lr (column 8)'" in note for note in runs.notes)
+    with pytest.raises(MixoptError, match="two columns are called 'loss_code'"):
+        read_runs(table(f"{HEADER},loss_code", [f"{row},9" for row in ROWS]))
+
+
+def test_empty_weights_are_0_where_the_others_sum_to_1(table):
+    runs = read_runs(
+        table("run,w_a,w_b,w_c,loss", [f"r{i},{a or ''},{b or ''},,{2 + a}" for i, (a, b) in enumerate(MIXTURES)])
+    )
+    assert runs.weights.tolist() == [[a, b, 0] for a, b in MIXTURES]
+    assert any("Empty weights of 5 rows, whose other weights sum to 1, are read as 0" in note for note in runs.notes)
+
+
+def test_shares_may_have_percent_signs(table):
+    rows = [f"r{i},{100 * a}%,{100 * b} %,2.0,{2 + a}" for i, (a, b) in enumerate(MIXTURES)]
+    np.testing.assert_allclose(read_runs(table(rows=rows)).weights, MIXTURES)
+
+
+@pytest.mark.parametrize(
+    ("cell", "advice"),
+    [("20BT", "write 20B"), ("20 B tokens", "write 20B"), ("1.5Mparams", "write 1.5M"), ("many", "such as 70M")],
+)
+def test_a_count_that_is_none_comes_with_advice_that_fits(table, cell, advice):
+    with pytest.raises(MixoptError, match=f"'{cell}' is not a count: write.*{advice.removeprefix('write ')}"):
+        read_runs(table(f"{HEADER},seen", [f"{row},{cell}" for row in ROWS]), tokens="seen")
+
+
+@pytest.mark.parametrize(
+    ("cell", "advice"),
+    [("5.79%", "0.0579 without a percent"), ("2,5", "decimal"), ("1,234.5", "write 1234.5"), ("low", "leave the cell")],
+)
+def test_a_loss_that_is_no_number_comes_with_advice_that_fits(table, cell, advice):
+    rows = [f'r{i},{a},{b},"{cell}",2' for i, (a, b) in enumerate(MIXTURES)]
+    with pytest.raises(MixoptError, match=advice):
+        target_of({"news": 1.0}, read_runs(table(rows=rows)))
+
+
+def test_words_in_a_column_that_is_called_like_a_loss_stop_those_only_who_ask_for_it(table):
+    runs = read_runs(table(f"{HEADER},loss_type", [f"{row},mse" for row in ROWS]))
+    assert runs.targets == ("news", "code") and any("'loss_type': 'mse' is not a number" in n for n in runs.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (r"loss\, all", "loss, all"),
+        (r"loss\, all,b", ["loss, all", "b"]),
+        (r"x=loss\, all,y=b", {"x": "loss, all", "y": "b"}),
+        (r"x=a\=b", {"x": "a=b"}),
+        ("w_", "w_"),
+        ("a,b", ["a", "b"]),
+    ],
+)
+def test_names_with_commas_can_be_given(text, wanted):
+    assert choice(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["=a", "x=", "x=a,b"])
+def test_a_map_names_every_column(text):
+    with pytest.raises(MixoptError, match="name=column for every column"):
+        choice(text)
+
+
+def test_a_condition_may_name_a_column_with_an_equals_sign(table):
+    runs = read_runs(
+        table(f"{HEADER},a=b", [f"{row},{i}" for i, row in enumerate(ROWS)]), where=r"a\=b>=1", min_mixtures=1
+    )
+    assert len(runs.kept) == 4
