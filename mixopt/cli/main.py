@@ -75,7 +75,7 @@ def refuse(message: str) -> NoReturn:
     sys.exit(2)
 
 
-UsageError = typer.BadParameter.__mro__[1]  # of click, which newer versions of Typer hold a copy of
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # of click; newer versions of Typer hold a copy of it
 
 
 def refuse_usage(error: Exception) -> NoReturn:
