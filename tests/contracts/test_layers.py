@@ -1,6 +1,7 @@
 """The layers of docs/architecture.md, held against every import: also those inside functions and for types alone."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +34,7 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
+@cache
 def imported(module: str) -> set[str]:
     """The project's modules that a module imports, wherever in it the import stands."""
     found = set()

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixopt.mixture.design import MOST_EPOCHS, dirichlet_points, mixtures, separating_runs, tempered
@@ -8,9 +8,11 @@ from mixopt.study.jobs import natural_mixture, run_id
 
 PRIOR = natural_mixture([5, 4, 1, 0.5, 0.6, 0.8, 6, 2])
 
+few = settings(max_examples=40)  # a design takes a while
 priors = st.lists(st.floats(0.01, 10), min_size=2, max_size=30).map(natural_mixture)
 
 
+@few
 @given(priors, st.integers(2, 80), st.integers(0, 1000))
 def test_every_design_is_of_shares_and_of_the_size_asked_for(prior, count, seed):
     rows = mixtures(prior, count, seed=seed)
@@ -20,6 +22,7 @@ def test_every_design_is_of_shares_and_of_the_size_asked_for(prior, count, seed)
     assert np.allclose(W.sum(1), 1, atol=1e-9)
 
 
+@few
 @given(priors, st.integers(0, 1000))
 def test_mixtures_of_a_design_differ(prior, seed):
     W = np.array([w for _, w in mixtures(prior, 32, seed=seed)])

@@ -104,14 +104,14 @@ def test_seeing_repetition_earns_its_place_where_losses_follow_it(found):
 
 
 def test_seeing_repetition_earns_nothing_where_losses_follow_weights_alone():
-    told = fit_runs(made(repeated=False), TARGET, QUICK, folds=4).selection["repetition"]
+    told = judge_all(made(repeated=False), TARGET, QUICK, folds=4).selection["repetition"]
     assert told["runs"] == 6 and told["earned"] is False
 
 
 def test_after_the_fit_everything_predicts_from_shares_at_the_full_run_s_pools():
     full = full_unique(DOMAINS, {"books": 2e9, "news": 5e9, "code": None}, 10e9)
     np.testing.assert_array_equal(full, [0.2, np.inf, 0.5])
-    there = fit_runs(made(), TARGET, [EPOCH_AWARE], folds=4, unique=full)
+    there = fit_runs(made(), TARGET, [EPOCH_AWARE], folds=2, unique=full)
     table = there.table
     for model in (there.estimator, *there.held_out.estimators):
         assert isinstance(model, AtPools)
@@ -119,7 +119,7 @@ def test_after_the_fit_everything_predicts_from_shares_at_the_full_run_s_pools()
         assert model.predict(table.weights).shape == (24, 2)
         assert model.unique_gradient(table.weights).shape == (24, 2, 3)
         np.testing.assert_array_equal(from_dict(model.to_dict()).predict(table.weights), model.predict(table.weights))
-    assert there.held_out.at(table.weights[:5]).shape == (4, 5, 2)
+    assert there.held_out.at(table.weights[:5]).shape == (2, 5, 2)
 
 
 def test_without_a_full_run_the_runs_common_pools_are_taken(found):
@@ -134,8 +134,8 @@ def test_what_sees_weights_alone_learns_from_ordinary_runs_alone():
     )
 
 
-def test_the_repetition_runs_decide_what_the_aware_predictor_learns():
-    with_them, without = (fit_runs(made(separating=n), TARGET, [EPOCH_AWARE], folds=2) for n in (6, 0))
+def test_the_repetition_runs_decide_what_the_aware_predictor_learns(found):
+    with_them, without = found, fit_runs(made(separating=0), TARGET, [EPOCH_AWARE], folds=2)
     assert with_them.selection["repetition"]["runs"] == 6
     assert without.selection["repetition"]["runs"] == 0 and without.selection["repetition"]["earned"] is None
     other = OWN * 3
@@ -163,7 +163,7 @@ def differing():
 def test_pools_that_differ_from_run_to_run_are_seen_where_the_full_run_s_are_known():
     table = differing()
     assert common_unique(table) is None and pool_shares(table).shape == (30, 3)
-    told = fit_runs(table, TARGET, QUICK, folds=4, unique=OWN)
+    told = fit_runs(table, TARGET, QUICK, folds=2, unique=OWN)
     assert told.name == EPOCH_AWARE
     assert told.selection["repetition"]["runs"] == 30 and told.selection["repetition"]["earned"] is True
 
@@ -177,7 +177,7 @@ def test_pools_that_differ_need_a_full_run_to_predict_for():
 
 
 def test_a_leaderboard_judges_on_pools_that_differ():
-    board = leaderboard(differing(), ["exponential-mixing", EPOCH_AWARE], folds=4)
+    board = leaderboard(differing(), ["exponential-mixing", EPOCH_AWARE], folds=2)
     assert board["refused"] == {}
     assert board["board"][0]["predictor"] == EPOCH_AWARE
 

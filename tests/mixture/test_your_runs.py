@@ -15,7 +15,8 @@ from mixopt.study.pipeline import open_session, run
 
 def test_the_example_recommends_from_its_table(tmp_path):
     examples.copy("your-runs", tmp_path)
-    text = (tmp_path / "your-runs.yaml").read_text().replace("seed: 0", "seed: 0\npredictors: [effective-data]")
+    text = (tmp_path / "your-runs.yaml").read_text().replace("seed: 0", "seed: 0\npredictors: [exponential-mixing]")
+    text = text.replace("max_epochs: 10", "max_epochs: 10, trials: 80")
     (tmp_path / "your-runs.yaml").write_text(text)
     found = run(open_session(tmp_path / "your-runs.yaml", tmp_path / "out"))
     rows = {row["domain"]: row for row in found["domains"]}
@@ -25,7 +26,7 @@ def test_the_example_recommends_from_its_table(tmp_path):
     assert "nothing is known about the text" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
 
 
-def made(tmp_path, table: str, study: str = "runs: runs.csv\ntarget: x\n"):
+def made(tmp_path, table: str, study: str = "runs: runs.csv\ntarget: x\nsearch: {trials: 80}\n"):
     (tmp_path / "runs.csv").write_text(table)
     (tmp_path / "study.yaml").write_text("name: mine\npredictors: [regmix-linear]\n" + study)
     return tmp_path / "study.yaml"

@@ -10,6 +10,7 @@ import pytest
 
 import mixopt
 from mixopt.errors import MixoptError
+from mixopt.plan import fit
 from mixopt.plan.epochs import beyond
 from mixopt.plan.fit import ONCE, LawFit, of_chinchilla
 from mixopt.plan.optimum import best_split
@@ -29,6 +30,20 @@ def few_refits():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mixopt.plan.fit.DRAWS", 15)
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fitted_once(few_refits):
+    """One fit for all questions to a table; gives the function that fits."""
+    fits, fitted = {}, fit.fitted
+
+    def kept(runs, progress, *, seed=0):
+        key = runs.X.tobytes(), runs.loss.tobytes(), seed
+        return fits[key] if key in fits else fits.setdefault(key, fitted(runs, progress, seed=seed))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "fitted", kept)
+        yield fitted
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +96,8 @@ def test_forms_of_the_runs_stand_beside_the_published_one(plan):
     assert plan["interval"]["level"] == 0.8
 
 
-def test_the_same_table_and_seed_give_the_same_plan(plan, home):
+def test_the_same_table_and_seed_give_the_same_plan(plan, home, fitted_once, monkeypatch):
+    monkeypatch.setattr(fit, "fitted", fitted_once)
     again = mixopt.plan_epochs(unique=2e9, compute=1e20, runs=str(home / "runs.csv"))
     assert json.dumps(again["answer"]) == json.dumps(plan["answer"])
 
@@ -172,6 +188,7 @@ def test_options_about_runs_are_refused_with_a_way_out(run, words, told):
     assert told in said and said.startswith("mixopt: ")
 
 
+@pytest.mark.slow
 def test_the_published_table_answers_and_its_interval_holds_the_average(shared_data):
     table = shared_data / "repetition" / "datablations_182.csv"
     told = mixopt.plan_epochs(unique="25B", compute="1e22", runs=table)

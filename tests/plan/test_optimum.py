@@ -59,7 +59,7 @@ def test_where_more_compute_harms_the_rest_is_left_unspent():
     assert "left unspent" in told["notes"][0]
 
 
-@few
+@settings(max_examples=12)
 @given(form, st.floats(20, 23), st.floats(9.5, 12))
 @example("average", 22.25, 10.40625)  # another budget, 9% smaller, has the same tokens
 def test_size_tokens_compute_and_loss_find_the_same_run(name, compute, unique):

@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -96,6 +96,7 @@ def test_nothing_in_a_text_can_break_a_page():
     assert drawn[0]["data"][0]["name"] == NASTY and drawn[0]["data"][0]["x"] == [1.0, None]
 
 
+@settings(max_examples=30)  # a page each
 @given(st.text(alphabet=st.characters(exclude_categories=("Cs", "Cc")), max_size=30))
 def test_any_text_is_shown_as_it_is(text):
     plain = " ".join(text.split())

@@ -260,6 +260,7 @@ def test_a_url_without_a_database_is_refused_in_one_line_before_the_search(url):
     assert "secret" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_thousand_trials_of_seventeen_domains_are_searched_in_seconds_and_written_at_once(tmp_path, monkeypatch):
     best = np.random.default_rng(0).dirichlet(np.ones(17))
     writes, append = [], JournalFileBackend.append_logs

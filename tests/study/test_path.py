@@ -52,6 +52,7 @@ predictors: [effective-data, effective-data-epochs, regmix-linear]
 search: {trials: 60, max_epochs: 6}
 verify: {seeds: 2, params_scale: 4, tokens_scale: 1}
 """
+PLAIN = STUDY.replace("[effective-data, effective-data-epochs, regmix-linear]", "[regmix-linear]")  # fitted at once
 
 
 def sentences(words, n, rng):
@@ -87,6 +88,17 @@ def home(tmp_path_factory) -> Path:
 def done(home):
     """A finished study: (session, recommendation)."""
     session = open_session(home / "study.yaml", home / "out", Recorder())
+    return session, run(session)
+
+
+@pytest.fixture(scope="module")
+def plain(home, done):
+    """The same study, fitted by least squares alone."""
+    (home / "plain.yaml").write_text(PLAIN, encoding="utf-8")
+    shutil.copytree(done[0].folder.root, home / "plain")
+    shutil.rmtree(home / "plain/fits")
+    owned_by(home / "plain.yaml", home / "plain")
+    session = open_session(home / "plain.yaml", home / "plain", Recorder())
     return session, run(session)
 
 
@@ -200,8 +212,8 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_run_s_file_of_another_run_than_was_planned_is_refused_before_any_training(home, done, tmp_path, wrong):
-    session = edited(home, done[0].folder.root, tmp_path)
+def test_a_run_s_file_of_another_run_than_was_planned_is_refused_before_any_training(home, plain, tmp_path, wrong):
+    session = edited(home, plain[0].folder.root, tmp_path)
     plan, shards = planned(session)
     path = session.folder.runs / f"{plan.jobs[3].run_id}.json"
     write_record(path, WRONG[wrong](read_record(path)))
@@ -212,8 +224,8 @@ def test_a_run_s_file_of_another_run_than_was_planned_is_refused_before_any_trai
     assert not (session.folder.runs / f"{plan.jobs[4].run_id}.json").exists()
 
 
-def test_a_run_that_was_copied_over_another_s_file_or_edited_is_refused_by_its_file(home, done, tmp_path):
-    session = edited(home, done[0].folder.root, tmp_path)
+def test_a_run_that_was_copied_over_another_s_file_or_edited_is_refused_by_its_file(home, plain, tmp_path):
+    session = edited(home, plain[0].folder.root, tmp_path)
     plan, _ = planned(session)
     first, second = (session.folder.runs / f"{job.run_id}.json" for job in plan.jobs[:2])
     before = second.read_bytes()
@@ -226,11 +238,11 @@ def test_a_run_that_was_copied_over_another_s_file_or_edited_is_refused_by_its_f
     with pytest.raises(MixoptError, match=rf"{second.name}: was changed after .*delete it, and `mixopt train`"):
         run(session)
     second.unlink()
-    assert run(session)["domains"] == done[1]["domains"]
+    assert run(session)["domains"] == plain[1]["domains"]
 
 
-def test_a_run_has_the_role_that_the_plan_gives_it(home, done, tmp_path):
-    session = edited(home, done[0].folder.root, tmp_path)
+def test_a_run_has_the_role_that_the_plan_gives_it(home, plain, tmp_path):
+    session = edited(home, plain[0].folder.root, tmp_path)
     plan, _ = planned(session)
     path = session.folder.runs / f"{plan.jobs[0].run_id}.json"
     write_record(path, replace(read_record(path), role="repeat"))  # as another design may have called it
@@ -250,9 +262,9 @@ STALE = [
 
 @pytest.mark.parametrize(("change", "why"), STALE, ids=[new for (_, new), _ in STALE])
 def test_runs_that_an_edit_leaves_without_use_end_a_run_before_any_training_unless_it_is_wanted(
-    home, done, tmp_path, change, why
+    home, plain, tmp_path, change, why
 ):
-    session = edited(home, done[0].folder.root, tmp_path, change)
+    session = edited(home, plain[0].folder.root, tmp_path, change)
     runs = {path.name: path.read_bytes() for path in session.folder.runs.iterdir()}
     asked = []
     for answering in (session, replace(session, may_retrain=lambda text: bool(asked.append(text)))):
@@ -267,27 +279,27 @@ def test_runs_that_an_edit_leaves_without_use_end_a_run_before_any_training_unle
     assert {path.name: path.read_bytes() for path in session.folder.runs.iterdir()} == runs
 
 
-def test_once_wanted_a_resumed_run_isn_t_asked_for_again_nor_is_the_way_back(home, done, tmp_path):
-    session = edited(home, done[0].folder.root, tmp_path, ("tokens: 20K", "tokens: 12K"))
+def test_once_wanted_a_resumed_run_isn_t_asked_for_again_nor_is_the_way_back(home, plain, tmp_path):
+    session = edited(home, plain[0].folder.root, tmp_path, ("tokens: 20K", "tokens: 12K"))
     with pytest.raises(MixoptError, match="0 of 13 planned runs are there"):
         run(session)
     plan, _ = planned(session)
     found = run(replace(session, may_retrain=lambda why: True))
     (session.folder.runs / f"{plan.jobs[2].run_id}.json").unlink()  # as if killed
     assert run(session)["domains"] == found["domains"]
-    owned_by(home / "study.yaml", session.folder.root)
-    back = open_session(home / "study.yaml", session.folder.root, Recorder())
-    assert run(back)["domains"] == done[1]["domains"]
+    owned_by(home / "plain.yaml", session.folder.root)
+    back = open_session(home / "plain.yaml", session.folder.root, Recorder())
+    assert run(back)["domains"] == plain[1]["domains"]
 
 
-def test_more_runs_of_a_design_are_trained_without_asking(home, done, tmp_path):
-    session = edited(home, done[0].folder.root, tmp_path, ("repeats: 2", "repeats: 3"))
+def test_more_runs_of_a_design_are_trained_without_asking(home, plain, tmp_path):
+    session = edited(home, plain[0].folder.root, tmp_path, ("repeats: 2", "repeats: 3"))
     run(session)
     assert session.progress.finished["train"].startswith("1 runs trained, 13 were there")
 
 
-def test_a_folder_of_an_older_version_without_a_plan_is_asked_about_too(home, done, tmp_path):
-    session = edited(home, done[0].folder.root, tmp_path, ("seed: 3", "seed: 4"))
+def test_a_folder_of_an_older_version_without_a_plan_is_asked_about_too(home, plain, tmp_path):
+    session = edited(home, plain[0].folder.root, tmp_path, ("seed: 3", "seed: 4"))
     session.folder.plan.unlink()
     with pytest.raises(
         MixoptError, match=r"\d+ finished runs can no longer be used: the study file, its texts or mixopt's ver"
@@ -298,17 +310,17 @@ def test_a_folder_of_an_older_version_without_a_plan_is_asked_about_too(home, do
 HELD_OUT = ("held_out:\n", "held_out:\n  more: {path: data/mixed.parquet}\n")
 
 
-def test_a_text_held_out_later_is_evaluated_without_training(home, done, tmp_path):
-    session = edited(home, done[0].folder.root, tmp_path, HELD_OUT)
+def test_a_text_held_out_later_is_evaluated_without_training(home, plain, tmp_path):
+    session = edited(home, plain[0].folder.root, tmp_path, HELD_OUT)
     run(session)
     assert session.progress.finished["train"] == "0 runs trained, 13 were there, 13 evaluated on more"
     for path in session.folder.runs.iterdir():
-        losses, before = read_record(path).losses, read_record(done[0].folder.runs / path.name).losses
+        losses, before = read_record(path).losses, read_record(plain[0].folder.runs / path.name).losses
         assert losses == before | {"more": before["mixed"]}  # the same text under another name
 
 
-def test_without_their_weights_runs_that_lack_a_loss_are_asked_about(home, done, tmp_path):
-    session = edited(home, done[0].folder.root, tmp_path, HELD_OUT)
+def test_without_their_weights_runs_that_lack_a_loss_are_asked_about(home, plain, tmp_path):
+    session = edited(home, plain[0].folder.root, tmp_path, HELD_OUT)
     shutil.rmtree(session.folder.weights)
     why = r"13 finished runs .*: held_out\.more\.path was not given and is data/mix\S+; 0 of 13 planned runs are there"
     with pytest.raises(MixoptError, match=why):
@@ -319,30 +331,30 @@ def test_without_their_weights_runs_that_lack_a_loss_are_asked_about(home, done,
         pipeline.finished_runs(session)
 
 
-def test_weights_of_another_run_are_refused(home, done, tmp_path):
-    session = edited(home, done[0].folder.root, tmp_path, HELD_OUT)
+def test_weights_of_another_run_are_refused(home, plain, tmp_path):
+    session = edited(home, plain[0].folder.root, tmp_path, HELD_OUT)
     first, second = sorted(session.folder.weights.iterdir())[:2]
     shutil.copy(first, second)
     with pytest.raises(MixoptError, match=rf"{second.name}: holds run {first.stem}: delete it"):
         run(session)
 
 
-def test_the_names_of_domains_and_their_places_decide_no_run(home, done, tmp_path):
+def test_the_names_of_domains_and_their_places_decide_no_run(home, plain, tmp_path):
     lines = STUDY[STUDY.index("  русский") : STUDY.index("held_out")].splitlines(keepends=True)
     other = "".join([line.replace("english: ", "zzz: ") for line in reversed(lines)])
-    session = edited(home, done[0].folder.root, tmp_path, ("".join(lines), other))
+    session = edited(home, plain[0].folder.root, tmp_path, ("".join(lines), other))
     found = run(session)
     assert session.progress.finished["train"] == "0 runs trained, 13 were there"
     assert [row["domain"] for row in found["domains"]] == ["digits", "zzz", "עברית", "русский"]
-    table, before = pipeline.finished_runs(session).frame, pipeline.finished_runs(done[0]).frame
+    table, before = pipeline.finished_runs(session).frame, pipeline.finished_runs(plain[0]).frame
     for column, other in (("w/zzz", "w/english"), ("loss/zzz", "loss/english"), ("w/digits", "w/digits")):
         assert (table[column] == before[other]).all()
 
 
 @pytest.mark.parametrize("kept", ["true", "false"])
-def test_weights_are_kept_as_the_study_file_wants_it(home, done, tmp_path, kept):
-    session = edited(home, done[0].folder.root, tmp_path, ("workers: 2}", f"workers: 2, keep_weights: {kept}}}"))
-    assert session.question == done[0].question
+def test_weights_are_kept_as_the_study_file_wants_it(home, plain, tmp_path, kept):
+    session = edited(home, plain[0].folder.root, tmp_path, ("workers: 2}", f"workers: 2, keep_weights: {kept}}}"))
+    assert session.question == plain[0].question
     gone = sorted(session.folder.runs.iterdir())[0]
     gone.unlink()
     (session.folder.weights / f"{gone.stem}.npz").unlink()
@@ -350,8 +362,8 @@ def test_weights_are_kept_as_the_study_file_wants_it(home, done, tmp_path, kept)
     assert gone.is_file() and (session.folder.weights / f"{gone.stem}.npz").is_file() == (kept == "true")
 
 
-def test_the_command_ends_with_status_2_without_a_terminal_and_trains_with_yes(command, home, done, tmp_path):
-    session = edited(home, done[0].folder.root, tmp_path, ("tokens: 20K", "tokens: 12K"))
+def test_the_command_ends_with_status_2_without_a_terminal_and_trains_with_yes(command, home, plain, tmp_path):
+    session = edited(home, plain[0].folder.root, tmp_path, ("tokens: 20K", "tokens: 12K"))
     words = (session.path.name, "--out", session.folder.root)
     for name in ("run", "train"):
         refused = command(name, *words, cwd=home)
@@ -373,26 +385,26 @@ def flipped(path: Path, at: int = -50) -> None:
 @pytest.mark.parametrize(
     "name", ["english/train.bin", "עברית/val.bin", "digits/documents.bin", "mixed/meta.json", "tokenizer.json"]
 )
-def test_a_damaged_shard_is_noticed_said_and_made_again(home, done, tmp_path, name):
-    session = edited(home, done[0].folder.root, tmp_path)
+def test_a_damaged_shard_is_noticed_said_and_made_again(home, plain, tmp_path, name):
+    session = edited(home, plain[0].folder.root, tmp_path)
     path = session.folder.shards / name
     before = path.read_bytes()
     flipped(path)
-    assert run(session) == done[1]
+    assert run(session) == plain[1]
     assert path.read_bytes() == before
     notes = [note for note in session.progress.notes if "damaged" in note]
     assert len(notes) == 1 and (path.parent.name if name != "tokenizer.json" else name) in notes[0]
 
 
-def test_a_cut_shard_is_made_again_and_not_asked_for_without_end(home, done, tmp_path):
-    session = edited(home, done[0].folder.root, tmp_path)
+def test_a_cut_shard_is_made_again_and_not_asked_for_without_end(home, plain, tmp_path):
+    session = edited(home, plain[0].folder.root, tmp_path)
     path = session.folder.shards / "english/train.bin"
     path.write_bytes(path.read_bytes()[:-100])
-    assert run(session) == done[1]
+    assert run(session) == plain[1]
 
 
-def test_nothing_is_trained_on_a_damaged_shard(home, done, tmp_path):
-    session = edited(home, done[0].folder.root, tmp_path)
+def test_nothing_is_trained_on_a_damaged_shard(home, plain, tmp_path):
+    session = edited(home, plain[0].folder.root, tmp_path)
     plan, shards = planned(session)
     path = session.folder.runs / f"{plan.jobs[0].run_id}.json"
     path.unlink()
@@ -452,7 +464,7 @@ def test_exports_hold_the_recommended_shares(done):
 def edited(home: Path, folder: Path, tmp_path: Path, *changes: tuple[str, str]):
     """A copy of a finished study's folder, and a session on its edited study file."""
     shutil.copytree(folder, tmp_path / "copy")
-    text = STUDY
+    text = PLAIN
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
@@ -483,9 +495,9 @@ EDITS = [
 
 @pytest.mark.parametrize("change", EDITS, ids=[new for _, new in EDITS])
 def test_an_answer_to_another_state_of_the_study_file_is_neither_exported_nor_reported_nor_verified(
-    home, done, tmp_path, change
+    home, plain, tmp_path, change
 ):
-    session = edited(home, done[0].folder.root, tmp_path, change)
+    session = edited(home, plain[0].folder.root, tmp_path, change)
     before = {path: path.read_bytes() for path in session.folder.root.rglob("*") if path.is_file()}
     for stage in (pipeline.export, pipeline.write_report, pipeline.verify):
         with pytest.raises(MixoptError, match=r"recommendation\.json answers another state of .*`mixopt run` brings"):
@@ -493,28 +505,28 @@ def test_an_answer_to_another_state_of_the_study_file_is_neither_exported_nor_re
     assert {path: path.read_bytes() for path in session.folder.root.rglob("*") if path.is_file()} == before
 
 
-def test_an_edit_that_changes_no_answer_leaves_it_valid(home, done, tmp_path):
+def test_an_edit_that_changes_no_answer_leaves_it_valid(home, plain, tmp_path):
     changes = [("seeds: 2", "seeds: 3"), ("workers: 2", "workers: 1"), ("name: small", "# a word\nname: small")]
-    session = edited(home, done[0].folder.root, tmp_path, *changes)
+    session = edited(home, plain[0].folder.root, tmp_path, *changes)
     assert len(pipeline.export(session)) == 2
     pipeline.write_report(session)
 
 
-def test_an_answer_from_other_runs_than_are_there_is_not_exported(home, done, tmp_path):
-    session = edited(home, done[0].folder.root, tmp_path)
+def test_an_answer_from_other_runs_than_are_there_is_not_exported(home, plain, tmp_path):
+    session = edited(home, plain[0].folder.root, tmp_path)
     next(session.folder.runs.glob("r*.json")).unlink()
     with pytest.raises(MixoptError, match=r"not made from the runs and texts .*`mixopt run` brings it up to date"):
         pipeline.export(session)
 
 
-def test_an_answer_beside_a_fit_of_another_state_is_not_reported(home, done, tmp_path):
-    session = edited(home, done[0].folder.root, tmp_path, EDITS[0])
+def test_an_answer_beside_a_fit_of_another_state_is_not_reported(home, plain, tmp_path):
+    session = edited(home, plain[0].folder.root, tmp_path, EDITS[0])
     session.kind.fit(session, pipeline.finished_runs(session))
-    owned_by(home / "study.yaml", session.folder.root)
-    back = open_session(home / "study.yaml", session.folder.root, Recorder())
+    owned_by(home / "plain.yaml", session.folder.root)
+    back = open_session(home / "plain.yaml", session.folder.root, Recorder())
     with pytest.raises(MixoptError, match=r"not made from the runs and texts .*`mixopt run` brings it up to date"):
         pipeline.write_report(back)
-    assert run(back)["domains"] == done[1]["domains"]
+    assert run(back)["domains"] == plain[1]["domains"]
 
 
 def test_the_answer_s_page_and_its_exports_share_its_stamp(done):
@@ -523,8 +535,8 @@ def test_the_answer_s_page_and_its_exports_share_its_stamp(done):
     assert f"answer {stamp}." in (folder.export / "interleave.py").read_text(encoding="utf-8").splitlines()[0]
 
 
-def test_an_answer_without_its_question_is_refused_with_the_command_that_brings_it_up_to_date(home, done, tmp_path):
-    session = edited(home, done[0].folder.root, tmp_path)
+def test_an_answer_without_its_question_is_refused_with_the_command_that_brings_it_up_to_date(home, plain, tmp_path):
+    session = edited(home, plain[0].folder.root, tmp_path)
     found = json.loads(session.folder.recommendation.read_text())
     old = {key: found[key] for key in found if key not in ("question", "checksum")} | {"stamp": "of an older version"}
     session.folder.recommendation.write_text(json.dumps(old))
@@ -536,9 +548,9 @@ def test_an_answer_without_its_question_is_refused_with_the_command_that_brings_
 
 @pytest.mark.parametrize("name", ["recommendation.json", "fits/selection.json", "fits/*"])
 def test_a_stored_answer_or_fit_that_was_changed_by_hand_is_refused_and_made_again_once_deleted(
-    home, done, tmp_path, name
+    home, plain, tmp_path, name
 ):
-    session = edited(home, done[0].folder.root, tmp_path)
+    session = edited(home, plain[0].folder.root, tmp_path)
     for path in session.folder.root.glob(name):
         if name == "fits/*" and path.name == "selection.json":
             continue
@@ -554,19 +566,19 @@ def test_a_stored_answer_or_fit_that_was_changed_by_hand_is_refused_and_made_aga
             with pytest.raises(MixoptError, match=refused):
                 stage(session)
         path.unlink()
-    assert run(session)["domains"] == done[1]["domains"]
+    assert run(session)["domains"] == plain[1]["domains"]
 
 
-def test_a_check_of_an_earlier_recommendation_is_not_shown_as_that_of_a_new_one(home, done, tmp_path):
-    session = edited(home, done[0].folder.root, tmp_path)
+def test_a_check_of_an_earlier_recommendation_is_not_shown_as_that_of_a_new_one(home, plain, tmp_path):
+    session = edited(home, plain[0].folder.root, tmp_path, ("params_scale: 4", "params_scale: 1"))
     pipeline.verify(session)
     assert "Measured check" in session.folder.report.read_text(encoding="utf-8")
     path = home / f"{tmp_path.name}.yaml"
-    path.write_text(STUDY.replace(*EDITS[0]), encoding="utf-8")
+    path.write_text(PLAIN.replace(*EDITS[0]), encoding="utf-8")
     again = open_session(path, session.folder.root, Recorder())
     run(replace(again, may_retrain=lambda why: True))  # the target decides which mixtures repeat text
     assert "Measured check" not in again.folder.report.read_text(encoding="utf-8")
-    path.write_text(STUDY, encoding="utf-8")
+    path.write_text(PLAIN, encoding="utf-8")
     run(open_session(path, session.folder.root, Recorder()))  # back again: the check is of this recommendation
     assert "Measured check" in session.folder.report.read_text(encoding="utf-8")
 
@@ -587,8 +599,8 @@ def test_verify_trains_the_arms_and_says_what_came_of_them(home, done):
     assert again.finished["verify 1x"].startswith("0 runs trained")
 
 
-def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_recommendation(command, home, done):
-    words = [sys.executable, "-m", "mixopt.cli", "run", "study.yaml", "--out", "killed"]
+def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_recommendation(command, home, plain):
+    words = [sys.executable, "-m", "mixopt.cli", "run", "plain.yaml", "--out", "killed"]
     child = subprocess.Popen(words, cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)
     runs = home / "killed" / "runs"
     deadline = time.monotonic() + 120
@@ -602,14 +614,14 @@ def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_recommendation(c
     assert 3 <= len(kept) < 13
     time.sleep(1)
     assert {p.name for p in runs.glob("r*.json")} == set(kept), "a worker outlived its parent"
-    finished = command("run", "study.yaml", "--out", "killed", cwd=home)
+    finished = command("run", "plain.yaml", "--out", "killed", cwd=home)
     assert finished.code == 0, finished.err
     assert all((runs / name).stat().st_mtime_ns == stamp for name, stamp in kept.items())
-    assert json.loads((home / "killed/recommendation.json").read_text()) == done[1]
+    assert json.loads((home / "killed/recommendation.json").read_text()) == plain[1]
 
 
-def test_ctrl_c_stops_in_one_line_and_keeps_finished_runs(home, done):
-    words = [sys.executable, "-m", "mixopt.cli", "run", "study.yaml", "--out", "stopped"]
+def test_ctrl_c_stops_in_one_line_and_keeps_finished_runs(home, plain):
+    words = [sys.executable, "-m", "mixopt.cli", "run", "plain.yaml", "--out", "stopped"]
     child = subprocess.Popen(words, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     runs = home / "stopped" / "runs"
     deadline = time.monotonic() + 120
@@ -684,7 +696,8 @@ def test_equal_pools_train_the_natural_and_the_uniform_mixture_as_one(tmp_path):
     from mixopt.mixture.verify import verify
 
     make_corpora(tmp_path / "data")
-    study = re.sub(r"pool: \dM", "pool: 2M", STUDY).replace('jsonl"}\nheld', 'jsonl", pool: 2M}\nheld')
+    study = re.sub(r"pool: \dM", "pool: 2M", PLAIN).replace("20K", "10K")
+    study = study.replace('jsonl"}\nheld', 'jsonl", pool: 2M}\nheld')
     assert study.count("pool: 2M") == 4
     (tmp_path / "study.yaml").write_text(study, encoding="utf-8")
     session = open_session(tmp_path / "study.yaml", tmp_path / "out", Recorder())

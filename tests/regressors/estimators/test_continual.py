@@ -166,6 +166,7 @@ def test_intervals_widen_beyond_the_last_checkpoint():
     assert width[1] > 1.5 * width[0]
 
 
+@pytest.mark.slow
 def test_eighty_percent_intervals_hold_most_shares_that_were_not_trained():
     held = []
     for seed in range(4):
@@ -262,6 +263,7 @@ def pythia(shared_data, loss, share):
     return table[["N_nonemb", "tokens", share]].to_numpy(float), table[loss].to_numpy(), table["step"].to_numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "share", "later", "left_out"),
     [("loss_python", "w_Python", 0.0073, 0.0027), ("loss_full", "w_Pile", 0.00582, 0.0068)],

@@ -46,6 +46,7 @@ def table(shared_data):
     return runs[["N", "D", "U"]].to_numpy(float), runs["loss"].to_numpy(float)
 
 
+@pytest.mark.slow
 def test_published_runs_are_predicted_from_other_configurations_within_the_bar(table):
     X, y = table
     group = configurations(X)
@@ -192,6 +193,7 @@ def test_refits_are_losses_and_draws_are_their_predictions():
     assert (model.draws(X, 12, random_state=4) != model.draws(X, 12, random_state=3)).any()
 
 
+@pytest.mark.slow
 def test_draws_hold_the_truth_about_as_often_as_they_say():
     held = []
     for seed in range(6):

@@ -152,6 +152,7 @@ def test_bootstrap_refits_are_what_single_refits_give():
             assert value == pytest.approx(alone.objective[0], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_bootstrap_intervals_cover_the_truth_about_as_often_as_they_say():
     held = 0
     for seed in range(40):
@@ -181,6 +182,7 @@ def test_a_profile_ends_where_a_refit_with_the_parameter_held_has_risen_so_far()
     assert width == pytest.approx(1.28 * sd, rel=0.3)
 
 
+@pytest.mark.slow
 def test_profile_intervals_cover_the_truth_about_as_often_as_they_say():
     inputs, exact = scaling_runs(runs=40, noise=0.0)
     noise = np.exp(0.01 * np.random.default_rng(1).standard_normal((40, 40)))  # 40 targets: 40 tables at once
