@@ -10,7 +10,9 @@ predicted too high; spearman: over mixtures, at each size's last checkpoint, mea
 exponents also their values, how wide they are after the fit as a share of before (sd_ratio; 1: the runs say nothing),
 and the strength of the priors that was chosen. Methods: every joint law with its priors; the same with `free` without
 priors on exponents and irreducible loss; `persistence`, the loss of the same mixture at the largest size fitted, and
-its nearest checkpoint; `default`, what mixopt chooses by itself. Cases of plain tables have no mixtures.
+its nearest checkpoint; `default`, what mixopt chooses by held-out errors on the fitted rows alone: of the joint laws
+for the mean of the losses (`mixopt scale`), or, for plain tables, which have no mixtures, of `chinchilla` and the
+`average` of forms for each loss (`mixopt plan scale`), both beside it.
 
 Usage: python benchmarks/scale.py [--quick] [--data DIR]. --quick fits fewer checkpoints and losses.
 """
@@ -33,11 +35,19 @@ import pandas as pd  # noqa: E402
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # runs from a checkout that isn't installed
 
+from mixopt.plan.fit import ONCE, chosen_form  # noqa: E402
+from mixopt.runs.objective import target_of  # noqa: E402
+from mixopt.runs.scaling import Runs  # noqa: E402
+from mixopt.runs.table import RunTable  # noqa: E402
+from mixopt.scaling.fit import SAME_SCALE  # noqa: E402
+from mixopt.scaling.rolling_origin import judge  # noqa: E402
+from mixopt.study.progress import Progress  # noqa: E402
 from regressors.estimators.joint import JOINT_LAWS, JointRegressor  # noqa: E402
+from regressors.estimators.scaling import ScalingRegressor  # noqa: E402
 from regressors.evaluation.metrics import spearman  # noqa: E402
 
-QUICK_CHECKPOINTS = 5  # of every run, the last among them
-QUICK_LOSSES = 3
+QUICK_CHECKPOINTS = 4  # of every run, the last among them
+QUICK_LOSSES = 2
 LATE = 0.25  # of the most tokens predicted
 
 
@@ -70,6 +80,14 @@ def mixed_cases(data: Path, quick: bool) -> Iterator[Case]:
     yield Case("dmsl 122m->310m", X, Y, small, ~small)
     yield Case("dmsl 122m+310m to 10B->310m to 20B", X, Y, small | ~late, ~small & late)
 
+    large = data / "mixing_scale" / "dmsl_680m.csv"
+    losses = [name for name in losses if name in set(pd.read_csv(large, nrows=0).columns)]
+    losses = losses[:QUICK_LOSSES] if quick else losses
+    both = [read(one, "weight_", "model_size", "n_tokens", losses) for one in (path, large)]
+    X, Y = (np.vstack([one[k] for one in both]) for k in (0, 1))
+    X, Y = thinned(X, Y, quick)
+    yield Case("dmsl 122m+310m->680m", X, Y, X[:, -2] < 5e8, X[:, -2] > 5e8)
+
     path = data / "mixing_scale" / "mixinglaws_5mix_70m_305m.csv"
     # Means of other columns are left out.
     means = {f"loss_{name}" for name in ("full", "academic", "prose", "dialogue", "symbolic", "internet")}
@@ -95,19 +113,21 @@ def thinned(X: np.ndarray, Y: np.ndarray, quick: bool) -> tuple[np.ndarray, np.n
     return X[kept], Y[kept]
 
 
-def plain_cases(data: Path) -> Iterator[Case]:
+def plain_cases(data: Path, quick: bool) -> Iterator[Case]:
     """Sizes and tokens alone; a table's losses are columns where all runs have all of them, else a case each."""
     table = pd.read_csv(data / "scaling" / "gadre_overtraining.csv")
     place = table.groupby(["train", "val", "N", "mult"]).cumcount().astype(str)  # file names are cut off in the table
     wide = table.assign(loss_of=table.train + table.val + place).pivot_table(
         index=["N", "D"], columns="loss_of", values="loss"
     )
+    wide = wide[wide.count().nlargest(QUICK_LOSSES).index] if quick else wide
     yield plain("gadre 79m+154m->larger", wide, 7e7, 2e8)
     yield plain("gadre 79m-412m->larger", wide, 7e7, 5e8)
     table = pd.read_csv(data / "scaling" / "gemstones_val.csv")
     wide = table.pivot_table(index=["N", "D", "run_name"], columns="val", values="loss").reset_index(
         "run_name", drop=True
     )
+    wide = wide[wide.count().nlargest(QUICK_LOSSES).index] if quick else wide
     yield plain("gemstones 48m-117m->larger", wide, 0, 1.3e8)
     yield plain("gemstones 48m-543m->larger", wide, 0, 6e8)
     table = pd.read_csv(data / "scaling" / "chinchilla_epoch.csv")
@@ -163,10 +183,39 @@ def exponents(joint: JointRegressor) -> dict[str, float]:
 
 
 def methods(case: Case) -> Iterator[tuple[str, JointRegressor]]:
-    yield "default", JointRegressor()
+    """Unfitted."""
+    if case.X.shape[1] > 2:
+        yield "default", JointRegressor(chosen_law(case))
     for name in JOINT_LAWS if case.X.shape[1] > 2 else list(JOINT_LAWS)[:1]:
         yield name, JointRegressor(name, strength=1)
         yield f"{name} free", JointRegressor(name, strength=0)
+
+
+def chosen_law(case: Case) -> str:
+    """The joint law that `mixopt scale` chooses on the fitted rows, asked for the scale that is judged."""
+    X, Y = case.X[case.fitted], case.Y[case.fitted]
+    domains, losses = ([f"{letter}{k}" for k in range(n)] for letter, n in (("d", X.shape[1] - 2), ("l", Y.shape[1])))
+    columns = [*(f"w/{name}" for name in domains), "params", "tokens", *(f"loss/{name}" for name in losses)]
+    frame = pd.DataFrame(np.hstack([X, Y]), columns=columns).assign(run_id=range(len(X)))
+    table = RunTable(frame, tuple(domains), tuple(losses))
+    further = case.X[case.judged, -2:].max(axis=0) > SAME_SCALE * X[:, -2:].max(axis=0)
+    beyond = [kind for kind, there in zip(("size", "tokens"), further, strict=True) if there]
+    target = target_of(dict.fromkeys(losses, 1 / len(losses)), table)
+    return judge(table, target, list(JOINT_LAWS), beyond=beyond, progress=Progress()).chosen
+
+
+def of_plans(case: Case) -> dict[str, np.ndarray]:
+    """What the forms of `mixopt plan scale` predict, and the leading one, loss by loss: (n_judged, n_losses) each."""
+    out = {name: np.full(case.Y[case.judged].shape, np.nan) for name in ("default", ONCE, "average")}
+    X = case.X[case.judged]
+    for k in range(case.Y.shape[1]):
+        rows = case.fitted & np.isfinite(case.Y[:, k])
+        (params, tokens), loss = case.X[rows].T, case.Y[rows, k]
+        chosen = chosen_form(Runs(case.name, params, tokens, tokens, loss, False, (), ()))
+        out[ONCE][:, k] = ScalingRegressor(random_state=0).fit(case.X[rows], loss).predict(X)
+        out["average"][:, k] = chosen.average.predict(np.column_stack([X, X[:, 1]]))
+        out["default"][:, k] = out[chosen.form][:, k]
+    return out
 
 
 def main() -> int:
@@ -181,10 +230,14 @@ def main() -> int:
         return 2
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(["benchmark", "case", "method", "metric", "value"])
-    for case in (*mixed_cases(options.data, options.quick), *plain_cases(options.data)):
+    for case in (*mixed_cases(options.data, options.quick), *plain_cases(options.data, options.quick)):
         if case.X.shape[1] > 2:
             for metric, value in scores(case, persistence(case)).items():
                 out.writerow(["scale", case.name, "persistence", metric, f"{value:.4f}"])
+        else:
+            for method, predicted in of_plans(case).items():
+                for metric, value in scores(case, predicted).items():
+                    out.writerow(["scale", case.name, method, metric, f"{value:.4f}"])
         for method, joint in methods(case):
             joint.fit(case.X[case.fitted], case.Y[case.fitted])
             predicted = joint.predict(case.X[case.judged])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,13 +17,17 @@ from regressors.laws.presets import PRESETS
 if TYPE_CHECKING:
     from mixopt.study.progress import Progress
     from regressors.estimators.repetition import RepetitionRegressor
+    from regressors.estimators.scaling import ScalingRegressor
     from regressors.evaluation.cross_validation import Split
 
 ONCE = "chinchilla"  # judged beside the average where no run repeats its text
 DRAWS = 60  # refits that intervals are made of
 LEVEL = 0.8
-MAX_RATIO = 1.1  # of the average's held-out error: up to there the simple law leads
 FEW = 0.02  # share of the runs whose influence on the answer is measured
+MAX_RATIO = 1.1  # of held-out errors that don't tell two forms apart
+MAX_NARROWED = 0.5  # of a prior's width: from there on the runs say more of an exponent than the prior does
+MAX_OFF = 2.0  # widths of the prior, which published exponents lie within
+MIN_EXPONENT = 1e-6  # a refit may end at 0, which has no logarithm
 
 
 class FormErrors(Record):
@@ -71,35 +75,75 @@ class LawFit(Record):
     why: str = ""
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """The form that leads, `ONCE` or `AVERAGE`, and the held-out errors that decide it."""
+
+    form: str
+    average: RepetitionRegressor
+    judged: list[FormErrors]
+    why: str
+
+
+def chosen_form(runs: Runs, *, seed: int = 0) -> Chosen:
+    """Fits the average of forms and judges it, and Chinchilla's law where no run repeats its text."""
+    from regressors.estimators.repetition import RepetitionRegressor, overall_error
+
+    average = RepetitionRegressor(random_state=seed).fit(runs.X, runs.loss)
+    judged = [FormErrors(name, weight, average.errors_[name]) for name, weight in average.forms_.items()]
+    if runs.repeats:
+        return Chosen(AVERAGE, average, judged, "The average leads: its weights go by these errors.")
+    errors = chinchilla_errors(runs, average.splits_, seed)
+    judged = [FormErrors(ONCE, None, errors), *judged]
+    own, others = overall_error(errors), averaged_error(judged)
+    if own is None or others is None:
+        return Chosen(ONCE, average, judged, f"{ONCE} leads: the runs are too few to leave any out.")
+    known = identified(runs, seed)
+    leads = ONCE if own <= others * (MAX_RATIO if known else 1 / MAX_RATIO) else AVERAGE
+    why = (
+        f"{leads} leads: errors over all splits are {own:.4f} of {ONCE} and {others:.4f} of the average; where they "
+        f"differ by less than a tenth, {ONCE}, the simpler, leads if the runs alone settle its exponents"
+        f"{', which they do' if known else ', which they do not'}."
+    )
+    return Chosen(leads, average, judged, why)
+
+
+def identified(runs: Runs, seed: int) -> bool:
+    """Whether the runs alone settle Chinchilla's exponents: refits scatter by far less than published exponents do, and
+    lie among these. Elsewhere a fit without priors extrapolates badly, which held-out runs within the table can't show.
+    """
+    from regressors.laws.overfitting import FORMS
+
+    draws = chinchilla_fit(runs, seed)[1]
+    priors = {param.name: param.prior for param in FORMS["data-decay"].params}
+    for name in ("alpha", "beta"):
+        values = np.log(np.maximum(draws[name][0], MIN_EXPONENT))
+        centre, sd = priors[name].centre, priors[name].sd
+        assert isinstance(centre, float) and isinstance(sd, float)
+        if np.std(values) > MAX_NARROWED * sd or abs(np.median(values) - centre) > MAX_OFF * sd:
+            return False
+    return True
+
+
 def fitted(runs: Runs, progress: Progress, *, seed: int = 0) -> tuple[list[Surface], LawFit]:
     """The forms fitted to the runs, the leading one first, and how well they predict."""
-    from regressors.estimators.repetition import RepetitionRegressor, errors_by_kind, overall_error
+    from regressors.estimators.repetition import errors_by_kind
 
     progress.stage("fit")
-    average = RepetitionRegressor(random_state=seed).fit(runs.X, runs.loss)
+    chosen = chosen_form(runs, seed=seed)
+    average, judged = chosen.average, chosen.judged
     surfaces = of_average(runs, average, seed)
-    judged = [FormErrors(name, weight, average.errors_[name]) for name, weight in average.forms_.items()]
-    why = "The average leads: its weights go by these errors."
-    if not runs.repeats:
-        errors = chinchilla_errors(runs, average.splits_, seed)
-        judged = [FormErrors(ONCE, None, errors), *judged]
-        own, others = overall_error(errors), averaged_error(judged)
-        leads = own is None or others is None or own <= MAX_RATIO * others
-        surfaces = [of_chinchilla(runs, seed), surfaces[0]][:: 1 if leads else -1]
-        compared = "" if own is None or others is None else f": {own:.4f} against {others:.4f}"
-        why = (
-            f"{surfaces[0].name} leads: {ONCE}, the simplest form, does unless its error over all splits is a tenth "
-            f"above that of the average{compared}."
-        )
+    if not runs.repeats:  # the forms of the average differ by their bounds only
+        surfaces = [of_chinchilla(runs, seed), surfaces[0]][:: 1 if chosen.form == ONCE else -1]
     # for comparison, the published law that is nearest to such runs
     published = surface_of(PRESETS["data-constrained" if runs.repeats else ONCE])
     published = replace(published, name=f"{published.name}, published", level=None)
     off = np.log(published.loss(runs.params, runs.tokens, runs.unique) / runs.loss)
     errors = errors_by_kind(average.splits_, [off[split.predicted] for split in average.splits_])
-    judged.append(FormErrors(published.name, None, errors))
+    judged = [*judged, FormErrors(published.name, None, errors)]
     stars = r_stars(average) if runs.repeats else None
     progress.finish(f"{len(runs.loss)} runs of {runs.name}")
-    return [*surfaces, published], LawFit(len(runs.loss), runs.name, runs.repeats, judged, stars, why)
+    return [*surfaces, published], LawFit(len(runs.loss), runs.name, runs.repeats, judged, stars, chosen.why)
 
 
 def of_average(runs: Runs, average: RepetitionRegressor, seed: int) -> list[Surface]:
@@ -127,14 +171,19 @@ def plain(loss: Loss) -> Loss:
     return lambda params, tokens, unique: loss(params, tokens, unique)[0]
 
 
-def of_chinchilla(runs: Runs, seed: int) -> Surface:
-    """Chinchilla's law as it is published: least sum of Huber losses of ln loss, with refits to runs drawn again."""
+def chinchilla_fit(runs: Runs, seed: int) -> tuple[ScalingRegressor, dict[str, Array]]:
+    """Chinchilla's law as it is published, least sum of Huber losses of ln loss, and refits to runs drawn again."""
     from regressors.estimators.scaling import ScalingRegressor
 
     X = runs.X[:, :2]
     fit = ScalingRegressor(random_state=seed).fit(X, runs.loss)
     groups = np.unique(X, axis=0, return_inverse=True)[1].reshape(-1)
-    draws = fit.bootstrap(DRAWS, groups=groups, random_state=seed)
+    return fit, fit.bootstrap(DRAWS, groups=groups, random_state=seed)
+
+
+def of_chinchilla(runs: Runs, seed: int) -> Surface:
+    """That law as a surface, whose members are the refits."""
+    fit, draws = chinchilla_fit(runs, seed)
     refits = [{name: value[0, k] for name, value in draws.items()} for k in range(DRAWS)]
     loss = chinchilla_loss({name: value[0] for name, value in fit.scaled_.items()}, fit.units_)
     members = [chinchilla_loss(values, fit.units_) for values in refits]

@@ -87,7 +87,7 @@ def fit_scale(
     problem = Problem(table, target_of(target, table), Budget(dict(pools or {}), compute))
     check_budget(problem.budget, table)
     scale = _given_scale(at_params, at_tokens, compute, problem.trained)
-    judged = judge(table, problem.objective, names, progress=progress)
+    judged = judge(table, problem.objective, names, beyond=_beyond(scale, problem.trained), progress=progress)
     progress.stage("fit")
     joint = JointRegressor(judged.chosen, pools=bool(pools)).fit(problem.inputs(), table.losses)
     progress.finish(judged.chosen)
@@ -127,6 +127,12 @@ def _given_scale(params: float | None, tokens: float | None, compute: float | No
     if params:
         return Scale(params, compute / (TRAINING * params))
     return Scale(compute / (TRAINING * tokens), tokens) if tokens else None
+
+
+def _beyond(scale: Scale | None, trained: Scale) -> list[str]:
+    """In what a scale lies beyond all that was trained, as kinds of origins; nothing of one that is yet to be found."""
+    ratios = {} if scale is None else {"size": scale.params / trained.params, "tokens": scale.tokens / trained.tokens}
+    return [kind for kind, ratio in ratios.items() if ratio > SAME_SCALE]
 
 
 def file_content(

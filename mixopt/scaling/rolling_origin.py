@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -98,8 +98,14 @@ def inputs(table: RunTable) -> Floats:
     return np.column_stack([shares, table.numbers("params"), table.numbers("tokens")])
 
 
-def judge(table: RunTable, objective: Target, laws: Sequence[str], *, progress: Progress) -> Judged:
-    """Fits every law to every origin's earlier rows and predicts the later ones; nothing is fitted to those."""
+def judge(
+    table: RunTable, objective: Target, laws: Sequence[str], *, beyond: Collection[str] = (), progress: Progress
+) -> Judged:
+    """Fits every law to every origin's earlier rows and predicts the later ones; nothing is fitted to those.
+
+    beyond: in what the question lies beyond all rows, "size" or "tokens": the choice goes by origins of these kinds,
+    and where there are none, the default is kept. Without, all origins count.
+    """
     from regressors.estimators.joint import JointRegressor
 
     X, Y = inputs(table), table.losses
@@ -116,10 +122,14 @@ def judge(table: RunTable, objective: Target, laws: Sequence[str], *, progress: 
         predicted = persistence(split, measured, X, table.groups)
         held[PERSISTENCE].append(held_out(split, predicted, measured, X, table.groups))
     progress.finish(f"{counted(len(laws), 'joint law')}, {counted(len(splits), 'split')} by size or tokens")
+    default = DEFAULT if DEFAULT in laws else laws[0]
     if not splits:
-        default = DEFAULT if DEFAULT in laws else laws[0]
         return Judged({}, [], default, "No scale could be held out: no law was scored.")
-    chosen, why = choose({name: held[name] for name in laws})
+    asked = [i for i, split in enumerate(splits) if not beyond or split.kind in beyond]
+    if asked:
+        chosen, why = choose({name: [held[name][i] for i in asked] for name in laws})
+    else:
+        chosen, why = default, f"No larger {' or '.join(beyond)} could be held out: {default} is kept, not chosen."
     return Judged(held, [described(split, X) for split in splits], chosen, why)
 
 

@@ -9,11 +9,12 @@ import pytest
 
 import mixopt
 from mixopt.errors import MixoptError
+from mixopt.runs.objective import target_of
 from mixopt.runs.read import Reading
 from mixopt.runs.scales import read_scales
 from mixopt.runs.stored import write_fit
 from mixopt.scaling.fit import fit_scale, unusual_exponents
-from mixopt.scaling.rolling_origin import DEFAULT, Held, choose, paired_error, rolling_origins
+from mixopt.scaling.rolling_origin import DEFAULT, Held, choose, judge, paired_error, rolling_origins
 from mixopt.study.progress import Progress
 from tests.factories.scaling_tables import SIZES, made_runs
 
@@ -129,6 +130,18 @@ def test_origins_that_disagree_widen_the_standard_error():
     usual = held([0.02, 0.021, 0.022], [0.02, 0.021, 0.022])
     steady, split = held(*[[0.01, 0.011, 0.0125]] * 2), held([0.0, 0.001, 0.0025], [0.02, 0.021, 0.0225])
     assert paired_error(usual, split) > 5 * paired_error(usual, steady)
+
+
+def test_the_choice_goes_by_origins_of_the_kind_that_the_question_extrapolates(home):
+    table = read_scales(Reading([home / "runs.csv"]), Progress())
+    target, laws = target_of({"a": 0.5, "b": 0.5}, table), LAWS.split(",")
+    for kind in ("size", "tokens"):
+        found = judge(table, target, laws, beyond=[kind], progress=Progress())
+        best = min(laws, key=lambda law: found.error(law, kind))
+        assert found.chosen in (DEFAULT, best)
+    one_size = replace(table, frame=table.frame[table.frame.params == table.frame.params.min()])
+    kept = judge(one_size, target, laws, beyond=["size"], progress=Progress())
+    assert kept.origins and kept.chosen == DEFAULT and kept.why.startswith("No larger size could be held out")
 
 
 # The file

@@ -635,8 +635,8 @@ def test_ctrl_c_stops_in_one_line_and_keeps_finished_runs(home, plain):
     assert list(runs.glob("r*.json"))
 
 
-def test_a_diverged_run_is_kept_on_record_and_left_out_of_fits_loudly(home, done, tmp_path):
-    session = done[0]
+def test_a_diverged_run_is_kept_on_record_and_left_out_of_fits_loudly(home, plain, tmp_path):
+    session = plain[0]
     copy = tmp_path / "copy"
     shutil.copytree(session.folder.root, copy)
     plan, _ = planned(session)
@@ -645,7 +645,7 @@ def test_a_diverged_run_is_kept_on_record_and_left_out_of_fits_loudly(home, done
     losses = record.losses | {"mixed": Loss()}
     why = "loss is not finite on mixed"
     write_record(victim, replace(record, losses=losses, diverged=True, reason=why))
-    found = run(open_session(home / "study.yaml", copy))
+    found = run(open_session(home / "plain.yaml", copy))
     assert json.loads((copy / "fits/selection.json").read_text())["left_out"] == [
         {"run_id": victim.stem, "reason": "loss is not finite on mixed"}
     ]
