@@ -1,5 +1,6 @@
 """Arguments and options of every command with something wrong in each: one sentence that names the option."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -46,7 +47,6 @@ COUNT = [
     "20 B eggs",
     "0x10",
     "١٢e",
-    "1_0",
     "1e5e5",
     "a\tb",
     "9" * 400,
@@ -204,7 +204,7 @@ FILES = [
 def test_a_file_that_can_t_be_read_is_refused(name, value, command):
     words = list(SOUND[name])
     place = {"plan cpt": 3, "plan epochs": 5}.get(name, 1)
-    words = words + ["--runs", value] if name == "plan epochs" else [*words[:place], value, *words[place + 1 :]]
+    words = [*words, "--runs", value] if name == "plan epochs" else [*words[:place], value, *words[place + 1 :]]
     assert_refused(command, *words)
 
 
@@ -278,10 +278,8 @@ def test_any_text_as_an_option_is_read_or_refused_in_one_sentence(option, value,
 
     monkeypatch.setattr("mixopt.mixture.table.fit_table", begin)
     words = ["fit", "runs.csv"] + ([] if option == "--target" else ["--target", "x"])
-    try:
+    with contextlib.suppress(Begun):
         command.refused(*words, f"{option}={value}")
-    except Begun:
-        pass
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
