@@ -192,7 +192,7 @@ def cpt(
     where: options.Where = None,
     law: Annotated[str, typer.Option(help=LAW)] = "blend",
     sampler: Annotated[str, typer.Option(help="Optuna sampler for the Pareto front: nsga2 or tpe")] = "nsga2",
-    trials: Annotated[int, typer.Option(min=0, max=1_000_000, help="Optuna trials for the Pareto front; 0: none")] = 600,
+    trials: Annotated[int, typer.Option(min=0, max=1_000_000, help="Optuna trials for the front; 0: none")] = 600,
     seed: options.Seed = 0,
     html: options.Html = None,
     force: options.Force = False,

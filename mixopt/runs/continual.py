@@ -135,7 +135,7 @@ def _check(table: Table, columns: Sequence[str], share: Floats, *losses: Floats,
             raise MixoptError(f"{table.path}, column {column!r}: fewer than 2 losses, a law needs more")
         if len(gross := gross_outliers(np.where(after, values, np.nan), MAX_FALL)):
             raise MixoptError(
-                f"{table.at(int(gross[0]), column)} is far from the other losses, of median {np.nanmedian(values):.4g}: "
+                f"{table.at(int(gross[0]), column)} is far from the others, of median {np.nanmedian(values):.4g}: "
                 f"correct it, or leave the row out with {table.setting('where')}"
             )
 

