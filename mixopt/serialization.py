@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import Field, asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from proxies.files import WriteError as WriteError
 from proxies.files import digest as digest
 from proxies.files import is_changed, sealed
 from proxies.files import nan_to_null as nan_to_null
+from proxies.files import read_json as read_any_json
 from proxies.files import replacing as replacing
 
 Json = dict[str, Any]  # a JSON object
@@ -36,14 +38,29 @@ def write_json(path: Path, value: Json) -> Json:
     return value
 
 
+@contextmanager
+def restoring(path: Path, remedy: str) -> Iterator[None]:
+    """What a stored file lacks, or holds otherwise than this version writes it, as a MixoptError of the file."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        what = f"key {error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        raise MixoptError(f"{path}: not as this version of mixopt writes it ({what}): {remedy}") from None
+
+
+def remake(made_by: str) -> str:
+    """How to fix an artefact: the command that makes it."""
+    return f"delete it and run `mixopt {made_by}` again"
+
+
 def read_json(path: Path, *, made_by: str) -> Json:
     """An artefact. Raises MixoptError, naming the command that makes it, where it isn't there or not as it was written.
 
     Files of older versions have no checksum.
     """
-    again = f"delete it and run `mixopt {made_by}` again"
+    again = remake(made_by)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_any_json(path)
     except FileNotFoundError:
         raise MixoptError(f"{path} isn't there yet: `mixopt {made_by}` makes it") from None
     except ValueError as error:
@@ -73,15 +90,16 @@ def cached(
     changed after it was written.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_any_json(path)
     except (FileNotFoundError, ValueError):
         value = None
     if isinstance(value, dict) and value.get(CACHE_KEY) == key:
         value = read_json(path, made_by=made_by)
-        if all(file.exists() for file in needs(value)):
-            on_hit()
-            show(value)
-            return value
+        with restoring(path, remake(made_by)):
+            if all(file.exists() for file in needs(value)):
+                on_hit()
+                show(value)
+                return value
     value = compute() | {CACHE_KEY: key}
     show(value)
     return write_json(path, value)
@@ -112,12 +130,8 @@ class Record:
     @classmethod
     def read(cls, path: Path, *, made_by: str) -> Self:
         """The record in a file. Raises MixoptError, naming the command that makes it, where it isn't there or whole."""
-        try:
+        with restoring(path, remake(made_by)):
             return cls.from_json(read_json(path, made_by=made_by))
-        except ValueError as error:
-            problem = " ".join(str(error).split())
-            remedy = f"delete it and run `mixopt {made_by}` again"
-            raise MixoptError(f"{path}: not a whole {cls.__name__} ({problem}): {remedy}") from None
 
     def __getitem__(self, key: str) -> Any:
         return self.to_json()[key]

@@ -9,7 +9,8 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 SCRATCH = ".mixopt-"  # how half-written files and folders are called until they are whole: what a crash leaves behind
 
@@ -63,6 +64,27 @@ def sync(path: Path) -> None:
 def digest(value: Any) -> str:
     """sha256 of a JSON-able value; key order does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """Raises ValueError for a file that isn't JSON, or is nested too deeply to be one of ours."""
+    if path.exists() and not path.is_file():  # reading from a pipe would wait for whoever writes into it
+        raise ValueError("it is no regular file")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def check_types(cls: type, values: Mapping[str, Any]) -> None:
+    """Raises ValueError, naming the key, for a value that isn't of its field's type."""
+    for name, hint in get_type_hints(cls).items():
+        kinds = tuple(get_origin(one) or one for one in (get_args(hint) if isinstance(hint, UnionType) else (hint,)))
+        value, number = values.get(name), {int, float} & {*kinds}
+        absent = name not in values or (value is None and NoneType in kinds)
+        plain = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not absent and not (plain if number else isinstance(value, kinds)):
+            raise ValueError(f"{name} is {value!r:.60}, not of type {kinds[0].__name__}")
 
 
 CHECKSUM = "checksum"  # the key of a JSON file that holds the digest of all else in it

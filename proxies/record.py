@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
 
-from proxies.files import is_changed, nan_to_null, replacing, sealed
+from proxies.files import check_types, is_changed, nan_to_null, read_json, replacing, sealed
 
 Value = TypeVar("Value")
 
@@ -93,6 +93,7 @@ class RunRecord:
             ]
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{KEYS['eval_history']} is not whole ({type(error).__name__}: {error})") from None
+        check_types(cls, found)
         return cls(**found)
 
     def renamed(self, texts: Mapping[str, str]) -> "RunRecord":
@@ -127,8 +128,8 @@ class RunRecord:
 def read_record(path: Path) -> RunRecord:
     """Raises ValueError, with the file's name and the remedy, for a file that isn't a whole run."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        value = read_json(path)
+    except ValueError as error:
         raise ValueError(f"{path}: not a whole run ({error}): {REMEDY}") from error
     try:
         if is_changed(value):

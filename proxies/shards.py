@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from proxies.corpora import Documents
-from proxies.files import CHECKSUM, SCRATCH, is_changed, replacing, sealed, sync
+from proxies.files import CHECKSUM, SCRATCH, check_types, is_changed, read_json, replacing, sealed, sync
 from proxies.tokenizer import Tokenizer
 
 FILES = ("train.bin", "val.bin", "documents.bin")
@@ -144,19 +144,21 @@ def _hashes(files: tuple[tuple[Path, int], ...], tokenizer: str) -> tuple[str, s
 def open_shard(folder: Path) -> Shard:
     """Opens a shard for reading. Raises ValueError when it is unfinished or its files don't fit meta.json."""
     try:
-        raw = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        raw = read_json(folder / "meta.json")
         if raw["format"] != _FORMAT:
-            raise ValueError(f"{folder}: written by another version of mixopt: {AGAIN}")
+            raise ValueError("it was written by another version of mixopt")
         if is_changed(raw):
-            raise ValueError(f"{folder / 'meta.json'}: was changed after it was written: {AGAIN}")
+            raise ValueError("it was changed after it was written")
+        check_types(ShardMeta, raw)
         meta = ShardMeta(**{key: value for key, value in raw.items() if key != CHECKSUM})
+        dtype = np.dtype(meta.dtype)
     except FileNotFoundError:
         raise ValueError(f"{folder}: no finished token shard (meta.json is absent): {AGAIN}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / 'meta.json'}: can't be read ({error}): {AGAIN}") from error
     hashes = _map(folder / "documents.bin", np.dtype(np.uint64), meta.train_documents + meta.val_documents)
-    train = _map(folder / "train.bin", np.dtype(meta.dtype), meta.train_tokens)
-    val = _map(folder / "val.bin", np.dtype(meta.dtype), meta.val_tokens)
+    train = _map(folder / "train.bin", dtype, meta.train_tokens)
+    val = _map(folder / "val.bin", dtype, meta.val_tokens)
     return Shard(folder, meta, train, val, hashes)
 
 

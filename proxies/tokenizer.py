@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from proxies.files import replacing
+from proxies.files import read_json, replacing
 from proxies.readers import one_line
 from proxies.subsample import spread
 
@@ -210,7 +210,7 @@ def load(source: str | Path, *, end_token: str | None = None) -> Tokenizer:
     path = Path(source).expanduser()
     folder = path if path.exists() else _from_hub(str(source))
     file = folder / "tokenizer.json" if folder.is_dir() else folder
-    if not file.exists():
+    if not file.is_file():
         raise ValueError(f"{source}: no tokenizer.json in it: give a folder or file of a fast tokenizer")
     try:
         inner = tk.Tokenizer.from_buffer(file.read_bytes())  # from_str raises a bare Exception
@@ -238,7 +238,7 @@ def _configured_end(file: Path) -> str | None:
     if not config.exists():
         return None
     try:
-        end = json.loads(config.read_text(encoding="utf-8")).get("eos_token")
+        end = read_json(config).get("eos_token")
         end = end.get("content") if isinstance(end, dict) else end
         if not isinstance(end, str | None):
             raise ValueError(f"eos_token is {end!r}, not a string")

@@ -54,7 +54,7 @@ AllPredictors = Annotated[
     typer.Option(metavar="A,B", help="predictors to score (see README); default: all that end within minutes"),
 ]
 Folds = Annotated[int | None, typer.Option(min=2, help="folds of held-out mixtures (default: by the number of runs)")]
-Seed = Annotated[int, typer.Option(min=0, help="random seed of folds, starts and search")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="random seed of folds, starts and search")]
 Where = Annotated[
     list[str] | None,
     typer.Option(metavar="CONDITION", help="read only rows with e.g. model_size=122M, step>=1000; may be repeated"),

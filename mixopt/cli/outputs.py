@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ class Outputs:
     """
 
     def __init__(self, inputs: Iterable[Path], *, force: bool):
-        self.inputs, self.force = [path.resolve() for path in inputs], force
+        self.inputs, self.force = [real(path) for path in inputs], force
         self.options: dict[Path, str] = {}
         self.written: list[tuple[str, Path]] = []
 
@@ -34,7 +35,7 @@ class Outputs:
             _probe(path)
         except WriteError as error:
             raise MixoptError(f"{option}: {error}: name another file") from None
-        if any(path.resolve().is_relative_to(one) or _same(path, one) for one in self.inputs):
+        if any(real(path).is_relative_to(one) or _same(path, one) for one in self.inputs):
             raise MixoptError(f"{option}: the command reads {path}: name another file")
         twin = next((name for other, name in self.options.items() if _same(path, other)), None)
         if twin:
@@ -65,8 +66,13 @@ class Outputs:
         self.write("report", path, lambda file: write_text(file, render(document)))
 
 
+def real(path: Path) -> Path:
+    """Where links lead; unlike `Path.resolve` it takes one that leads to itself."""
+    return Path(os.path.realpath(path))
+
+
 def _same(path: Path, other: Path) -> bool:
-    return path.resolve() == other.resolve() or (path.exists() and other.exists() and path.samefile(other))
+    return real(path) == real(other) or (path.exists() and other.exists() and path.samefile(other))
 
 
 def _probe(path: Path) -> None:

@@ -194,7 +194,7 @@ def cpt(
     where: options.Where = None,
     law: Annotated[str, typer.Option(help=LAW)] = "blend",
     sampler: Annotated[str, typer.Option(help="Optuna sampler for the Pareto front: nsga2 or tpe")] = "nsga2",
-    trials: Annotated[int, typer.Option(min=0, help="Optuna trials for the Pareto front; 0: none")] = 600,
+    trials: Annotated[int, typer.Option(min=0, max=1_000_000, help="Optuna trials for the front; 0: none")] = 600,
     seed: options.Seed = 0,
     html: options.Html = None,
     force: options.Force = False,
@@ -202,6 +202,7 @@ def cpt(
 ) -> None:
     """Continued pretraining: how much general text to replay, and what the domain gains, from a table of runs."""
     from mixopt.continual.fit import fit_continual
+    from mixopt.continual.grid import check_search
     from mixopt.continual.question import TOLERANCE, CptQuestion
     from mixopt.continual.recommend import plan_cpt
     from mixopt.continual.report import plan_document
@@ -224,6 +225,7 @@ def cpt(
         passes=passes,
         r_star=r_star,
     )
+    check_search(sampler, trials)
     console, progress = open_console(as_json)
     outputs = Outputs([runs], force=force)
     outputs.check_page(html)

@@ -13,7 +13,7 @@ from mixopt.continual.results import LOSSES, Evidence, Noise, StudyFacts
 from mixopt.continual.runs import END, ContinuationTable
 from mixopt.errors import MixoptError
 from mixopt.runs.continual import ContinualRuns, Floats
-from mixopt.serialization import Json, cached, digest
+from mixopt.serialization import Json, cached, digest, remake, restoring
 from mixopt.study.kind import Session
 from mixopt.study.progress import Progress
 from mixopt.version import __version__
@@ -180,8 +180,10 @@ def fit_study(session: Session, table: ContinuationTable) -> ContinualFit:
         ).to_json()
 
     key = cache_key(table, study)
-    stored = cached(folder.fits / "continual.json", key, compute, on_hit=lambda: progress.finish("as before"))
-    return ContinualFit(runs, from_dict(stored["domain"]), from_dict(stored["general"]), study.seed)
+    path = folder.fits / "continual.json"
+    stored = cached(path, key, compute, on_hit=lambda: progress.finish("as before"))
+    with restoring(path, remake("fit")):
+        return ContinualFit(runs, from_dict(stored["domain"]), from_dict(stored["general"]), study.seed)
 
 
 def cache_key(table: ContinuationTable, study: ContinualStudy) -> str:

@@ -213,17 +213,22 @@ class ParetoSearch:
     front: Predicted
 
 
+def check_search(sampler: str, trials: int) -> None:
+    """Raises MixoptError for a sampler that there is none of, and for too few trials."""
+    if sampler not in SAMPLERS:
+        raise MixoptError(f"--sampler {sampler}: choose from {', '.join(SAMPLERS)}")
+    if 0 < trials < GENERATION:
+        raise MixoptError(f"--trials {trials}: a front takes {GENERATION} or more; 0 leaves the search out")
+
+
 def pareto_search(
     fit: ContinualFit, budget: Budget, exact: Predicted, *, sampler: str = "nsga2", trials: int = 600, seed: int = 0
 ) -> ParetoSearch:
     """Optuna's Pareto front over the share and, where several sizes are allowed, the size.
 
-    exact: the grid's front. Raises MixoptError for a sampler that there is none of, and for too few trials.
+    exact: the grid's front. Raises MixoptError as `check_search` does.
     """
-    if sampler not in SAMPLERS:
-        raise MixoptError(f"--sampler {sampler}: choose from {', '.join(SAMPLERS)}")
-    if trials < GENERATION:
-        raise MixoptError(f"--trials {trials}: a front takes {GENERATION} or more; 0 leaves the search out")
+    check_search(sampler, trials)
     import optuna
     from optuna.distributions import BaseDistribution, FloatDistribution
 

@@ -25,7 +25,7 @@ from mixopt.mixture.results import LeftOut, Selection
 from mixopt.mixture.scores import select
 from mixopt.runs.objective import TARGET, check_objective, target_of
 from mixopt.runs.pools import common_unique, pool_shares
-from mixopt.serialization import CACHE_KEY, Json, cached, digest, nan_to_null, read_json, write_json
+from mixopt.serialization import CACHE_KEY, Json, cached, digest, nan_to_null, read_json, remake, restoring, write_json
 from mixopt.study.jobs import REPETITION
 from mixopt.study.layout import Folder
 from mixopt.study.progress import Progress
@@ -325,10 +325,13 @@ def load(selection: Json, path: Path, fitted_on: "RunTable") -> Fitted:
     kept, key = read_json(path, made_by="fit"), selection[CACHE_KEY]
     if kept.get(CACHE_KEY) != key:
         raise MixoptError(f"{path}: fitted to other runs than are there now: delete it and run `mixopt fit` again")
-    held_out = HeldOut(
-        predicted=np.array([[np.nan if x is None else x for x in row] for row in kept["held_out"]]),
-        fold=np.array(kept["fold"]),
-        estimators=[from_dict(model) for model in kept["fold_models"]],
-        repeated_holdout=RepeatedHoldout.from_dict(kept["rehearsal"]) if kept["rehearsal"] else None,
-    )
-    return Fitted(kept["predictor"], from_dict(kept["model"]), held_out, fitted_on, Selection.from_json(selection), key)
+    with restoring(path, remake("fit")):
+        held_out = HeldOut(
+            predicted=np.array([[np.nan if x is None else x for x in row] for row in kept["held_out"]]),
+            fold=np.array(kept["fold"]),
+            estimators=[from_dict(model) for model in kept["fold_models"]],
+            repeated_holdout=RepeatedHoldout.from_dict(kept["rehearsal"]) if kept["rehearsal"] else None,
+        )
+        estimator, name = from_dict(kept["model"]), str(kept["predictor"])
+    with restoring(path.with_name("selection.json"), remake("fit")):
+        return Fitted(name, estimator, held_out, fitted_on, Selection.from_json(selection), key)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixopt.formatting import counted
 from mixopt.mixture.config import Study, feasible_mixtures, problems
-from mixopt.serialization import Json, read_json
+from mixopt.serialization import Json, read_json, remake, restoring
 from mixopt.study.config import Problems
 from mixopt.study.kind import Session, StudyKind
 from mixopt.study.loading import resolve
@@ -123,7 +123,8 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
                 name: (texts[name]["train_tokens"] + texts[name]["val_tokens"]) / texts[name]["documents"]
                 for name in session.study.domains
             }
-        return write_exports(recommendation, folder.export, tokens_per_document=lengths, write=folder.write)
+        with restoring(folder.recommendation, remake("run")):
+            return write_exports(recommendation, folder.export, tokens_per_document=lengths, write=folder.write)
 
     def verify(self, session: Session) -> Json:
         """The recommendation, the natural and the uniform mixture really trained, at two sizes."""

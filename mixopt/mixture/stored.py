@@ -15,7 +15,7 @@ from mixopt.runs.objective import Target
 from mixopt.runs.stored import PROBES, SAME, Stored, numbers, read_fit
 from mixopt.runs.table import RunTable
 from mixopt.search.simplex import distance_to_hull, nearest
-from mixopt.serialization import Json, nan_to_null
+from mixopt.serialization import Json, nan_to_null, restoring
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -146,7 +146,9 @@ def load_fit(path: str | Path) -> StoredFit:
     Raises MixoptError for a file that is no fit, was changed, or that this version of mixopt would predict otherwise
     from than the one that wrote it.
     """
-    return stored(read_fit(Path(path), KIND, FORMAT), where=str(path))
+    record = read_fit(Path(path), KIND, FORMAT)
+    with restoring(Path(path), "run `mixopt fit` again"):
+        return stored(record, where=str(path))
 
 
 def stored(record: Json, *, where: str = "the fit") -> StoredFit:
@@ -154,19 +156,22 @@ def stored(record: Json, *, where: str = "the fit") -> StoredFit:
     from regressors import HeldOut, from_dict
     from regressors.evaluation.cross_validation import RepeatedHoldout
 
-    folds = record["folds"]
+    folds, version = record["folds"], record["made"]["versions"]["mixopt"]
+    written_by = f"the {record['predictor']} that mixopt {version} wrote"
     try:
         estimator = from_dict(record["model"])
         models = [from_dict(model) for model in folds["models"]]
         rehearsal = RepeatedHoldout.from_dict(folds["rehearsal"]) if folds["rehearsal"] else None
         again = np.asarray(estimator.predict(np.array(record["probes"]["weights"])), dtype=float)
     except (KeyError, TypeError, ValueError) as error:
-        raise MixoptError(f"{where}: {_written_by(record)} can't be restored ({error}): fit again") from None
+        raise MixoptError(f"{where}: {written_by} can't be restored ({error}): fit again") from None
     if not np.allclose(again, numbers(record["probes"]["losses"]), rtol=SAME, atol=0):
-        raise MixoptError(f"{where}: {_written_by(record)} predicts otherwise in this version: fit again")
+        raise MixoptError(f"{where}: {written_by} predicts otherwise in this version: fit again")
     held_out = HeldOut(numbers(record["runs"]["held_out"]), np.array(folds["fold"]), models, rehearsal)
-    return StoredFit(record, estimator, held_out)
-
-
-def _written_by(record: Json) -> str:
-    return f"the {record['predictor']} that mixopt {record['made']['versions']['mixopt']} wrote"
+    found = StoredFit(record, estimator, held_out)
+    try:
+        found.interval(record["probes"]["weights"])  # what it needs is there as well
+        found.nearest_run(record["probes"]["weights"])
+    except MixoptError as error:
+        raise MixoptError(f"{where}: its parts don't fit ({error}): fit again") from None
+    return found

@@ -14,7 +14,7 @@ from mixopt.repetition.config import RepetitionStudy
 from mixopt.repetition.curves import Contour, Curve, contours, return_curves
 from mixopt.repetition.runs import INPUTS, Frame, LadderRuns, counts_of, enough_to_fit
 from mixopt.repetition.scores import FOLDS, INSIDE, HeldOut, Noise, Predict, Score, cross_validate, noise_floor
-from mixopt.serialization import Json, Record, cached, digest, nan_to_null
+from mixopt.serialization import Json, Record, cached, digest, nan_to_null, remake, restoring
 from mixopt.study.layout import Folder
 from mixopt.study.progress import Progress
 from mixopt.version import __version__
@@ -144,8 +144,9 @@ def fit_ladders(measured: LadderRuns, study: RepetitionStudy, folder: Folder, pr
 
     key = cache_key(measured, study)
     path = folder.fits / "repetition.json"
-    # read back: what a later call will find, whose refits are those that were stored
-    return RepetitionFit.from_json(cached(path, key, compute, on_hit=lambda: progress.finish("as before")))
+    found = cached(path, key, compute, on_hit=lambda: progress.finish("as before"))
+    with restoring(path, remake("fit")):  # read back: what a later call will find, whose refits are those stored
+        return RepetitionFit.from_json(found)
 
 
 def cache_key(measured: LadderRuns, study: RepetitionStudy) -> str:

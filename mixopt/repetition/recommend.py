@@ -68,6 +68,10 @@ class Recommendation(Record):
     warning_codes: list[str] = field(default_factory=list)
     stamp: str = ""  # the cache key
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.chosen < len(self.arms):
+            raise ValueError(f"chosen is {self.chosen}, which is none of its {len(self.arms)} arms")
+
     @property
     def limitations(self) -> list[Warning]:
         return with_codes(self.warnings, self.warning_codes)

@@ -160,6 +160,8 @@ def loss_columns(columns: Sequence[str], choice: Choice, *, where: str) -> dict[
 def _chosen(columns: Sequence[str], choice: Choice, patterns: Patterns, *, key: str, where: str) -> dict[str, str]:
     """{column: name} for a prefix, a list of columns (named by a pattern they all follow, if any) or a map."""
     if isinstance(choice, str):
+        if not choice.strip():
+            raise MixoptError(f"{where}: {key} is empty: write a prefix, or leave it out: columns are recognised")
         found = {column: column[len(choice) :] for column in columns if column.startswith(choice)}
         found = {column: name for column, name in found.items() if name}
         if not found and choice in columns:  # one column, named in full

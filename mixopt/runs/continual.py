@@ -14,10 +14,11 @@ from mixopt.formatting import comma_list, counted
 from mixopt.report.document import Warning
 from mixopt.runs.columns import CONTINUAL_ALIASES, OTHER_UNIT, checked
 from mixopt.runs.filters import keeping
-from mixopt.runs.source import Table, read_table
+from mixopt.runs.source import Table, gross_outliers, read_table
 
 Floats = NDArray[np.float64]
 Columns = Mapping[str, str | None]  # by the keys of CONTINUAL_ALIASES
+MAX_FALL = 10.0  # times the median loss, or under its inverse: more than learning a new domain changes
 NEEDED = {"share": "the domain's share", "domain_loss": "the domain loss", "general_loss": "the general loss"}
 
 
@@ -137,6 +138,11 @@ def _check(table: Table, columns: Sequence[str], share: Floats, *losses: Floats,
     for column, values in zip(columns[1:], losses, strict=True):
         if (~np.isnan(values)).sum() < 2:
             raise MixoptError(f"{table.path}, column {column!r}: fewer than 2 losses, a law needs more")
+        if len(gross := gross_outliers(np.where(after, values, np.nan), MAX_FALL)):
+            raise MixoptError(
+                f"{table.at(int(gross[0]), column)} is far from the others, of median {np.nanmedian(values):.4g}: "
+                f"correct it, or leave the row out with {table.setting('where')}"
+            )
 
 
 def _starts(

@@ -74,6 +74,8 @@ def read_plan_runs(path: Path, *, columns: Mapping[str, str] | None = None, wher
         [f"{len(table) - len(kept)} of {len(table)} rows have no loss and are out."] if len(kept) < len(table) else []
     )
     refuse_rising(used["loss"], place=f"{path}: ", remedy="rename its column")
+    if len(kept) < MIN_RUNS:
+        raise MixoptError(f"{path}: {len(kept)} runs: a law needs {MIN_RUNS} or more")
     table = table.rows(kept)
     values = {key: table.positive(column) for key, column in used.items() if key != "loss"}
     values["loss"] = table.losses(used["loss"])
@@ -87,8 +89,6 @@ def read_plan_runs(path: Path, *, columns: Mapping[str, str] | None = None, wher
         unique = values["unique"]
     else:
         unique = tokens / np.maximum(values["epochs"], 1.0) if "epochs" in values else tokens
-    if len(tokens) < MIN_RUNS:
-        raise MixoptError(f"{path}: {len(tokens)} runs: a law needs {MIN_RUNS} or more")
     repeats = bool((tokens > unique * (1 + 1e-6)).any())
     unique = np.minimum(tokens, unique)
     notes += _groups(table, np.column_stack([values["params"], tokens, unique]), values["loss"], set(used.values()))

@@ -147,13 +147,13 @@ def _name(cell: object) -> str:
 MAX_RATIO, MAX_DEVIATIONS = 3.0, 8.0  # beyond both, a loss is no measurement
 
 
-def gross_outliers(losses: Floats) -> NDArray[np.int64]:
-    """Rows of losses (n,) that are no measurements: over `MAX_RATIO` times the median or under its inverse, and over
+def gross_outliers(losses: Floats, ratio: float = MAX_RATIO) -> NDArray[np.int64]:
+    """Rows of losses (n,) that are no measurements: over `ratio` times the median or under its inverse, and over
     `MAX_DEVIATIONS` standard deviations of ln loss away, by the median absolute deviation. NaN is none."""
     logs = np.log(losses)
     far = np.abs(logs - np.nanmedian(logs))
     usual = 1.4826 * np.nanmedian(far)  # of a normal distribution this is the standard deviation
-    return np.flatnonzero((far > np.log(MAX_RATIO)) & (far > MAX_DEVIATIONS * usual))
+    return np.flatnonzero((far > np.log(ratio)) & (far > MAX_DEVIATIONS * usual))
 
 
 def file_record(path: Path) -> dict[str, str | int]:

@@ -14,7 +14,7 @@ import numpy as np
 from mixopt.errors import MixoptError
 from mixopt.formatting import format_target, mixture
 from mixopt.runs.objective import Target
-from mixopt.serialization import Json, digest, nan_to_null, write_text
+from mixopt.serialization import Json, digest, nan_to_null, read_any_json, write_text
 from mixopt.version import __version__
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class Stored:
     @cached_property
     def objective(self) -> Target:
         weights = self.record["target"]["weights"]
+        if not {*weights} <= {*self.texts}:
+            raise ValueError(f"its target {weights} is none of its texts")
         return Target(weights, np.array([weights.get(text, 0.0) for text in self.texts]))
 
     @property
@@ -73,6 +75,8 @@ def is_fit(path: Path, kind: str) -> bool:
     """Whether a file begins as `write_fit` begins one of this kind, whole or not."""
     head = f'{{\n"kind": "{kind}"'.encode()
     try:
+        if not path.is_file():  # opening a pipe would wait for whoever writes into it
+            return False
         with path.open("rb") as file:
             return file.read(len(head)) == head
     except OSError:
@@ -87,7 +91,7 @@ def read_fit(path: Path, kind: str, version: int) -> Json:
     """
     again = f"run `{kind}` again"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_any_json(path)
     except OSError as error:
         raise MixoptError(f"{path}: can't be read ({error.strerror}): `{kind} RUNS.csv` writes such a file") from None
     except ValueError as error:

@@ -14,7 +14,7 @@ from mixopt.runs.mixtures import as_shares
 from mixopt.runs.pools import full_unique
 from mixopt.runs.stored import SAME, Stored, numbers, read_fit
 from mixopt.scaling.results import ScaleEvidence
-from mixopt.serialization import Json
+from mixopt.serialization import Json, restoring
 
 if TYPE_CHECKING:
     from mixopt.search.simplex import Floats
@@ -74,7 +74,9 @@ def load_scale(path: str | Path) -> StoredScale:
 
     Raises MixoptError for a file that is none, was changed, or that this version of mixopt predicts otherwise from.
     """
-    return restored(read_fit(Path(path), KIND, FORMAT), where=str(path))
+    record = read_fit(Path(path), KIND, FORMAT)
+    with restoring(Path(path), "run `mixopt scale` again"):
+        return restored(record, where=str(path))
 
 
 def restored(record: Json, *, where: str = "the fit") -> StoredScale:
@@ -89,4 +91,7 @@ def restored(record: Json, *, where: str = "the fit") -> StoredScale:
         raise MixoptError(f"{what} can't be restored ({error}): run `mixopt scale` again") from None
     if not np.allclose(again, numbers(record["probes"]["losses"]), rtol=SAME, atol=0):
         raise MixoptError(f"{what} predicts otherwise in this version: run `mixopt scale` again")
-    return StoredScale(record, joint)
+    found = StoredScale(record, joint)
+    found.predict(np.full(len(found.domains), 1 / max(len(found.domains), 1)))  # what it needs is there as well
+    _ = found.best
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import socket
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from mixopt.errors import MixoptError
-from mixopt.serialization import Json, WriteError, write_json, write_text
+from mixopt.serialization import Json, WriteError, read_any_json, write_json, write_text
 from mixopt.version import __version__
 from proxies.files import SCRATCH, writing
 
@@ -123,10 +122,12 @@ class Folder:
 
     def _read_record(self) -> Json | None:
         try:
-            record = json.loads(self.record.read_text(encoding="utf-8"))
+            record = read_any_json(self.record)
         except (FileNotFoundError, ValueError):
             return None
-        return record if isinstance(record, dict) and record.keys() >= {"name", "source", "files"} else None
+        kinds = {"name": str, "source": str, "files": dict}
+        whole = isinstance(record, dict) and all(isinstance(record.get(key), kind) for key, kind in kinds.items())
+        return record if whole and all(isinstance(known, list) for known in record["files"].values()) else None
 
 
 def _digest(path: Path) -> str | None:

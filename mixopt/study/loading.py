@@ -65,6 +65,8 @@ def load_study(path: Path | str) -> Any:
 
 def read_text(path: Path) -> str:
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe can be read once only
+            raise OSError("it is no regular file")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise MixoptError(f"{path}: no such study file; `mixopt init DIR` writes one to start from") from None

@@ -1,7 +1,7 @@
 """Corpus preparation: tokenizer training and token shards, redone only where their inputs changed."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mixopt.errors import MixoptError
 from mixopt.formatting import percent
-from mixopt.serialization import CACHE_KEY, Json, cached, digest, read_json, write_json
+from mixopt.serialization import CACHE_KEY, Json, Record, cached, digest, read_json, remake, restoring, write_json
 from mixopt.study.config import AnyStudy, Text
 from mixopt.study.layout import Folder
 from mixopt.study.loading import resolve
@@ -187,13 +187,32 @@ def open_shards(study: AnyStudy, folder: Folder) -> dict[str, "Shard"]:
     """Shards that stage prepare has made. Raises MixoptError when they aren't there."""
     from proxies.shards import open_shard
 
-    read_json(folder.corpora, made_by="prepare")
+    names = [*study.domains, *study.held_out]
+    check_corpora(folder.corpora, names)
     if not is_whole(folder, read_json(folder.tokenizer_stamp, made_by="prepare")):
         raise MixoptError(f"{folder.tokenizer} isn't as it was written: `mixopt prepare` makes it again")
     try:
-        return {name: open_shard(folder.shards / name) for name in [*study.domains, *study.held_out]}
+        return {name: open_shard(folder.shards / name) for name in names}
     except ValueError as error:
         raise MixoptError(str(error)) from None
+
+
+class Corpus(Record):
+    """What corpora.json holds of a text, as far as it is used."""
+
+    documents: int
+    train_tokens: int
+    val_tokens: int
+    bytes: int
+    problems: Json
+
+
+def check_corpora(path: Path, names: Iterable[str]) -> None:
+    """Raises MixoptError for a corpora.json that isn't there, or isn't of these texts."""
+    found = read_json(path, made_by="prepare")
+    with restoring(path, remake("prepare")):
+        for name in names:
+            Corpus.from_json(found["texts"][name])
 
 
 def check_unknown(study: AnyStudy, study_path: Path, shards: dict[str, "Shard"]) -> None:

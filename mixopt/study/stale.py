@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixopt.errors import MixoptError
 from mixopt.formatting import count_text, counted, duration, listed
-from mixopt.serialization import Json, read_json, write_json
+from mixopt.serialization import Json, read_json, remake, restoring, write_json
 from mixopt.study.jobs import contents
 from mixopt.study.training import to_do
 
@@ -31,13 +31,15 @@ def settle_plan(session: Session, plan: AnyPlan, shards: Mapping[str, Shard]) ->
     left = {job.run_id: to_do(job, folder.runs, folder.weights) for job in plan.jobs}
     missing = [job for job in left.values() if job and not job.evaluate]
     useful = set(ids).difference(job.run_id for job in missing)
-    stale = sorted(there.intersection(before["runs"]).difference(useful))
+    with restoring(folder.plan, remake("run")):
+        stale = sorted(there.intersection(before["runs"]).difference(useful))
+        changed = changes(before, session.decisive, texts)
     if stale and missing:
         recipes = [job.recipe or plan.recipe for job in missing]
         speed = seconds_per_flop(folder.runs / f"{stale[0]}.json", session.study.proxy.workers)
         why = (
             f"{counted(len(stale), 'finished run')} can no longer be used: "
-            f"{changes(before, session.decisive, texts)}; {len(ids) - len(missing)} of "
+            f"{changed}; {len(ids) - len(missing)} of "
             f"{counted(len(ids), 'planned run')} are there, training the others takes "
             f"{count_text(sum(recipe.tokens_seen for recipe in recipes))} tokens"
         )
