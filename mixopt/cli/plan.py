@@ -14,6 +14,7 @@ from mixopt.cli.console import command_line, open_console, print_json, show_path
 from mixopt.cli.outputs import Outputs
 from mixopt.errors import MixoptError
 from mixopt.formatting import comma_separated, name_and_value
+from mixopt.report.document import NATS, in_unit
 from mixopt.report.terminal import show
 from mixopt.version import __version__, versions
 
@@ -98,7 +99,8 @@ def answer(
     made = {"command": command_line(), "versions": {"mixopt": __version__}}
     if table is not None:
         made["files"] = list(table.files)
-    show_plan(console, plan, made, document_of(plan, how_to_reproduce(made)), outputs, shared.html, shared.as_json)
+    document = in_unit(document_of(plan, how_to_reproduce(made)), NATS if table is None else table.unit)
+    show_plan(console, plan, made, document, outputs, shared.html, shared.as_json)
 
 
 def read_runs(
@@ -236,7 +238,8 @@ def cpt(
         raise MixoptError(refusal(answer))
     files = Reading([runs]).record()["files"]
     made = {"command": command_line(), "versions": versions(), "files": files}
-    show_plan(console, answer, made, plan_document(answer, [how_to_reproduce(made)]), outputs, html, as_json)
+    document = in_unit(plan_document(answer, [how_to_reproduce(made)]), table.unit)
+    show_plan(console, answer, made, document, outputs, html, as_json)
 
 
 def share_of(text: str) -> float:

@@ -139,8 +139,9 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
 
     def fit_document(self, fit: Fitted) -> Document:
         from mixopt.mixture.summary import fit_document
+        from mixopt.report.document import NATS, in_unit
 
-        return fit_document(fit.selection)
+        return in_unit(fit_document(fit.selection), "" if fit.table.other_units else NATS)
 
     def document(self, recommendation: Json) -> Document:
         from mixopt.mixture.results import Recommendation

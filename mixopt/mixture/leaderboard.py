@@ -16,6 +16,7 @@ from mixopt.mixture.pool_ablation import NEED_POOLS, runs_of, task_of
 from mixopt.mixture.results import Score
 from mixopt.mixture.summary import SCORE_NOTE, reproduce_section, score_table, seconds
 from mixopt.report.document import (
+    NATS,
     Bar,
     Bars,
     Block,
@@ -27,6 +28,7 @@ from mixopt.report.document import (
     Table,
     Warning,
     columns,
+    in_unit,
 )
 from mixopt.runs.objective import TARGET, TargetChoice, check_objective, narrowed, weights_of
 from mixopt.serialization import Json
@@ -110,6 +112,7 @@ def leaderboard(
         "texts": list(table.targets),
         "sampled_from": len(every) if len(every) > len(table.targets) else None,
         "target": dict(target) if target else None,
+        "unit": "" if table.other_units & set(table.targets) else NATS,
         "board": board(scores, list(found), spreads),
         "scores": [row for row in scores if target or row["target"] != TARGET],
         "noise": [row for row in first["noise"] if target or row["target"] != TARGET],
@@ -231,7 +234,7 @@ def leaderboard_document(record: Json) -> Document:
         *([Section("notes", "Notes on the table", [Listing(record["notes"])])] if record["notes"] else []),
         reproduce_section(record),
     ]
-    return Document(
+    document = Document(
         title=f"Predictors of {record.get('name') or 'a table of runs'}",
         headline=f"{best['predictor']} predicts held-out mixtures best.",
         summary=[
@@ -242,6 +245,7 @@ def leaderboard_document(record: Json) -> Document:
         warnings=refused,
         sections=sections,
     )
+    return in_unit(document, record.get("unit", NATS))
 
 
 def _means(record: Json, losses: str) -> Section:

@@ -27,6 +27,7 @@ from mixopt.mixture.results import (
     SearchResult,
 )
 from mixopt.mixture.warnings import Evidence, limitations
+from mixopt.report.document import in_unit
 from mixopt.runs.objective import TARGET, Target, target_of
 from mixopt.runs.table import RunTable
 from mixopt.search.certificate import Certificate, certify
@@ -220,7 +221,7 @@ def recommend(
         mixopt=__version__,
         study=study,
         seed=seed,
-        target=Objective(objective.weights),
+        target=Objective(objective.weights, objective.unit),
         full=Scale(full_params, full_tokens),
         proxy=Scale(_usual(table, "params"), _usual(table, "tokens")),
         predictor=predictor,
@@ -233,7 +234,7 @@ def recommend(
         search=_search_result(found, table, certify(estimator, objective, feasible, found.weights)),
         shadow_prices=priced,
         effects=effects(estimator, objective, feasible, found.weights, fallback=named["natural"]),
-        warnings=[one.text for one in warnings],
+        warnings=[in_unit(one.text, objective.unit) for one in warnings],
         warning_codes=[one.code for one in warnings],
     )
 

@@ -56,6 +56,7 @@ from mixopt.report.document import (
     Section,
     Table,
     Warning,
+    in_unit,
 )
 from mixopt.report.sections import corpora, reproduce
 from mixopt.runs.table import read_table
@@ -120,7 +121,7 @@ def study_report(
             answer=found.stamp,
         ),
     ]
-    return _document(results, _scope(found), [section for section in sections if section])
+    return in_unit(_document(results, _scope(found), [section for section in sections if section]), found.target.unit)
 
 
 def fit_report(record: Json, runs: pandas.DataFrame) -> Document:
@@ -136,7 +137,7 @@ def fit_report(record: Json, runs: pandas.DataFrame) -> Document:
     scope = f"Losses are at the scale of the runs{f', {size}' if size else ''}; the loss of a larger run is not "
     sections = [_mixture(results, brief=True), *_evidence(results, brief=True), reproduce_section(made)]
     document = _document(results, scope + "predicted.", [section for section in sections if section])
-    return replace(document, title=f"Fit to {found.study}: {found.predictor}")
+    return in_unit(replace(document, title=f"Fit to {found.study}: {found.predictor}"), found.target.unit)
 
 
 def _document(results: Results, scope: str, sections: Sequence[Section]) -> Document:

@@ -119,7 +119,7 @@ def record_of(fitted: Fitted, target: Target, *, made: Json, evidence: Json) -> 
         "kind": KIND,
         "format": FORMAT,
         "predictor": fitted.name,
-        "target": {"weights": target.weights, "unit": "nats/token"},
+        "target": {"weights": target.weights, "unit": target.unit},
         "domains": list(table.domains),
         "texts": list(table.targets),
         "made": dict(made),

@@ -35,7 +35,7 @@ from mixopt.mixture.results import (
     Selection,
     Verification,
 )
-from mixopt.report.document import Block, Column, Document, Section, Table, columns
+from mixopt.report.document import Block, Column, Document, Section, Table, columns, in_unit
 from mixopt.report.sections import reproduce
 from mixopt.runs.objective import TARGET
 from mixopt.search.certificate import certificate_text
@@ -47,13 +47,14 @@ MAX_PREDICTIONS = 30  # shown; --out and --json give all
 
 def recommendation_document(found: Recommendation) -> Document:
     """The recommended mixture, what it is predicted to give, and what limits it."""
-    return Document(
+    document = Document(
         title=f"Recommended mixture: {found.study}",
         headline=f"Train on {mixture(found.shares('recommended')) or 'nothing'}.",
         summary=recommendation_sentences(found),
         warnings=found.limitations,
         sections=[Section("mixture", "The mixture", [shares_table(found), loss_table(found)], brief=True)],
     )
+    return in_unit(document, found.target.unit)
 
 
 def recommendation_sentences(
@@ -347,12 +348,13 @@ def predictions_document(predicted: Json) -> Document:
             f"{loss(score['rmse'])} nats/token, {score['covered']:.0%} inside the {level}."
         )
     best = rows[0]
-    return Document(
+    document = Document(
         title=f"Predictions by {predicted['predictor']}",
         headline=f"Lowest prediction: {best['mixture']}, {loss(best['loss'])} nats/token.",
         summary=summary,
         sections=[Section("predictions", "Predictions", [table], brief=True)],
     )
+    return in_unit(document, predicted["unit"])
 
 
 def reproduce_section(made: Json) -> Section:

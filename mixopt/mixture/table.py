@@ -132,7 +132,7 @@ def predictions(stored: StoredFit, given: Mixtures, *, level: float) -> Json:
     return {
         "predictor": stored.predictor,
         "target": stored.target,
-        "unit": "nats/token",
+        "unit": stored.record["target"]["unit"],
         "level": level,
         "inside": ROUNDING,
         "mixtures": rows,

@@ -1,7 +1,8 @@
 """Documents: what is shown of an answer, built once and rendered to the terminal, HTML or Markdown."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import zip_longest
 from typing import Any, Literal, TypeVar
 
@@ -72,6 +73,7 @@ class Table:
 
 
 Row = TypeVar("Row")
+Shown = TypeVar("Shown")
 Cells = Mapping[str, Callable[[Row], str]]  # columns by name: what they say of a row
 
 
@@ -156,6 +158,26 @@ class Document:
         """Plots by their figure's key, in the document's order."""
         blocks = _flat([block for section in self.sections for block in section.blocks])
         return {block.key: block.plots for block in blocks if isinstance(block, Figure)}
+
+
+NATS = "nats/token"
+
+
+def in_unit(shown: Shown, unit: str) -> Shown:
+    """A document, a part of one or a sentence, without the unit of losses where that isn't nats/token."""
+    if unit == NATS:
+        return shown
+    whole: Any = shown
+    if isinstance(whole, str):
+        text = whole.replace(f"are {NATS}", "are as in the table")
+        return re.sub(rf", {NATS},?| \({NATS}\)|(^| ){NATS}", "", text) or ("loss" if text else "")  # pyright: ignore[reportReturnType]
+    if isinstance(whole, Mapping):
+        whole = {key: in_unit(part, unit) for key, part in whole.items()}
+    elif isinstance(whole, list | tuple):
+        whole = [in_unit(part, unit) for part in whole]
+    elif isinstance(whole, (Document, Section, Warning, Column, Bar, *Block.__args__)):
+        whole = replace(whole, **{part.name: in_unit(getattr(whole, part.name), unit) for part in fields(whole)})
+    return whole
 
 
 def _flat(blocks: Sequence[Block]) -> Iterator[Block]:

@@ -74,6 +74,9 @@ FALLS = re.compile(
     r"(?<![a-z])(loss(es)?|nll|neg|negative|ppl|perplexity|bpb|bits|ce|entropy|err|errors?|brier)(?![a-z])",
     re.IGNORECASE,
 )
+# Names that say that a column holds nats/token, as losses do by default, and those that say another unit.
+IN_NATS = re.compile(r"loss|nll|nats|entropy|(?<![a-z])(ce|valid|val|eval)(?![a-z])", re.IGNORECASE)
+OTHER_UNIT = re.compile(r"ppl|perplex|bpb|bpc|bits|(?<![a-z])(acc|err|errors?|accuracy|brier|scores?)(?![a-z])", re.I)
 UNFINISHED = frozenset({"crashed", "failed", "killed", "preempted", "preempting", "running"})  # states of trackers
 # Columns that never hold a weight or a loss; "" and "Unnamed: 0" are a saved row number.
 NEITHER = frozenset({"", "unnamed: 0"}.union(*ALIASES.values()))
@@ -101,6 +104,11 @@ def checked(columns: Sequence[str], chosen: str, *, setting: str, where: object)
     if chosen not in columns:
         raise MixoptError(f"{where}: no column {chosen!r} ({setting}): {did_you_mean(chosen, columns)}")
     return chosen
+
+
+def unit_of(column: str) -> str:
+    """The unit of a column of losses by its name, "" where that doesn't tell."""
+    return "nats/token" if IN_NATS.search(column) and not OTHER_UNIT.search(column) else ""
 
 
 def refuse_rising(name: str, *, remedy: str, place: str = "") -> None:

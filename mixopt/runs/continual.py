@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mixopt.errors import MixoptError
 from mixopt.formatting import comma_list, counted
 from mixopt.report.document import Warning
-from mixopt.runs.columns import CONTINUAL_ALIASES, checked
+from mixopt.runs.columns import CONTINUAL_ALIASES, OTHER_UNIT, checked
 from mixopt.runs.filters import keeping
 from mixopt.runs.source import Table, read_table
 
@@ -42,6 +42,11 @@ class ContinualRuns:
     known: frozenset[str] = frozenset({"params", "tokens"})
     names: tuple[str, str] = ("domain loss", "general loss")
     warnings: tuple[Warning, ...] = ()
+
+    @property
+    def unit(self) -> str:
+        """Of the losses: "" if a column's name says another one than nats/token."""
+        return "" if any(OTHER_UNIT.search(name) for name in self.names) else "nats/token"
 
     @property
     def sizes(self) -> list[float]:

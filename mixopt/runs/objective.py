@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """What is minimised: a weighted mean of the losses on some validation sets, nats/token."""
+    """What is minimised: a weighted mean of the losses on some validation sets. unit: nats/token, or "" if unknown."""
 
     weights: dict[str, float]  # by validation set, summing to 1
     by_target: Floats  # (n_targets,) the same in the run table's order
+    unit: str = "nats/token"
 
     def of(self, losses: Any) -> Floats:
         """The target of losses (..., n_targets): (...). NaN where one that counts is missing."""
@@ -56,7 +57,8 @@ def target_of(weights: Mapping[str, float], table: RunTable) -> Target:
     if not all(weight >= 0 for weight in weights.values()) or not 0 < total < math.inf:
         raise MixoptError("target: weights must be 0 or more, and one above 0")
     shares = {name: weight / total for name, weight in weights.items()}
-    return Target(shares, np.array([shares.get(name, 0.0) for name in table.targets]))
+    unit = "" if any(name in table.other_units for name, share in shares.items() if share) else "nats/token"
+    return Target(shares, np.array([shares.get(name, 0.0) for name in table.targets]), unit)
 
 
 def check_objective(weights: Mapping[str, float], table: RunTable, *, interface: Interface = "command") -> None:

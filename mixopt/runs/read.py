@@ -26,7 +26,7 @@ from mixopt.formatting import (
     name_and_value,
     value_counts,
 )
-from mixopt.runs.columns import NEITHER, UNFINISHED, Choice, checked, loss_columns, plain_name, weight_columns
+from mixopt.runs.columns import NEITHER, UNFINISHED, Choice, checked, loss_columns, plain_name, unit_of, weight_columns
 from mixopt.runs.filters import Source, last_rows, open_runs
 from mixopt.runs.mixtures import EXACT, SUM_TOLERANCE, read_shares
 from mixopt.runs.source import Interface, Table, file_record, is_table
@@ -128,7 +128,8 @@ def read_runs(
         rows = counted(int(copies.sum()), "row")
         notes.append(f"{rows} the same as an earlier one in all but the id and left out: {which}.")
         frame = frame.loc[~copies].reset_index(drop=True)
-    return RunTable(frame, tuple(domains.values()), tuple(targets.values()), tuple(notes), problems)
+    other_units = frozenset(name for column, name in targets.items() if not unit_of(column))
+    return RunTable(frame, tuple(domains.values()), tuple(targets.values()), tuple(notes), problems, other_units)
 
 
 # Which columns

@@ -10,7 +10,7 @@ import numpy as np
 
 from mixopt.errors import MixoptError
 from mixopt.formatting import comma_list, did_you_mean, is_empty, value_counts
-from mixopt.runs.columns import SCALING_ALIASES, checked, refuse_rising
+from mixopt.runs.columns import SCALING_ALIASES, checked, refuse_rising, unit_of
 from mixopt.runs.filters import keeping
 from mixopt.runs.source import Table, file_record, gross_outliers, read_table
 
@@ -33,6 +33,7 @@ class Runs:
     repeats: bool  # whether any run had a token twice
     notes: tuple[str, ...]
     files: tuple[Mapping[str, str | int], ...]
+    unit: str = "nats/token"  # of the losses, "" if the column's name doesn't tell
 
     @property
     def X(self) -> Array:
@@ -91,9 +92,8 @@ def read_plan_runs(path: Path, *, columns: Mapping[str, str] | None = None, wher
     repeats = bool((tokens > unique * (1 + 1e-6)).any())
     unique = np.minimum(tokens, unique)
     notes += _groups(table, np.column_stack([values["params"], tokens, unique]), values["loss"], set(used.values()))
-    return Runs(
-        path.stem, values["params"], tokens, unique, values["loss"], repeats, tuple(notes), (file_record(path),)
-    )
+    files, unit = (file_record(path),), unit_of(used["loss"])
+    return Runs(path.stem, values["params"], tokens, unique, values["loss"], repeats, tuple(notes), files, unit)
 
 
 def _groups(table: Table, X: Array, loss: Array, used: set[str]) -> list[str]:
@@ -108,7 +108,7 @@ def _groups(table: Table, X: Array, loss: Array, used: set[str]) -> list[str]:
     words = {name: [str(cell) for cell in table.cells(name)] for name in others if not table.is_numeric(name)}
     apart = [name for name, cells in words.items() if len(set(zip(at, cells, strict=True))) > number]
     apart.sort(key=lambda name: len(set(words[name])))  # a validation set says more than a run's name
-    differ = f"runs of the same parameters and tokens differ by up to {spread:.2f} nats/token"
+    differ = f"runs of the same parameters and tokens differ by up to {spread:.2f} in loss"
     if spread > MAX_SPREAD:
         named = "; ".join(f"{name}: {value_counts(words[name], 4)}" for name in apart[:3]) or comma_list(others)
         raise MixoptError(

@@ -34,7 +34,7 @@ class RunTable:
     pool/<domain> (unique tokens; empty: unlimited), loss/<target> (nats/token; empty: missing), and where
     known bpb/<target> (bits/byte), role, step, diverged, reason.
     notes: what a reader should know about the table, in sentences. problems: what is wrong with the losses that are
-    not among the targets, by name.
+    not among the targets, by name. other_units: targets that, by their columns' names, may not be in nats/token.
 
     A diverged run stays in `frame`; every array below leaves it out.
     """
@@ -44,6 +44,7 @@ class RunTable:
     targets: tuple[str, ...]
     notes: tuple[str, ...] = ()
     problems: Mapping[str, str] = field(default_factory=dict)
+    other_units: frozenset[str] = frozenset()
 
     @classmethod
     def from_arrays(

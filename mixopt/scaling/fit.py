@@ -139,7 +139,7 @@ def file_content(
         "kind": KIND,
         "format": FORMAT,
         "law": law,
-        "target": {"weights": problem.objective.weights, "unit": "nats/token"},
+        "target": {"weights": problem.objective.weights, "unit": problem.objective.unit},
         "domains": list(table.domains),
         "texts": list(table.targets),
         "at": at.to_json(),

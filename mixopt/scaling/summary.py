@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mixopt.formatting import MIN_SHARE, count_text, counted, epochs_text, format_target, loss, mixture, number
-from mixopt.report.document import Block, Cells, Document, Paragraph, Section, Table, columns, table_of, with_codes
+from mixopt.report.document import (
+    Block,
+    Cells,
+    Document,
+    Paragraph,
+    Section,
+    Table,
+    columns,
+    in_unit,
+    table_of,
+    with_codes,
+)
 from mixopt.scaling.results import (
     HULL_TOLERANCE,
     BestMixture,
@@ -48,7 +59,7 @@ def scale_document(fit: StoredScale) -> Document:
     )
     blocks = [mixture_table(best, at, pooled=bool(fit.record["pools"])), loss_table(best, at)]
     exponents = [exponent_table(evidence.exponents, fit.law), *(Paragraph(prior_text(one)) for one in evidence.priors)]
-    return Document(
+    document = Document(
         title=f"Best mixture at {scale_text(at)}",
         headline=f"Best mixture at {scale_text(at)}: {mixture(first.weights)}.",
         summary=[f"Target: {format_target(fit.target)}, predicted loss {loss(first.loss)}{spread} nats/token."],
@@ -59,6 +70,7 @@ def scale_document(fit: StoredScale) -> Document:
             Section("mixture", "Best mixture", [*blocks, *(Paragraph(text) for text in notes if text)], brief=True),
         ],
     )
+    return in_unit(document, fit.record["target"]["unit"])
 
 
 # How the law was chosen

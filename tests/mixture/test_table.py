@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 import mixopt
 from mixopt.cli.options import target_weights
 from mixopt.errors import MixoptError
+from mixopt.mixture.report import fit_report
 from mixopt.mixture.table import fit_table
+from mixopt.report.markdown import render as markdown
 from mixopt.runs.mixtures import as_shares, read_mixtures
 from mixopt.runs.read import choice, column_or_count, read_runs
 from mixopt.runs.stored import write_fit
@@ -119,6 +121,19 @@ def test_a_fit_knows_its_best_mixture_and_finds_one_within_limits(home):
     with pytest.raises(MixoptError, match="max_weight"):
         fit.optimise(max_weight=0.2)
     assert repr(fit).startswith("StoredFit(") and len(repr(fit)) < 200
+
+
+@pytest.mark.parametrize(("column", "unit"), [("arc_easy", ""), ("news_ppl", ""), ("loss_news", "nats/token")])
+def test_a_unit_that_is_not_known_is_not_shown(run, tmp_path, column, unit):
+    w, losses = made_runs()
+    path = write_table(tmp_path / "runs.csv", w, {"x": losses["x"]})
+    path.write_text(path.read_text().replace("loss_x", column, 1))
+    words = ("runs.csv", "--losses", f"{column},", *QUICK)
+    shown = run("fit", *words, "--html", "fit.html") + run("leaderboard", *words)
+    shown += run("predict", "runs.fit.json", "runs.csv") + (tmp_path / "fit.html").read_text()
+    fit = mixopt.load_fit(tmp_path / "runs.fit.json")
+    shown += markdown(fit_report(fit.record, read_runs(path, losses=[column]).frame))
+    assert ("nats/token" in shown) == bool(unit) and fit.record["target"]["unit"] == unit
 
 
 def test_python_of_the_guide_runs(tmp_path, monkeypatch):
