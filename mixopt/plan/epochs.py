@@ -42,6 +42,7 @@ TOLERABLE = 1e-3  # nats/token: where a tenth of a budget is so near, more is wa
 MIN_MEMBERS = 8  # that a central share is taken of
 ROUNDING = 1e-9  # relative: numbers that differ by less are the same
 RUN_VALUES = ("params", "tokens", "epochs", "compute", "loss")  # that have intervals
+FAR_BEYOND = 100.0  # times the ends: said before the answer
 MAX_BEYOND = 1.05  # times the ends of what was fitted: a rounding, not an extrapolation
 
 
@@ -372,7 +373,9 @@ def beyond(surface: Surface, run: Run) -> list[Warning]:
             how = f"below the {text(low)} from which {surface.name} was fitted"
         else:
             continue
-        found.append(Warning(f"extrapolated-{key}", f"{text(value)} {what} are {how}: an extrapolation."))
+        far = times > FAR_BEYOND or (value < low / FAR_BEYOND and key != "epochs")
+        code = "far-outside" if far else f"extrapolated-{key}"
+        found.append(Warning(code, f"{text(value)} {what} are {how}: an extrapolation."))
     return found
 
 

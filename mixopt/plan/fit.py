@@ -23,6 +23,7 @@ ONCE = "chinchilla"  # judged beside the average where no run repeats its text
 DRAWS = 60  # refits that intervals are made of
 LEVEL = 0.8
 MAX_RATIO = 1.1  # of the average's held-out error: up to there the simple law leads
+FEW = 0.02  # share of the runs whose influence on the answer is measured
 
 
 class FormErrors(Record):
@@ -138,7 +139,14 @@ def of_chinchilla(runs: Runs, seed: int) -> Surface:
     loss = chinchilla_loss({name: value[0] for name, value in fit.scaled_.items()}, fit.units_)
     members = [chinchilla_loss(values, fit.units_) for values in refits]
     note = "Hoffmann et al. 2022, arXiv:2203.15556, fitted as published"
-    return surface(runs, ONCE, loss, members, note, allowed=f"{DRAWS} bootstrap refits")
+    found = surface(runs, ONCE, loss, members, note, allowed=f"{DRAWS} bootstrap refits")
+    off = np.abs(np.log(fit.predict(X) / runs.loss))
+    few = max(1, round(FEW * len(off)))
+    rest = np.sort(np.argsort(off, kind="stable")[:-few])
+    fewer = ScalingRegressor(random_state=seed).fit(X[rest], runs.loss[rest])
+    without = chinchilla_loss({name: value[0] for name, value in fewer.scaled_.items()}, fewer.units_)
+    which = f"the {few} of {len(off)} runs farthest from the law" if few > 1 else "the run farthest from the law"
+    return replace(found, influence=(without, which))
 
 
 def chinchilla_loss(values: Mapping[str, Array], units: Mapping[str, float]) -> Loss:

@@ -29,6 +29,11 @@ def scale_document(plan: ScalePlan, reproduce: Section) -> Document:
 
 # Parts that both plans have
 
+BEFORE = {  # what is said before the answer, by the code of the warning that says more
+    "few-runs": "This answer rests on few runs.",
+    "far-outside": "This answer is far outside what the law was fitted to.",
+}
+
 
 def document(
     plan: EpochsPlan | ScalePlan, title: str, headline: str, summary: Sequence[str], sections: Sequence[Section]
@@ -38,7 +43,8 @@ def document(
         "and with the tokenizer of the runs that the form was fitted to."
     )
     warnings = with_codes((*plan.notes, *plan.beyond), plan.warning_codes)
-    return Document(title, headline, summary, scope, warnings, sections)
+    first = [text for code, text in BEFORE.items() if code in plan.warning_codes]
+    return Document(title, " ".join([*first, headline]), summary, scope, warnings, sections)
 
 
 def interval_text(plan: EpochsPlan | ScalePlan, names: Mapping[str, str]) -> list[str]:

@@ -21,6 +21,7 @@ from mixopt.plan.optimum import MAX_COMPUTE, MIN_COUNT, best_run, cheapest_to_us
 from mixopt.plan.presets import LEADING
 from mixopt.plan.questions import Count, counts_of, forms_of, loss_above_0, smallest_model
 from mixopt.plan.surface import INFERENCE, TRAINING, UNLIMITED, Intervals, PlannedRun, Run, Surface, losses
+from mixopt.report.document import Warning
 from mixopt.serialization import Record, nan_to_null
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 LEADING_UNLIMITED = "chinchilla"  # leads where text has no end
 POINTS = 97  # of a curve
+MAX_INFLUENCE = 1.25  # factor by which few runs may change the best size unmentioned
 SIDE = 16.0  # a curve goes from the best size over this to the best size times it
 
 
@@ -206,7 +208,7 @@ def plan_scale(
     seeing = [form for form in forms if form.sees_repetition] or forms
     before, after = demand.lifetime(plain), demand.lifetime(run)
     richer = best_run(lead, before, demand.unique, inference=demand.inference)
-    extrapolations = beyond(lead, run)
+    extrapolations = [*influence(demand, lead, run), *beyond(lead, run)]
     return ScalePlan(
         kind="scale",
         given=demand.to_json(),
@@ -223,6 +225,20 @@ def plan_scale(
         warning_codes=[warning.code for warning in extrapolations],
         fit=fit,
     )
+
+
+def influence(demand: Demand, lead: Surface, run: Run) -> list[Warning]:
+    """Whether the answer rests on few runs: how it changes without those farthest from the law."""
+    if lead.influence is None:
+        return []
+    without, which = lead.influence
+    other = demand.best(lead.at(without))
+    if other is not None and 1 / MAX_INFLUENCE < other.params / run.params < MAX_INFLUENCE:
+        return []
+    answer = (
+        "no answer" if other is None else f"{count_text(other.params)} parameters, {count_text(other.tokens)} tokens"
+    )
+    return [Warning("few-runs", f"Without {which} the answer is {answer}: check these runs, or leave them out.")]
 
 
 def form_answer(demand: Demand, surface: Surface) -> ScaleForm:

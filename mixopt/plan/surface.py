@@ -36,6 +36,7 @@ class Surface:
     level: float | None = None
     within: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     made: str = "published"  # "published", "refitted" or "runs": whose constants these are
+    influence: tuple[Loss, str] | None = None  # the form fitted without the few runs farthest from it; what they are
 
     def at(self, loss: Loss) -> "Surface":
         """The same form with a member's constants."""

@@ -1,6 +1,7 @@
 """Facts about `mixopt plan --runs`: forms fitted to a user's own runs before they answer."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -9,10 +10,14 @@ import pytest
 
 import mixopt
 from mixopt.errors import MixoptError
-from mixopt.plan.fit import ONCE, LawFit
+from mixopt.plan.epochs import beyond
+from mixopt.plan.fit import ONCE, LawFit, of_chinchilla
 from mixopt.plan.optimum import best_split
-from mixopt.plan.report import fit_section
-from mixopt.plan.surface import UNLIMITED, Surface
+from mixopt.plan.presets import published
+from mixopt.plan.report import fit_section, scale_document
+from mixopt.plan.scale import Demand, influence, plan_scale
+from mixopt.plan.surface import UNLIMITED, Run, Surface
+from mixopt.report.document import Section
 from mixopt.runs.scaling import read_plan_runs
 from tests.factories.command import Command
 from tests.factories.plan_tables import LAW, made_runs
@@ -210,3 +215,41 @@ def test_a_gross_outlier_and_a_metric_that_rises_are_refused(home):
 def test_columns_that_are_not_used_are_named(home):
     pd.read_csv(home / "once.csv").assign(width=64).to_csv(home / "more.csv", index=False)
     assert any("not used: 'width'" in note for note in read_plan_runs(home / "more.csv").notes)
+
+
+def test_an_answer_that_rests_on_few_runs_says_so_before_it(shared_data):
+    """Besiroglu et al. 2024 (arXiv:2404.10102) leave out five runs of the published figure."""
+    path, demand = shared_data / "scaling" / "chinchilla_epoch.csv", Demand(compute=5.76e23)
+    for where, found in (((), ["few-runs"]), (("kept240=True",), [])):
+        lead = of_chinchilla(read_plan_runs(path, where=where), seed=0)
+        run = demand.best(lead)
+        warnings = influence(demand, lead, run)
+        assert [warning.code for warning in warnings] == found
+        assert all("Without the 5 of 245 runs farthest from the law" in warning.text for warning in warnings)
+
+
+def test_an_answer_far_outside_the_runs_says_so_before_it():
+    plan = plan_scale(compute=1e22)
+    shown = scale_document(
+        replace(plan, beyond=["A, an extrapolation."], warning_codes=["far-outside"]), Section("", "", [])
+    )
+    assert shown.headline.startswith("This answer is far outside what the law was fitted to. Train ")
+    lead = replace(published("chinchilla")[0], within={"params": (1e6, 1e7)})
+    assert [one.code for one in beyond(lead, Run(1e12, 1e12, UNLIMITED, 2.0))] == ["far-outside"]
+    assert [one.code for one in beyond(lead, Run(2e7, 1e12, UNLIMITED, 2.0))] == ["extrapolated-params"]
+
+
+def test_tokens_follow_from_epochs_and_unique_tokens(home, tmp_path):
+    frame = pd.read_csv(home / "runs.csv")
+    frame = frame.assign(epochs=frame["D"] / frame["U"])
+    frame.drop(columns="D").to_csv(tmp_path / "e.csv", index=False)
+    np.testing.assert_allclose(read_plan_runs(tmp_path / "e.csv").X, read_plan_runs(home / "runs.csv").X)
+
+
+@pytest.mark.parametrize("cell", ["2,345", "much", "-2"])
+def test_a_loss_of_a_scaling_table_is_a_number_with_a_point(home, tmp_path, cell):
+    frame = pd.read_csv(home / "runs.csv").astype(object)
+    frame.loc[2, "loss"] = cell
+    frame.to_csv(tmp_path / "e.csv", index=False)
+    with pytest.raises(MixoptError, match=f"line 4, column 'loss': '{cell}' is not a "):
+        read_plan_runs(tmp_path / "e.csv")
