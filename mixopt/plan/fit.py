@@ -183,6 +183,9 @@ def chinchilla_fit(runs: Runs, seed: int) -> tuple[ScalingRegressor, dict[str, A
 
 def of_chinchilla(runs: Runs, seed: int) -> Surface:
     """That law as a surface, whose members are the refits."""
+    from regressors.estimators.scaling import ScalingRegressor
+
+    X = runs.X[:, :2]
     fit, draws = chinchilla_fit(runs, seed)
     refits = [{name: value[0, k] for name, value in draws.items()} for k in range(DRAWS)]
     loss = chinchilla_loss({name: value[0] for name, value in fit.scaled_.items()}, fit.units_)

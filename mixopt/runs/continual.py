@@ -133,7 +133,7 @@ def _check(table: Table, columns: Sequence[str], share: Floats, *losses: Floats,
     """Raises MixoptError for shares outside 0 to 1 after the start, and for losses that aren't positive or too few."""
     wrong = after & ~((share >= 0) & (share <= 1))
     if wrong.any():
-        hint = " (percents? divide by 100)" if np.nanmax(share) > 1 else ""
+        hint = " (percents? divide by 100)" if (share > 1).any() else ""
         raise MixoptError(f"{table.at(int(wrong.argmax()), columns[0])} is not a share from 0 to 1{hint}")
     for column, values in zip(columns[1:], losses, strict=True):
         if (~np.isnan(values)).sum() < 2:

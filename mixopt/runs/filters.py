@@ -217,7 +217,8 @@ def last_rows(
             f"{table.path}: {table.setting('last_step')} needs a step column or a tokens column: name one with "
             f"{table.setting('tokens')}"
         )
-    unnamed = np.nan_to_num(np.round(np.column_stack([alike, settings]), 9), nan=-1.0)
+    alike = np.clip(alike, -1e9, 1e9)  # what is no share is refused later
+    unnamed = np.nan_to_num(np.column_stack([np.round(alike, 9), settings]), nan=-1.0)
     ids = source.run_ids if source.key else [row.tobytes() for row in unnamed]
     runs: dict[object, list[int]] = {}
     for row in np.lexsort(order[::-1]):

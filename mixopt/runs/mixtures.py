@@ -13,7 +13,7 @@ from mixopt.errors import MixoptError
 from mixopt.formatting import comma_list, counted
 from mixopt.runs.columns import Choice, loss_columns, weight_columns
 from mixopt.runs.filters import keeping
-from mixopt.runs.source import Interface, Table, read_table
+from mixopt.runs.source import Interface, Table, no_losses, read_table
 from mixopt.runs.table import RunTable
 
 if TYPE_CHECKING:
@@ -138,13 +138,15 @@ def read_mixtures(
         table, ordered, renormalise=renormalise, tolerance=SUM_TOLERANCE, notes=notes
     )
     key = table.recognised("run_id")
-    names = [f"{table.unit}{row}" for row in table.frame.index]
-    return Mixtures(
-        names if key is None else [str(cell) for cell in table.cells(key)],
-        shares,
-        _measured(table, [column for column in table.columns if column not in ordered], targets, losses, strict=strict),
-        tuple(notes),
-    )
+    names = [None] * len(table) if key is None else table.texts(key)
+    names = [name or f"{table.unit}{row}" for name, row in zip(names, table.frame.index, strict=True)]
+    others = [column for column in table.columns if column not in ordered]
+    measured = _measured(table, others, targets, losses, strict=strict)
+    if measured is not None and (wrong := no_losses(measured)).any():
+        row = int(wrong.any(axis=1).argmax())
+        notes.append(f"{table.at(row)}: a loss that is no finite number above 0: measured losses are not read.")
+        measured = None
+    return Mixtures(names, shares, measured, tuple(notes))
 
 
 def _sums(table: Table, columns: Mapping[str, str]) -> Floats:

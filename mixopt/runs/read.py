@@ -29,7 +29,7 @@ from mixopt.formatting import (
 from mixopt.runs.columns import NEITHER, UNFINISHED, Choice, checked, loss_columns, plain_name, unit_of, weight_columns
 from mixopt.runs.filters import Source, last_rows, open_runs
 from mixopt.runs.mixtures import EXACT, SUM_TOLERANCE, read_shares
-from mixopt.runs.source import Interface, Table, file_record, is_table
+from mixopt.runs.source import Interface, Table, file_record, is_table, no_losses
 from mixopt.runs.table import SAME_MIXTURE, RunTable
 
 if TYPE_CHECKING:
@@ -284,7 +284,7 @@ def _no_losses(table: Table, columns: Mapping[str, str], diverged: NDArray[np.bo
         except MixoptError as error:
             problems[name] = f"{error}, or choose the columns with {table.setting('losses')}"
             continue
-        wrong = np.flatnonzero(~diverged & ((values <= 0) | np.isinf(values)))
+        wrong = np.flatnonzero(~diverged & no_losses(values))
         if len(values) > diverged.sum() and np.isnan(values[~diverged]).all():
             problems[name] = (
                 f"{table.path}, column {column!r}: no run has a loss there: leave it out with {table.setting('losses')}"

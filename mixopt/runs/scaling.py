@@ -74,6 +74,8 @@ def read_plan_runs(path: Path, *, columns: Mapping[str, str] | None = None, wher
         [f"{len(table) - len(kept)} of {len(table)} rows have no loss and are out."] if len(kept) < len(table) else []
     )
     refuse_rising(used["loss"], place=f"{path}: ", remedy="rename its column")
+    if not kept:
+        raise MixoptError(f"{path}, column {used['loss']!r}: no run has a loss there")
     if len(kept) < MIN_RUNS:
         raise MixoptError(f"{path}: {len(kept)} runs: a law needs {MIN_RUNS} or more")
     table = table.rows(kept)

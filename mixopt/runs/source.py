@@ -101,7 +101,7 @@ class Table:
     def counts(self, column: str) -> Floats:
         """The column as floats, (n_rows,), of counts from 0 that may be written 70M or 20B; NaN where empty."""
         values = [math.nan if is_empty(cell) else as_number(cell) for cell in self.cells(column)]
-        wrong = [value is None or value < 0 or value == math.inf for value in values]
+        wrong = [value is None or value < 0 or value > MAX_COUNT for value in values]
         if True in wrong:
             row = wrong.index(True)
             advice = count_advice(self.cells(column)[row])
@@ -111,7 +111,7 @@ class Table:
     def positive(self, column: str, *, zero: bool = False) -> Floats:
         """Counts above 0, or from 0, in every row. Raises MixoptError at the first cell that has none."""
         values = np.array([as_number(cell) for cell in self.cells(column)], dtype=float)
-        wrong = ~(np.isfinite(values) & ((values >= 0) if zero else (values > 0)))
+        wrong = ~((values <= MAX_COUNT) & ((values >= 0) if zero else (values > 0)))
         if wrong.any():
             row = int(wrong.argmax())
             raise MixoptError(
@@ -123,7 +123,7 @@ class Table:
     def losses(self, column: str) -> Floats:
         """The column as losses, (n_rows,), NaN where empty. Raises MixoptError at the first that isn't one."""
         values = self.numbers(column)
-        wrong = (values <= 0) | np.isinf(values)
+        wrong = no_losses(values)
         if wrong.any():
             raise MixoptError(f"{self.at(int(wrong.argmax()), column)} is not a loss above 0, a finite number")
         return values
@@ -142,6 +142,15 @@ def _share(cell: object) -> float | None:
 
 def _name(cell: object) -> str:
     return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+
+
+MAX_COUNT = 1e30  # of parameters or tokens, beyond any run
+MIN_LOSS, MAX_LOSS = 1e-9, 1e9  # in whatever unit; further out sums lose their digits
+
+
+def no_losses(values: Floats) -> NDArray[np.bool_]:
+    """Which values, (n,), are no losses; NaN is a missing one."""
+    return (values < MIN_LOSS) | (values > MAX_LOSS)
 
 
 MAX_RATIO, MAX_DEVIATIONS = 3.0, 8.0  # beyond both, a loss is no measurement
