@@ -70,7 +70,7 @@ def plain(error: UnicodeError) -> tuple[str, int]:
 
 
 def refuse(message: str) -> NoReturn:
-    """One line: names of files and columns may hold line ends, or what a terminal takes for commands, or have no end."""
+    """One line: names of files and columns may hold line ends or what a terminal takes for commands, or be endless."""
     plain = re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", message)
     print("mixopt:", re.sub(r"\S{1000,}", lambda word: f"{word[0][:100]}...", plain), file=sys.stderr)
     sys.exit(2)
