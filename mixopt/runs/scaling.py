@@ -10,6 +10,7 @@ import numpy as np
 
 from mixopt.errors import MixoptError
 from mixopt.formatting import comma_list, did_you_mean, is_empty, value_counts
+from mixopt.report.document import NATS, in_unit
 from mixopt.runs.columns import SCALING_ALIASES, checked, refuse_rising, unit_of
 from mixopt.runs.filters import keeping
 from mixopt.runs.source import Table, file_record, gross_outliers, read_table
@@ -80,12 +81,14 @@ def read_plan_runs(path: Path, *, columns: Mapping[str, str] | None = None, wher
         raise MixoptError(f"{path}: {len(kept)} runs: a law needs {MIN_RUNS} or more")
     table = table.rows(kept)
     values = {key: table.positive(column) for key, column in used.items() if key != "loss"}
-    values["loss"] = table.losses(used["loss"])
-    if len(gross := gross_outliers(values["loss"])):
+    losses = table.numbers(used["loss"])
+    positive = np.where((losses > 0) & np.isfinite(losses), losses, np.nan)
+    if not np.isnan(positive).all() and len(gross := gross_outliers(positive)):
         raise MixoptError(
             f"{table.at(int(gross[0]), used['loss'])} is far from the other losses, of median "
-            f"{np.median(values['loss']):.4g}: correct it, or leave the row out with {table.setting('where')}"
+            f"{np.median(losses):.4g}: correct it, or leave the row out with {table.setting('where')}"
         )
+    values["loss"], unit = table.losses(used["loss"]), unit_of(used["loss"])
     tokens = values["tokens"] if "tokens" in values else values["unique"] * values["epochs"]
     if "unique" in values:
         unique = values["unique"]
@@ -93,12 +96,14 @@ def read_plan_runs(path: Path, *, columns: Mapping[str, str] | None = None, wher
         unique = tokens / np.maximum(values["epochs"], 1.0) if "epochs" in values else tokens
     repeats = bool((tokens > unique * (1 + 1e-6)).any())
     unique = np.minimum(tokens, unique)
-    notes += _groups(table, np.column_stack([values["params"], tokens, unique]), values["loss"], set(used.values()))
-    files, unit = (file_record(path),), unit_of(used["loss"])
+    notes += _groups(
+        table, np.column_stack([values["params"], tokens, unique]), values["loss"], set(used.values()), unit
+    )
+    files = (file_record(path),)
     return Runs(path.stem, values["params"], tokens, unique, values["loss"], repeats, tuple(notes), files, unit)
 
 
-def _groups(table: Table, X: Array, loss: Array, used: set[str]) -> list[str]:
+def _groups(table: Table, X: Array, loss: Array, used: set[str], unit: str) -> list[str]:
     """Notes of the columns that are not used, and of those that tell apart runs of one size and length.
 
     X: (n_runs, 3) as in `Runs`. Raises MixoptError where such runs differ by more than `MAX_SPREAD` nats/token.
@@ -110,7 +115,7 @@ def _groups(table: Table, X: Array, loss: Array, used: set[str]) -> list[str]:
     words = {name: [str(cell) for cell in table.cells(name)] for name in others if not table.is_numeric(name)}
     apart = [name for name, cells in words.items() if len(set(zip(at, cells, strict=True))) > number]
     apart.sort(key=lambda name: len(set(words[name])))  # a validation set says more than a run's name
-    differ = f"runs of the same parameters and tokens differ by up to {spread:.2f} in loss"
+    differ = in_unit(f"runs of the same parameters and tokens differ by up to {spread:.2f} {NATS}", unit)
     if spread > MAX_SPREAD:
         named = "; ".join(f"{name}: {value_counts(words[name], 4)}" for name in apart[:3]) or comma_list(others)
         raise MixoptError(
