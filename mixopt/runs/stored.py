@@ -94,7 +94,7 @@ def read_fit(path: Path, kind: str, version: int) -> Json:
         record = read_any_json(path)
     except OSError as error:
         raise MixoptError(f"{path}: can't be read ({error.strerror}): `{kind} RUNS.csv` writes such a file") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MixoptError(f"{path}: not JSON ({error}): {again}") from None
     if not isinstance(record, dict) or record.get("kind") != kind:
         raise MixoptError(f"{path}: not a fit of `{kind}`: `{kind} RUNS.csv` writes one")

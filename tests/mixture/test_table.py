@@ -207,6 +207,9 @@ def test_a_fit_that_was_changed_is_refused(home, tmp_path):
     path.write_text(text[: len(text) // 2])
     with pytest.raises(MixoptError, match="not JSON"):
         mixopt.load_fit(path)
+    path.write_text("[" * 100_000)
+    with pytest.raises(MixoptError, match="not JSON"):
+        mixopt.load_fit(path)
 
 
 @pytest.mark.parametrize(
