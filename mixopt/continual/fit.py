@@ -16,6 +16,7 @@ from mixopt.runs.continual import ContinualRuns, Floats
 from mixopt.serialization import Json, cached, digest, remake, restoring
 from mixopt.study.kind import Session
 from mixopt.study.progress import Progress
+from mixopt.threads import on_one_thread
 from mixopt.version import __version__
 
 BLEND = "blend"  # laws and curves weighted by held-out errors, each loss for itself: what is used unless named
@@ -76,6 +77,7 @@ def _stacked(of: str, params: Floats, tokens: Floats, share: Floats) -> tuple[tu
     return given[0].shape, np.column_stack([x.reshape(-1) for x in given])
 
 
+@on_one_thread
 def fit_continual(
     runs: ContinualRuns, *, law: str = BLEND, seed: int = 0, progress: Progress | None = None
 ) -> ContinualFit:

@@ -18,6 +18,7 @@ from mixopt.report.document import Warning
 from mixopt.runs.continual import ContinualRuns
 from mixopt.serialization import Json
 from mixopt.study.kind import Session
+from mixopt.threads import on_one_thread
 
 SAME = 1.01  # counts this close are one
 DRAWS = 200
@@ -28,6 +29,7 @@ SHARE_SLACK = 0.005  # to both sides of the trained shares: shares this near cou
 SHOWN = 61  # points of a front in the record
 
 
+@on_one_thread
 def plan_cpt(
     fit: ContinualFit,
     question: CptQuestion | None = None,

@@ -33,6 +33,7 @@ from mixopt.report.document import (
 from mixopt.runs.objective import TARGET, TargetChoice, check_objective, narrowed, weights_of
 from mixopt.serialization import Json
 from mixopt.study.progress import Progress
+from mixopt.threads import on_one_thread
 from regressors.registry import DEFAULT
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ MIN_SCORED = 8  # losses, below which predictors are left out rather than losses
 AVERAGED = ("spearman", "coverage80", *SCALED.values())
 
 
+@on_one_thread
 def leaderboard(
     table: RunTable,
     predictors: Sequence[str],

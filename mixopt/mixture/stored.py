@@ -16,6 +16,7 @@ from mixopt.runs.stored import PROBES, SAME, Stored, numbers, read_fit
 from mixopt.runs.table import RunTable
 from mixopt.search.simplex import distance_to_hull, nearest
 from mixopt.serialization import Json, nan_to_null, restoring
+from mixopt.threads import on_one_thread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,6 +46,7 @@ class StoredFit(Stored):
         """The mixture predicted to be best, share by domain; domains that never varied keep their share."""
         return {row["domain"]: row["recommended"] for row in self.record["evidence"]["recommendation"]["domains"]}
 
+    @on_one_thread
     def optimise(self, *, trials: int = TRIALS, seed: int | None = None, **limits: Any) -> dict[str, float]:
         """The mixture predicted to be best within limits: share of training tokens by domain.
 
@@ -68,6 +70,7 @@ class StoredFit(Stored):
         found = best_mixture(table, self.estimator, self.objective, allowed, trials=trials, seed=seed)
         return dict(zip(self.domains, found.weights.tolist(), strict=True))
 
+    @on_one_thread
     def predict(self, mixtures: Any) -> Floats:
         """Predicted target loss, (n,), nats/token, of mixtures as `as_shares` takes them.
 
@@ -75,10 +78,12 @@ class StoredFit(Stored):
         """
         return self.objective.of(self.losses(mixtures))
 
+    @on_one_thread
     def losses(self, mixtures: Any) -> Floats:
         """Predicted loss on each of `texts`, (n, n_texts), nats/token."""
         return np.asarray(self.estimator.predict(as_shares(mixtures, self.domains)), dtype=float)
 
+    @on_one_thread
     def interval(self, mixtures: Any, *, level: float = 0.8) -> tuple[Floats, Floats]:
         """Bounds, (n,) each, that the target loss of a run of each mixture should fall in with a chance of `level`.
 

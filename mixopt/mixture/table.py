@@ -18,6 +18,7 @@ from mixopt.runs.stored import read_fit, table_digest
 from mixopt.search.simplex import searched
 from mixopt.serialization import CACHE_KEY, Json, digest, nan_to_null, replacing
 from mixopt.study.progress import Progress
+from mixopt.threads import on_one_thread
 from mixopt.version import versions
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ MIN_SCORED = 3  # measured mixtures, below which there's nothing to score
 MAX_HULL_DISTANCES = 1000  # mixtures, beyond which the distance to the runs' hull isn't measured: a linear program each
 
 
+@on_one_thread
 def fit_table(
     table: RunTable,
     target: TargetChoice,

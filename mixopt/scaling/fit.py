@@ -39,6 +39,7 @@ from mixopt.search.optimize import Found, objective_of, search
 from mixopt.search.simplex import distance_to_hull, total_variation
 from mixopt.serialization import Json, digest, nan_to_null
 from mixopt.study.progress import Progress
+from mixopt.threads import on_one_thread
 from mixopt.version import versions
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ MAX_EXPONENT_RATIO = 1.5  # times the published exponent, or a fraction of it: p
 MAX_NARROWING = 0.9  # of an exponent's width before the runs: one that is no narrower after them comes from the prior
 
 
+@on_one_thread
 def fit_scale(
     table: RunTable,
     target: TargetChoice,

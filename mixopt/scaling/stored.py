@@ -15,6 +15,7 @@ from mixopt.runs.pools import full_unique
 from mixopt.runs.stored import SAME, Stored, numbers, read_fit
 from mixopt.scaling.results import ScaleEvidence
 from mixopt.serialization import Json, restoring
+from mixopt.threads import on_one_thread
 
 if TYPE_CHECKING:
     from mixopt.search.simplex import Floats
@@ -56,6 +57,7 @@ class StoredScale(Stored):
         unique = full_unique(self.domains, self.record["pools"], length) if self.joint.pools else None
         return self.joint.at(size, length, unique)
 
+    @on_one_thread
     def predict(self, mixtures: Any, *, params: float | None = None, tokens: float | None = None) -> Floats:
         """Predicted target loss, (n,), nats/token, of mixtures as `as_shares` takes them, at a scale as in `at`.
 
@@ -63,6 +65,7 @@ class StoredScale(Stored):
         """
         return self.objective.of(self.losses(mixtures, params=params, tokens=tokens))
 
+    @on_one_thread
     def losses(self, mixtures: Any, *, params: float | None = None, tokens: float | None = None) -> Floats:
         """Predicted loss on each of `texts`, (n, n_texts), nats/token."""
         shares = as_shares(mixtures, self.domains)

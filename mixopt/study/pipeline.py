@@ -16,6 +16,7 @@ from mixopt.study.loading import files_read, load_study
 from mixopt.study.prepare import open_shards, prepare
 from mixopt.study.progress import Progress
 from mixopt.study.stale import settle_plan
+from mixopt.threads import on_one_thread
 
 
 def open_session(path: Path | str, out: Path | str | None = None, progress: Progress | None = None) -> Session:
@@ -77,6 +78,7 @@ def trained(session: Session, plan: Any, shards: Any) -> Any:
     return session.kind.collect(session, plan)
 
 
+@on_one_thread
 def run_study(study: Path | str, *, out: Path | str | None = None, retrain: bool = False) -> Json:
     """Everything that `mixopt run` does, from Python. Gives recommendation.json's content.
 
@@ -87,6 +89,7 @@ def run_study(study: Path | str, *, out: Path | str | None = None, retrain: bool
         return run(replace(session, may_retrain=lambda why: retrain))
 
 
+@on_one_thread
 def recommend_for(study: Path | str, *, out: Path | str | None = None) -> Json:
     """What `mixopt recommend` does, from Python: the answer from finished runs, as recommendation.json holds it.
 
