@@ -35,6 +35,8 @@ class Outputs:
             _probe(path)
         except WriteError as error:
             raise MixoptError(f"{option}: {error}: name another file") from None
+        if real(path).is_symlink():
+            raise MixoptError(f"{option}: {path} is a link that leads to itself: name another file")
         if any(real(path).is_relative_to(one) or _same(path, one) for one in self.inputs):
             raise MixoptError(f"{option}: the command reads {path}: name another file")
         twin = next((name for other, name in self.options.items() if _same(path, other)), None)

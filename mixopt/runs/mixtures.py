@@ -91,7 +91,8 @@ def _by_name(mixtures: Any) -> dict[str, Any] | None:
 
 def without_absent(shares: Floats) -> Floats:
     """Shares (n, n_domains) with 0 where one is missing (NaN) in a row whose others sum to 1."""
-    rest = np.nansum(shares, axis=-1, keepdims=True)
+    with np.errstate(over="ignore"):  # refused later, as any share above 1
+        rest = np.nansum(shares, axis=-1, keepdims=True)
     return np.where(np.isnan(shares) & (np.abs(rest - 1) <= ROUNDED), 0.0, shares)
 
 
@@ -237,7 +238,8 @@ def _check_shares(table: Table, columns: list[str], shares: Floats, *, renormali
     if np.isnan(shares[row, i]):
         remedy = f"write 0 where a domain is not used, or leave the row out with {table.setting('where')}"
     elif shares[row, i] > 1 and not renormalise:
-        sums = shares.sum(axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums = shares.sum(axis=1)
         percents = abs(np.median(sums) - 100) <= 100 * SUM_TOLERANCE
         cause = f"this row's sum to {sums[row]:.4g}, so these are percents" if percents else "percents or token counts"
         remedy = f"{cause}: divide each row by its sum with {table.setting('renormalise')}"

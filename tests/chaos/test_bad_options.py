@@ -66,7 +66,6 @@ FILE = [
     "runs.csv/page",
     "/proc/page",
     "runs.csv",
-    "a\tb",
     "link",
 ]
 PAIRS = ["", "=", "a", "a=", "=1", "a=x", "a=1,a=2", "a=-1", "a=inf,b=-inf", "a=nan", "a=0.5,b=0.6", "a==1", "a=1=2"]
@@ -152,7 +151,7 @@ def command(capsys, monkeypatch, tmp_path, made):
     return Command(capsys, monkeypatch, tmp_path)
 
 
-@pytest.mark.parametrize(("name", "option", "value"), cases())
+@pytest.mark.parametrize(("name", "option", "value"), list(cases()))
 def test_a_wrong_value_of_an_option_is_refused(name, option, value, command, monkeypatch):
     monkeypatch.setattr("mixopt.mixture.fit.fit_runs", lambda *_, **__: pytest.fail("the work has begun"))
     words = SOUND[name] + (NEEDS.get(option, []) if name in ("plan epochs", "plan scale") else [])

@@ -97,7 +97,7 @@ def cases():
             turn += 1
 
 
-@pytest.mark.parametrize(("pattern", "name", "damage"), cases())
+@pytest.mark.parametrize(("pattern", "name", "damage"), list(cases()))
 def test_a_damaged_file_is_refused_by_name(pattern, name, damage, study):
     path = first(study.cwd, pattern)
     data = path.read_bytes()

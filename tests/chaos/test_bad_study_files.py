@@ -141,7 +141,7 @@ def every_key():
             turn += 1
 
 
-@pytest.mark.parametrize(("kind", "path", "value"), every_key())
+@pytest.mark.parametrize(("kind", "path", "value"), list(every_key()))
 def test_a_wrong_value_is_refused_at_its_key(kind, path, value, study):
     names = [key for key in path[:1] if key != "search"]  # of what is there no more, the part is named
     sentence = refused(study, put(STUDIES[kind], path, value), names=names, kind=kind)
@@ -161,7 +161,7 @@ def parts():
                 yield pytest.param(kind, path, id=f"{kind}-{dotted(path)}")
 
 
-@pytest.mark.parametrize(("kind", "path"), parts())
+@pytest.mark.parametrize(("kind", "path"), list(parts()))
 def test_an_unknown_key_is_refused_wherever_it_stands(kind, path, study):
     refused(study, put(STUDIES[kind], (*path, "strange"), 0.1), names=["study.yaml", "strange"], kind=kind)
 

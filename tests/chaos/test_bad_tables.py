@@ -95,7 +95,7 @@ def cells():
 SOUND = {("plan cpt", "weight", "0.9"), ("plan cpt", "count", "0")}
 
 
-@pytest.mark.parametrize(("name", "column", "value"), cells())
+@pytest.mark.parametrize(("name", "column", "value"), list(cells()))
 def test_a_wrong_cell_is_refused_at_its_place(name, column, value, command):
     make, words = TABLES[name]
     frame = make()
