@@ -45,6 +45,8 @@ def restoring(path: Path, remedy: str) -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         what = f"key {error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        if details := getattr(error, "errors", None):  # pydantic's, which names each key
+            what = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in details()[:3])
         raise MixoptError(f"{path}: not as this version of mixopt writes it ({what}): {remedy}") from None
 
 

@@ -32,7 +32,6 @@ from mixopt.plan.questions import LIMITS, Count, counts_of, forms_of, smallest_m
 from mixopt.plan.surface import TRAINING, Interval, Intervals, PlannedRun, Run, Surface, losses, run_at
 from mixopt.report.document import Warning
 from mixopt.serialization import Record, nan_to_null
-from mixopt.threads import on_one_thread
 
 if TYPE_CHECKING:
     from mixopt.runs.scaling import Runs
@@ -188,7 +187,6 @@ class EpochsPlan(Record):
     fit: LawFit | None = None
 
 
-@on_one_thread
 def plan_epochs(
     *,
     unique: Count,

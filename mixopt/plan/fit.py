@@ -12,6 +12,7 @@ from mixopt.plan.presets import AVERAGE, form, surface_of
 from mixopt.plan.surface import Loss, Surface
 from mixopt.runs.scaling import Array, Runs
 from mixopt.serialization import Record, nan_to_null
+from mixopt.threads import on_one_thread
 from regressors.laws.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def identified(runs: Runs, seed: int) -> bool:
     return True
 
 
+@on_one_thread
 def fitted(runs: Runs, progress: Progress, *, seed: int = 0) -> tuple[list[Surface], LawFit]:
     """The forms fitted to the runs, the leading one first, and how well they predict."""
     from regressors.estimators.repetition import errors_by_kind

@@ -23,7 +23,6 @@ from mixopt.plan.questions import Count, counts_of, forms_of, loss_above_0, smal
 from mixopt.plan.surface import INFERENCE, TRAINING, UNLIMITED, Intervals, PlannedRun, Run, Surface, losses
 from mixopt.report.document import Warning
 from mixopt.serialization import Record, nan_to_null
-from mixopt.threads import on_one_thread
 
 if TYPE_CHECKING:
     from mixopt.runs.scaling import Runs
@@ -158,7 +157,6 @@ class ScalePlan(Record):
     fit: LawFit | None = None
 
 
-@on_one_thread
 def plan_scale(
     *,
     compute: Count | None = None,

@@ -83,7 +83,7 @@ def read_plan_runs(path: Path, *, columns: Mapping[str, str] | None = None, wher
     values = {key: table.positive(column) for key, column in used.items() if key != "loss"}
     losses = table.numbers(used["loss"])
     positive = np.where((losses > 0) & np.isfinite(losses), losses, np.nan)
-    if not np.isnan(positive).all() and len(gross := gross_outliers(positive)):
+    if len(gross := gross_outliers(positive)):
         raise MixoptError(
             f"{table.at(int(gross[0]), used['loss'])} is far from the other losses, of median "
             f"{np.median(losses):.4g}: correct it, or leave the row out with {table.setting('where')}"

@@ -159,6 +159,8 @@ MAX_RATIO, MAX_DEVIATIONS = 3.0, 8.0  # beyond both, a loss is no measurement
 def gross_outliers(losses: Floats, ratio: float = MAX_RATIO) -> NDArray[np.int64]:
     """Rows of losses (n,) that are no measurements: over `ratio` times the median or under its inverse, and over
     `MAX_DEVIATIONS` standard deviations of ln loss away, by the median absolute deviation. NaN is none."""
+    if np.isnan(losses).all():
+        return np.empty(0, dtype=np.int64)
     logs = np.log(losses)
     far = np.abs(logs - np.nanmedian(logs))
     usual = 1.4826 * np.nanmedian(far)  # of a normal distribution this is the standard deviation

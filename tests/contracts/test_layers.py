@@ -16,7 +16,7 @@ LAYERS = (
     ("mixopt.runs",),
     ("mixopt.study",),
     ("mixopt.report",),
-    ("mixopt.formatting", "mixopt.serialization", "mixopt.errors", "mixopt.version"),
+    ("mixopt.formatting", "mixopt.serialization", "mixopt.errors", "mixopt.version", "mixopt.threads"),
     ("regressors", "proxies"),
 )
 BASE = LAYERS[-2]  # these modules may import each other, as long as no cycle comes of it

@@ -273,7 +273,7 @@ def test_the_best_run_is_the_same_wherever_it_stands_and_runs_of_other_pools_com
     assert f"The best mixture among the runs ({run}, measured {measured}" in text
     assert f"The best mixture, {run}, measured {measured} nats/token" in text
     assert "1 of other pools" in text and "1 of fewer tokens" in text
-    assert "can't be set beside the others' and stand last" in text
+    assert "are not comparable with the others and stand last" in text
     table = text[text.index("Measured losses, nats/token, at proxy scale") :]
     assert min(table.index(run_id) for run_id in runs.loc[[6, 7], "run_id"]) > table.index(run)
 

@@ -276,7 +276,7 @@ def test_only_runs_of_one_recipe_are_stacked_and_the_longest_come_first():
         assert costs == sorted(costs, reverse=True)
 
 
-def test_the_id_of_a_run_of_a_mixture_is_what_it_always_was():
+def test_the_id_of_a_run_of_a_mixture_is_the_hash_of_what_decides_it():
     from dataclasses import asdict
 
     from mixopt.study.jobs import PlannedRun, make_job, run_id, scaled
@@ -286,11 +286,9 @@ def test_the_id_of_a_run_of_a_mixture_is_what_it_always_was():
     run = PlannedRun("uniform", {"a": 1.0}, {"a": 640}, 0)
     decides = {
         "recipe": asdict(recipe),
-        "version": 1,
-        "weights": {"a": 1.0},
-        "pools": {"a": 640},
+        "version": 2,
+        "texts": [["hash", 1.0, 640, 0]],
         "seed": 0,
-        "texts": {"a": "hash"},
         "validation_tokens": 10_000,
         "precision": "float32",
     }

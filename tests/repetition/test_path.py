@@ -272,7 +272,9 @@ def test_an_answer_that_is_not_whole_is_refused_in_one_line(done, tmp_path):
     folder.recommendation.write_text(
         json.dumps({key: value for key, value in found.items() if key not in ("best", "checksum")})
     )
-    with pytest.raises(MixoptError, match=r"not a whole Recommendation .*best.*`mixopt recommend`") as error:
+    with pytest.raises(
+        MixoptError, match=r"not as this version of mixopt writes it \(best: Field required\).*`mixopt recommend`"
+    ) as error:
         session.kind.report(dataclasses.replace(session, folder=folder))
     assert "\n" not in str(error.value)
 
