@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from proxies.checkpoint import load_checkpoint, put, save_checkpoint, take
+from proxies.files import WriteError
 from proxies.gpt import StackedGPT
 from proxies.launch import Job, Setup
 from proxies.record import Loss, RunRecord, read_record, write_record
@@ -180,7 +181,8 @@ def main() -> int:
     except BrokenPipeError:
         return 1  # nobody listens any more
     except (ValueError, OSError) as error:
-        events.write(json.dumps({"event": "error", "message": str(error)}) + "\n")
+        remedy = ": make room, or choose another place with --out" if isinstance(error, WriteError) else ""
+        events.write(json.dumps({"event": "error", "message": f"{error}{remedy}"}) + "\n")
         events.flush()
         return 2
     return 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.errors import MixoptError
-from mixopt.formatting import loss
+from mixopt.formatting import counted, loss
 from mixopt.mixture.config import Study
 from mixopt.mixture.pool_ablation import (
     NEED_PLACE,
@@ -143,7 +143,8 @@ def fit_runs(
     chosen, fitted_on = all_of_it.selection.chosen, all_of_it.table
     progress.update(len(all_of_it.judged), f"{chosen} on all runs")
     task, Y = all_of_it.tasks[chosen], fitted_on.losses
-    repeats = HOLDOUTS_OF_MANY if len(np.unique(all_of_it.groups)) > MANY_MIXTURES else HOLDOUTS
+    many = len(np.unique(all_of_it.groups)) > MANY_MIXTURES or len(table.targets) > MANY_LOSSES
+    repeats = HOLDOUTS_OF_MANY if many else HOLDOUTS
     try:
         estimator = task.fit(Y)
         holdouts = repeated_holdout(
@@ -219,7 +220,7 @@ def judge_all(
     folds = folds or min(mixtures, 5 if many else FOLDS)
     tasks = {
         name: task
-        for name in affordable(predictors, len(W), progress)
+        for name in affordable(predictors, *Y.shape, progress)
         if (task := task_of(name, fitted_on, seed=seed, auxiliary=auxiliary, groups=others))
     }
     if not tasks:
@@ -248,15 +249,15 @@ def judge_all(
     return Judgement(fitted_on, tasks, judged, groups, selection)
 
 
-def affordable(predictors: Sequence[str], runs: int, progress: Progress) -> Sequence[str]:
+def affordable(predictors: Sequence[str], runs: int, losses: int, progress: Progress) -> Sequence[str]:
     """The predictors to judge: of a default choice on a large table those alone that don't take minutes."""
     from mixopt.mixture.config import TRIED
     from regressors import CUBIC
 
-    if list(predictors) != list(TRIED) or runs <= MAX_RUNS_FOR_CUBIC:
+    if list(predictors) != list(TRIED) or (runs <= MAX_RUNS_FOR_CUBIC and losses <= MANY_LOSSES):
         return predictors
-    progress.note(f"{', '.join(n for n in TRIED if n in CUBIC)} are slow on {runs} runs and left out: name predictors "
-                  "to have them scored.")  # fmt: skip
+    progress.note(f"{', '.join(n for n in TRIED if n in CUBIC)} are slow on {runs} runs and {counted(losses, 'loss')}, "
+                  "and left out: name predictors to have them scored.")  # fmt: skip
     return [name for name in predictors if name not in CUBIC]
 
 

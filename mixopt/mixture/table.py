@@ -134,7 +134,7 @@ def predictions(stored: StoredFit, given: Mixtures, *, level: float) -> Json:
     return {
         "predictor": stored.predictor,
         "target": stored.target,
-        "unit": stored.record["target"]["unit"],
+        "unit": stored.record["target"].get("unit", ""),
         "level": level,
         "inside": ROUNDING,
         "mixtures": rows,

@@ -209,8 +209,8 @@ def read_shares(
         shares = shares / sums[:, None]
         if inexact:
             notes.append(
-                f"The weights of {inexact} of {len(sums)} rows, which sum to between {sums.min():.4g} and "
-                f"{sums.max():.4g}, were divided by their sum."
+                f"The weights of {inexact} of {len(sums)} rows, which sum to between {sums.min():.7g} and "
+                f"{sums.max():.7g}, were divided by their sum."
             )
     elif off.max() > tolerance:
         row = int(off.argmax())
@@ -222,8 +222,8 @@ def read_shares(
         )
     elif inexact:
         notes.append(
-            f"The weights of {inexact} of {len(sums)} rows do not sum to 1 but to between {sums.min():.4g} and "
-            f"{sums.max():.4g}, as in tables printed with rounding: they are used as written."
+            f"The weights of {inexact} of {len(sums)} rows do not sum to 1 but to between {sums.min():.7g} and "
+            f"{sums.max():.7g}, as in tables printed with rounding: they are used as written."
         )
     return shares
 

@@ -170,8 +170,8 @@ domains:
   law: {path: law.jsonl}
 new: law
 base: {sizes: [1], tokens: 20K, store: bases}
-design: {shares: [0, 0.5, 1], tokens: [1280], repeats: 1, looks: 2}
-full: {tokens: 1280, tolerance: 0.5}
+design: {shares: [0, 0.5, 1], tokens: [5120], repeats: 1, looks: 2}
+full: {tokens: 5120, tolerance: 0.5}
 tokenizer: {vocab: 280}
 prepare: {val_fraction: 0.2}
 proxy: {layers: 1, width: 16, heads: 1, context: 16, batch: 4, validation_tokens: 320, workers: 1}
