@@ -220,7 +220,7 @@ def judge_all(
     folds = folds or min(mixtures, 5 if many else FOLDS)
     tasks = {
         name: task
-        for name in affordable(predictors, *Y.shape, progress)
+        for name in affordable(predictors, len(W), Y.shape[1], progress)
         if (task := task_of(name, fitted_on, seed=seed, auxiliary=auxiliary, groups=others))
     }
     if not tasks:
