@@ -40,7 +40,7 @@ def write_json(path: Path, value: Json) -> Json:
 
 @contextmanager
 def restoring(path: Path, remedy: str) -> Iterator[None]:
-    """What a stored file lacks, or holds otherwise than this version writes it, as a MixoptError of the file."""
+    """Raises MixoptError, naming the file and the key, where a stored file's content is missing or of another type."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:

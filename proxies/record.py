@@ -122,7 +122,9 @@ class RunRecord:
 
     def unevaluated(self, texts: Mapping[str, str]) -> list[str]:
         """Which of the texts it has no loss on; none for files of older versions, which don't hold what they read."""
-        return [name for name, content in texts.items() if self.texts and self.texts.get(name) != content]
+        if not self.texts:
+            return []
+        return [name for name, content in texts.items() if self.texts.get(name) != content or name not in self.losses]
 
 
 def read_record(path: Path) -> RunRecord:

@@ -203,7 +203,7 @@ class EvalHistory:
         started = time.perf_counter()
         sums = evaluate(self.model, self.validation)
         for k, history in enumerate(self.of):
-            losses = {name: float(sums[name][k]) / text.tokens for name, text in self.validation.items()}
+            losses, _ = per_token_and_byte(k, sums, self.validation)
             history.append(Evaluation(step, step * self.recipe.batch * self.recipe.context, losses))
         self.seconds += time.perf_counter() - started
 

@@ -54,7 +54,8 @@ def train_missing(
     new = listed(list(dict.fromkeys(name for job in evaluated for name in job.evaluate)))
     if evaluated:
         progress.note(
-            f"{counted(len(evaluated), 'finished run')} evaluated on {new}, from weights/: none is trained again"
+            f"{counted(len(evaluated), 'finished run')} to evaluate on {new} with the weights in weights/; "
+            "none of them is trained again"
         )
     watch = Watch(recipes, recipes.keys() - {job.run_id for job in missing}, progress)
     progress.stage(title, total=watch.total)

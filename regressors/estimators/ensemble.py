@@ -30,7 +30,11 @@ def make(name: str, seed: int, unique: Any = None) -> Any:
 
 
 def _all_differentiable(ensemble: "BaseEnsemble") -> bool:
-    return all(hasattr(make(name, 0), "gradient") for name in ensemble._names())
+    parts = [make(name, 0) for name in ensemble._names()]
+    return all(
+        isinstance(part, DifferentiableRegressor) and (not isinstance(part, BaseEnsemble) or _all_differentiable(part))
+        for part in parts
+    )
 
 
 class BaseEnsemble(DifferentiableRegressor):

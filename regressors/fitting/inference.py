@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from regressors.fitting.posterior import Posterior
 from regressors.fitting.solve import Fit
@@ -39,8 +40,6 @@ class InferenceMixin:
         return bootstrap(posterior, found, draws=draws, rng=rng, groups=groups)
 
     def _posterior_and_fit(self) -> tuple[Posterior, Fit]:
-        if not hasattr(self, "_posterior"):
-            raise ValueError(
-                f"{type(self).__name__} has no runs: it isn't fitted, or was loaded from its numbers: fit it"
-            )
+        why = "%(name)s has no runs: it isn't fitted, or was loaded from its numbers: fit it"
+        check_is_fitted(self, "_posterior", msg=why)
         return self._posterior, self._found

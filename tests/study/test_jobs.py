@@ -1,7 +1,7 @@
 """A run's file against what was planned."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -35,6 +35,14 @@ def test_role_and_pools_that_weren_t_read_are_the_plan_s(tmp_path):
 def test_a_file_of_the_required_keys_alone_is_taken(tmp_path):
     (tmp_path / "r1.json").write_text(json.dumps({"run_id": "r1", "weights": JOB.weights, "losses": {}}))
     assert finished_run(tmp_path / "r1.json", JOB, RECIPE).pools == JOB.pools
+
+
+@pytest.mark.parametrize("losses", [{}, {"a": Loss(2.5, 1.25)}], ids=len)
+def test_a_run_without_the_loss_on_a_text_is_to_be_evaluated(tmp_path, losses):
+    texts = {"a": "hash a", "b": "hash b"}
+    write_record(tmp_path / "r1.json", replace(RUN, losses=losses, texts=texts))
+    with pytest.raises(MixoptError, match=r"r1\.json: has no loss on .*b as it is now: `mixopt train` evaluates"):
+        finished_run(tmp_path / "r1.json", replace(JOB, texts=texts), RECIPE)
 
 
 @pytest.mark.parametrize(
