@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from regressors.estimators.ensemble import EnsembleRegressor, ResidualProcessRegressor
     from regressors.estimators.gaussian_process import GaussianProcessRegressor
     from regressors.estimators.joint import JOINT_LAWS, AtScale, JointRegressor
+    from regressors.estimators.ladder import LadderRegressor
     from regressors.estimators.law import EpochLawRegressor, LawRegressor
     from regressors.estimators.pool_aware import AtPools, PoolRegressor
     from regressors.estimators.regmix import RegMixLightGBMRegressor, RegMixLinearRegressor
@@ -61,6 +62,7 @@ HOMES = {
     "JOINT_LAWS": "estimators.joint",
     "JointRegressor": "estimators.joint",
     "LAWS": "laws",
+    "LadderRegressor": "estimators.ladder",
     "Law": "law",
     "LawRegressor": "estimators.law",
     "PREDICTORS": "registry",

@@ -37,6 +37,7 @@ def from_dict(stored: Mapping[str, Any]) -> Any:
 # The name in a stored fit -> the class that restores it. Names of stored fits outlive those of classes.
 ESTIMATORS: dict[str, str] = {
     "AtPools": "regressors.estimators.pool_aware:AtPools",
+    "AtRung": "regressors.estimators.ladder:AtRung",
     "AtScale": "regressors.estimators.joint:AtScale",
     "ContinualBlend": "regressors.estimators.continual_ensemble:ContinualEnsembleRegressor",
     "ContinualRegressor": "regressors.estimators.continual:ContinualRegressor",
@@ -45,6 +46,7 @@ ESTIMATORS: dict[str, str] = {
     "EpochLawRegressor": "regressors.estimators.law:EpochLawRegressor",
     "GaussianProcess": "regressors.estimators.gaussian_process:GaussianProcessRegressor",
     "JointRegressor": "regressors.estimators.joint:JointRegressor",
+    "LadderRegressor": "regressors.estimators.ladder:LadderRegressor",
     "LawRegressor": "regressors.estimators.law:LawRegressor",
     "PoolRegressor": "regressors.estimators.pool_aware:PoolRegressor",
     "RegMixLightGBM": "regressors.estimators.regmix:RegMixLightGBMRegressor",

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -20,6 +21,7 @@ from mixopt.study.config import (
     Tokens,
     WholeCount,
     parse_whole,
+    size_problems,
     sum_problems,
     text_problems,
     weights_of,
@@ -98,6 +100,20 @@ class Design(Record):
     )
 
 
+class Rung(Record):
+    """Proxies of one larger size. Their mixtures are chosen after the smallest rung: those that it predicts to be best,
+    natural and uniform, and others spread around them."""
+
+    params: Scale = Field(default=4.0, description="times the proxy's parameters")
+    tokens: Scale = Field(default=2.0, description="times the proxy's training tokens")
+    mixtures: WholeCount = Field(default=12, ge=3, le=1000, description="of those that smaller rungs train")
+    repetition_runs: Times = Field(default=2, description="more runs of some mixtures from other pools, as in design")
+    shorter_runs: Times = Field(
+        default=1, description="more runs, of uniform first, with half the tokens, as in design"
+    )
+    repeats: Times = Field(default=1, description="more runs of the uniform and the best mixture with other seeds")
+
+
 class Search(Record):
     """Constraints on the recommended mixture, and how it is searched."""
 
@@ -161,6 +177,11 @@ class Study(AnyStudy):
     runs: str | RunsFile | None = Field(default=None, description="runs that you already have: nothing is trained")
     proxy: Proxy = Proxy()
     design: Design = Design()
+    ladder: list[Rung] = Field(
+        default=[],
+        description="larger rungs, smallest first: the loss of the full run is predicted from how losses change from "
+        "rung to rung; left out: proxies of one size, which can't tell what changes with scale",
+    )
     predictors: list[PredictorName] = Field(
         default=list(TRIED), min_length=1, description="fitted and judged by cross-validation; the best is used"
     )
@@ -192,6 +213,8 @@ def problems(study: Study) -> Problems:
             for name, domain in study.domains.items()
             if domain.has_source
         ]
+        if study.ladder:
+            found.append((("ladder",), "has no use with runs: nothing is trained, the runs' own sizes count"))
         if study.held_out:
             found.append((("held_out",), "has no use with runs: every loss column of the runs can be the target"))
     for key in ("max_epochs", "min_weight", "max_weight", "fixed"):
@@ -233,4 +256,13 @@ def without_runs(study: Study) -> Problems:
     if study.full is None:
         found.append((("full",), "is missing: state params and tokens of the run to plan"))
     found += text_problems(study, study.target)
+    found += size_problems(("ladder",), study.proxy, [1.0, *(rung.params for rung in study.ladder)])
+    for i, (below, rung) in enumerate(pairwise([(1.0, 1.0), *((rung.params, rung.tokens) for rung in study.ladder)])):
+        if rung[0] <= below[0] or rung[1] < below[1]:
+            found.append((("ladder", str(i)), "has no more parameters, or fewer tokens, than the rung below it: list "
+                         "rungs from the smallest to the largest, in times the proxy's"))  # fmt: skip
+    for i, (below, above) in enumerate(pairwise(study.ladder)):
+        if above.mixtures > below.mixtures:
+            found.append((("ladder", str(i + 1), "mixtures"), f"{above.mixtures} are more than the {below.mixtures} of "
+                         "the rung below, and each rung trains some of those"))  # fmt: skip
     return found

@@ -12,6 +12,7 @@ from mixopt.mixture.config import Study, feasible_mixtures
 from mixopt.serialization import Json
 from mixopt.study.jobs import (
     EXTRA,
+    LARGER,
     MIN_POOL_SEQUENCES,
     REPEAT,
     REPETITION,
@@ -163,18 +164,19 @@ class Plan:
     @property
     def rows(self) -> list[Json]:
         """Of design.csv."""
-        return [
-            design_row(job, self.natural, tokens=(job.recipe or self.recipe).tokens_seen) | pool_columns(job)
-            for job in self.jobs
-        ]
+        rows, sized = [], any(job.role == LARGER for job in self.jobs)
+        for job in self.jobs:
+            recipe = job.recipe or self.recipe
+            size = {"params": recipe.shape.params} if sized else {}
+            rows.append(design_row(job, self.natural, **size, tokens=recipe.tokens_seen) | pool_columns(job))
+        return rows
 
     @property
     def summary(self) -> str:
         different = len({tuple(np.round(list(run.weights.values()), 8)) for run in self.runs})
-        return (
-            f"{len(self.runs)} runs, {different} mixtures; proxies of {self.recipe.shape.params:,} parameters, "
-            f"{self.recipe.tokens_seen:,} tokens"
-        )
+        recipes = [self.recipe, *dict.fromkeys(job.recipe for job in self.jobs if job.role == LARGER and job.recipe)]
+        sizes = [f"{one.shape.params:,} parameters, {one.tokens_seen:,} tokens" for one in recipes]
+        return f"{len(self.runs)} runs, {different} mixtures; proxies of {'; '.join(sizes)}"
 
 
 def make_plan(study: Study, shards: Mapping[str, "Shard"], study_path: Path) -> Plan:
@@ -206,33 +208,38 @@ def runs_of_repetition(
 ) -> list[PlannedRun]:
     """Planned mixtures again: from other pools, to tell weight and repetition apart, and shorter, to tell what training
     tokens are worth. None where nothing is repeated, or where proxies don't repeat as the full run will."""
-    if not study.design.repetition_matched or not study.design.repetition_runs:
-        return []
     ordinary = [run for run in runs if run.role not in EXTRA]
+    found = of_other_pools(study, ordinary, shards, recipe, count=study.design.repetition_runs)
+    again = [replace(ordinary[row], role=REPETITION, pools=pools) for row, pools in found]
+    # Shorter runs of the same mixtures, and first of the one whose noise is known.
+    uniform = next(i for i, run in enumerate(ordinary) if run.role == REPEATED)
+    rows = list(dict.fromkeys([uniform, *(row for row, _ in found)])) if found else []
+    own = ordinary[0].pools
+    half = {name: max(round((own[name] or 0) * HALF), recipe.context + 1) for name in by_text(study.domains, shards)}
+    shorter = rows[: study.design.shorter_runs]
+    return again + [replace(ordinary[row], role=SHORTER, pools=half, length=HALF) for row in shorter]
+
+
+def of_other_pools(
+    study: Study, ordinary: Sequence[PlannedRun], shards: Mapping[str, "Shard"], recipe: "Recipe", *, count: int
+) -> list[tuple[int, dict[str, int | None]]]:
+    """Which of the ordinary runs, all of the same pools, to train again from other pools, and from which."""
+    if not study.design.repetition_matched or not count:
+        return []
     names = by_text(study.domains, shards)
     W = np.array([[run.weights[name] for name in names] for run in ordinary])
     own = np.array([float(ordinary[0].pools[name] or 0) for name in names])
-    there = np.array([float(shards[name].meta.train_tokens) for name in names])
     target = np.array([study.target_weights.get(name, 0.0) for name in names])
     found = separating_runs(
         W,
         own,
         tokens=recipe.tokens_seen,
         low=np.full(len(names), float(MIN_POOL_SEQUENCES * recipe.context)),
-        high=there,
+        high=np.array([float(shards[name].meta.train_tokens) for name in names]),
         relevance=1 / len(names) + target,
-        count=study.design.repetition_runs,
+        count=count,
     )
-    again = [
-        replace(ordinary[row], role=REPETITION, pools=dict(zip(names, map(int, pools), strict=True)))
-        for row, pools in found
-    ]
-    # Shorter runs of the same mixtures, and first of the one whose noise is known.
-    uniform = next(i for i, run in enumerate(ordinary) if run.role == REPEATED)
-    rows = list(dict.fromkeys([uniform, *(row for row, _ in found)])) if found else []
-    half = {name: max(round(pool * HALF), recipe.context + 1) for name, pool in zip(names, own, strict=True)}
-    shorter = rows[: study.design.shorter_runs]
-    return again + [replace(ordinary[row], role=SHORTER, pools=half, length=HALF) for row in shorter]
+    return [(row, dict(zip(names, map(int, pools), strict=True))) for row, pools in found]
 
 
 def full_pools(study: Study, shards: Mapping[str, "Shard"], study_path: Path) -> dict[str, float]:

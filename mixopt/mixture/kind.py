@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,10 @@ from mixopt.formatting import counted
 from mixopt.mixture.config import Study, feasible_mixtures, problems
 from mixopt.serialization import Json, read_json, remake, restoring
 from mixopt.study.config import Problems
+from mixopt.study.jobs import LARGER
 from mixopt.study.kind import Session, StudyKind
 from mixopt.study.loading import resolve
+from mixopt.study.progress import Progress
 
 if TYPE_CHECKING:
     from mixopt.mixture.design import Plan
@@ -32,12 +35,20 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
 
     def design(self, session: Session, shards: Any) -> Plan:
         from mixopt.mixture.design import make_plan
+        from mixopt.mixture.ladder import with_larger_rungs
 
         if session.study.search.storage:  # found wanting before anything is trained
             from mixopt.search.storage import check_storage
 
             check_storage(session.study.search.storage)
-        return make_plan(session.study, shards, session.path)
+        plan = make_plan(session.study, shards, session.path)
+        return with_larger_rungs(plan, session.study, shards, session.path, session.folder)
+
+    def extended(self, session: Session, plan: Plan, shards: Any) -> Plan | None:
+        """The larger rungs of a ladder, planned once the smallest is trained."""
+        if not session.study.ladder or any(job.role == LARGER for job in plan.jobs):
+            return None
+        return self.plan(session, shards)
 
     def collect(self, session: Session, plan: Plan) -> RunTable:
         """The plan's finished runs as a table, and runs.parquet and runs.csv with it."""
@@ -130,7 +141,17 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
         """The recommendation, the natural and the uniform mixture really trained, at two sizes."""
         from mixopt.mixture.verify import verify
 
-        return verify(session.study, session.path, session.folder, session.progress).to_json()
+        study, ladder = session.study, None
+        if study.ladder:
+            from mixopt.mixture.full_scale import fit_ladder
+            from mixopt.runs.objective import target_of
+            from mixopt.study.pipeline import finished_runs
+
+            quiet = replace(session, progress=Progress())
+            runs = finished_runs(quiet)
+            fitted = self.fit(quiet, runs)
+            ladder = fit_ladder(fitted, runs, target_of(study.target_weights, fitted.table), seed=study.seed)
+        return verify(study, session.path, session.folder, session.progress, ladder=ladder).to_json()
 
     def verification_document(self, verified: Json) -> Document:
         from mixopt.mixture.results import Verification

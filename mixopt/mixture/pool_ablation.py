@@ -10,7 +10,7 @@ import numpy as np
 
 from mixopt.mixture.results import HeldOutErrors, RepetitionEvidence, RStar, RStarEvidence
 from mixopt.runs.pools import common_unique, pool_shares
-from mixopt.study.jobs import EXTRA, REPETITION, SHORTER
+from mixopt.study.jobs import EXTRA, LARGER, REPETITION, SHORTER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -170,4 +170,6 @@ def without_other_pools(table: RunTable) -> RunTable:
     """The ordinary runs and their repeats: what scatters among those of one mixture is noise."""
     if "role" not in table.frame:
         return table
-    return replace(table, frame=table.frame[~table.frame["role"].isin((REPETITION, SHORTER))].reset_index(drop=True))
+    return replace(
+        table, frame=table.frame[~table.frame["role"].isin((REPETITION, SHORTER, LARGER))].reset_index(drop=True)
+    )

@@ -13,9 +13,11 @@ import numpy as np
 from mixopt.errors import MixoptError
 from mixopt.mixture.config import feasible_mixtures
 from mixopt.mixture.fit import Fitted
+from mixopt.mixture.full_scale import Ladder, bits_per_nat, fit_ladder, full_run
 from mixopt.mixture.predictions import Estimator, HeldOut, Judged, effects
 from mixopt.mixture.results import (
     Domain,
+    FullRun,
     Interval,
     MeasuredPrediction,
     NearestRun,
@@ -29,6 +31,7 @@ from mixopt.mixture.results import (
 from mixopt.mixture.warnings import Evidence, limitations
 from mixopt.report.document import in_unit
 from mixopt.runs.objective import TARGET, Target, target_of
+from mixopt.runs.pools import full_unique
 from mixopt.runs.table import RunTable
 from mixopt.search.certificate import Certificate, certify
 from mixopt.search.optimize import Found, objective_of, search
@@ -77,6 +80,7 @@ def advise(session: Session, fitted: Fitted, runs: RunTable | None = None) -> Js
             later=later,
             noise=fitted.selection.noise,
             runs=runs,
+            ladder=fit_ladder(fitted, runs, target_of(study.target_weights, table), seed=study.seed) if runs else None,
             seed=study.seed,
         )
         found = recommendation.search
@@ -140,6 +144,7 @@ def recommend(
     level: float = LEVEL,
     noise: Sequence[Noise] = (),
     runs: RunTable | None = None,
+    ladder: Ladder | None = None,
     seed: int = 0,
 ) -> Recommendation:
     """Searches for the best mixture and gives all that recommendation.json says.
@@ -151,14 +156,17 @@ def recommend(
     domain (None: unlimited); None: a table of runs, whose reader has no study file to state any in. full_params,
     full_tokens: of the full run. sampler, trials, storage, later, seed: see `search`. level: of the intervals.
     noise: of the target and of every validation set. runs: all finished ones, those that no fit used among them;
-    None: the table's.
+    None: the table's. ladder: the law of all rungs, by which the mixture is then searched at the full run's scale.
     Raises MixoptError for a target without losses and for a predictor without finite predictions.
     """
     assert feasible.domains == table.domains, "one order of domains throughout"
     objective = target_of(target, table)
+    at_full = None
+    if ladder and full_params and full_tokens:
+        at_full = ladder.law.at(full_params, full_tokens, full_unique(table.domains, pools or {}, full_tokens))
     found = best_mixture(
         table,
-        estimator,
+        at_full or estimator,
         objective,
         feasible,
         natural=natural,
@@ -178,6 +186,13 @@ def recommend(
     }
     mixtures = {name: w for name, w in named.items() if w is not None}
     judged = Judged(table, estimator, held_out, objective, mixtures, level=level)
+    full = FullRun(full_params, full_tokens)
+    if ladder and at_full:
+        smallest = best_mixture(table, estimator, objective, feasible, natural=natural, trials=trials, seed=seed)
+        named["smallest_rung"] = smallest.weights
+        compared = mixtures | {"smallest_rung": smallest.weights}
+        bits = bits_per_nat(runs or table)
+        full = full_run(ladder, at_full, feasible, compared, bits=bits, level=level, seed=seed)
     rows = domain_rows(table.domains, named, feasible, pools=pools, tokens=full_tokens)
     evidence = Evidence(
         table=table,
@@ -222,7 +237,7 @@ def recommend(
         study=study,
         seed=seed,
         target=Objective(objective.weights, objective.unit),
-        full=Scale(full_params, full_tokens),
+        full=full,
         proxy=Scale(_usual(table, "params"), _usual(table, "tokens")),
         predictor=predictor,
         domains=rows,
@@ -231,7 +246,7 @@ def recommend(
         by_text=judged.by_text(),
         interval=Interval(level, judged.method),
         optimism=judged.optimism,
-        search=_search_result(found, table, certify(estimator, objective, feasible, found.weights)),
+        search=_search_result(found, table, certify(at_full or estimator, objective, feasible, found.weights)),
         shadow_prices=priced,
         effects=effects(estimator, objective, feasible, found.weights, fallback=named["natural"]),
         warnings=[in_unit(one.text, objective.unit) for one in warnings],

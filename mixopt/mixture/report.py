@@ -37,6 +37,7 @@ from mixopt.mixture.results import (
 )
 from mixopt.mixture.runs import Results, Run, read_runs
 from mixopt.mixture.summary import (
+    full_section,
     loss_table,
     recommendation_document,
     recommendation_sentences,
@@ -62,7 +63,7 @@ from mixopt.report.sections import corpora, reproduce
 from mixopt.runs.table import read_table
 from mixopt.search.certificate import certificate_text
 from mixopt.serialization import Json, read_json
-from mixopt.study.jobs import REPEAT, REPETITION, SHORTER
+from mixopt.study.jobs import LARGER, REPEAT, REPETITION, SHORTER
 from mixopt.study.layout import Folder
 from mixopt.study.loading import read_text
 
@@ -71,7 +72,13 @@ if TYPE_CHECKING:
 
 TABLE_PLACE = "the scale of the runs"
 MAX_RUNS = 60  # in the table
-ROLES = {REPEAT: "repeating a mixture", REPETITION: "of other pools", SHORTER: "of fewer tokens", "": "left out"}
+ROLES = {
+    REPEAT: "repeating a mixture",
+    REPETITION: "of other pools",
+    SHORTER: "of fewer tokens",
+    LARGER: "of larger models",
+    "": "left out",
+}
 MAX_VALIDATION_SETS = 8  # with a column of their own
 
 
@@ -108,6 +115,7 @@ def study_report(
     """
     results = Results(found, selection, read_runs(runs, found.target.weights, selection), verified)
     sections = [
+        full_section(found),
         _mixture(results),
         _check(results),
         *_evidence(results, epochs_section(found), marginal_value_section(found.shadow_prices, selection.repetition)),
@@ -164,7 +172,13 @@ def _scope(found: Recommendation) -> str:
         tokens = known(found.full.tokens)
         planned += "" if tokens else " Its tokens are not given, so tokens and epochs per domain are unknown."
     of = f"proxies of {proxy}" if proxy else "the proxy runs"
-    return f"{planned} Every loss in this report is for {of}; the loss of the full run is not predicted."
+    if found.full.predicted:
+        return f"{planned} Losses are of that run where the report says so, else of {of}, the smallest rung."
+    unknown = f"Every loss in this report is for {of}; the loss of the full run is not predicted"
+    ladder = (
+        "" if not proxy else "; larger proxies (ladder: in the study file) would show how the answer changes with size"
+    )
+    return f"{planned} {unknown}{ladder}."
 
 
 # The mixture
@@ -251,7 +265,7 @@ def _runs(results: Results) -> Section:
         lower = listed([run.run_id for run in others[:3]])
         text += f" Lower single runs ({lower}) repeat a mixture, or are outside the limits." if lower else ""
     if not all(run.comparable or run.left_out for run in runs):
-        text += " Losses at other pools and lengths are not comparable with the others and stand last."
+        text += " Losses at other pools, lengths and sizes are not comparable with the others and stand last."
     text += f" The table shows {MAX_RUNS} of them." if len(runs) > MAX_RUNS else ""
     blocks: list[Block] = [Paragraph(text)]
     domains = [row.domain for row in found.ranked] or sorted({domain for run in runs for domain in run.shares})

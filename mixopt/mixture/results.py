@@ -174,6 +174,7 @@ class Domain(Record):
     recommended: Number = None
     natural: Number = None
     uniform: Number = None
+    smallest_rung: Number = None
     best_measured: Number = None
     tokens: Number = None
     epochs: Number = None
@@ -218,6 +219,61 @@ class Gain(Record):
     loss: Number = None
     low: Number = None
     high: Number = None
+
+
+class FullPrediction(Prediction):
+    """Predicted objective of one mixture in the full run, and its range over what the runs don't decide.
+
+    checked: whether ranges at this distance held what they should of held-out runs: only then it is an interval.
+    bits_per_byte: the objective by the proxies' tokenizer.
+    """
+
+    bits_per_byte: Number = None
+    checked: bool = False
+
+
+class FullPredictions(Record):
+    """By mixture; smallest_rung: the one that proxies of the smallest size alone would have recommended."""
+
+    recommended: FullPrediction | None = None
+    natural: FullPrediction | None = None
+    uniform: FullPrediction | None = None
+    smallest_rung: FullPrediction | None = None
+
+
+class Rung(Scale):
+    """One size of proxies at its most tokens: how many runs, and the best mixture there."""
+
+    runs: int = 0
+    best: dict[str, float] = field(default_factory=dict)
+
+
+class HeldOutRung(Scale):
+    """The largest rung predicted from the smaller ones: `beyond` times their parameters and tokens.
+
+    error: mean relative error over runs and validation sets; target_error: of the objective; difference_error: mean
+    error of differences between two runs' objectives, nats/token; inside: the share of losses in their 80% ranges.
+    """
+
+    beyond: Scale = field(default_factory=Scale)
+    runs: int = 0
+    error: Number = None
+    target_error: Number = None
+    difference_error: Number = None
+    inside: Number = None
+
+
+class FullRun(Scale):
+    """The full run, and what a ladder of proxies predicts of it; predicted is None without one.
+
+    gains: how much lower the recommended mixture's loss is than each other's. beyond: times the largest rung.
+    """
+
+    predicted: FullPredictions | None = None
+    gains: dict[str, Gain] = field(default_factory=dict)
+    beyond: Scale | None = None
+    held_out: HeldOutRung | None = None
+    rungs: list[Rung] = field(default_factory=list)
 
 
 class Interval(Record):
@@ -268,7 +324,7 @@ class Recommendation(Lenient):
     study: str = "study"
     seed: int | None = None
     target: Objective = field(default_factory=Objective)
-    full: Scale = field(default_factory=Scale)
+    full: FullRun = field(default_factory=FullRun)
     proxy: Scale = field(default_factory=Scale)
     predictor: str = ""
     domains: list[Domain] = field(default_factory=list)
@@ -330,7 +386,8 @@ class PairedGain(Record):
 class VerifiedSize(Record):
     """Measured objective, nats/token, of every run by group (recommended, natural, uniform), at one size.
 
-    gains: how much lower the recommended mixture's is than the other's; None where too few runs finished.
+    gains: how much lower the recommended mixture's is than the other's; None where too few runs finished. predicted: by
+    the law of the ladder, for a size above its largest rung.
     """
 
     params: Number = None
@@ -338,6 +395,7 @@ class VerifiedSize(Record):
     params_scale: Number = None
     arms: dict[str, list[Number]] = field(default_factory=dict)
     gains: dict[str, PairedGain | None] = field(default_factory=dict)
+    predicted: FullRun | None = None
 
 
 class Verification(Lenient):

@@ -11,7 +11,7 @@ from mixopt.mixture.results import Recommendation, Selection, Verification
 from mixopt.report.sections import rows_of
 from mixopt.runs.objective import TARGET, weighted
 from mixopt.serialization import Json
-from mixopt.study.jobs import REPETITION, SHORTER
+from mixopt.study.jobs import LARGER, REPETITION, SHORTER
 
 if TYPE_CHECKING:
     import pandas
@@ -33,8 +33,9 @@ class Run:
 
     @property
     def comparable(self) -> bool:
-        """Whether its loss compares with the others': not where it diverged, had other pools or fewer tokens."""
-        return not self.left_out and self.role not in (REPETITION, SHORTER)
+        """Whether its loss compares with the others': not where it diverged, had other pools, fewer tokens or more
+        parameters."""
+        return not self.left_out and self.role not in (REPETITION, SHORTER, LARGER)
 
 
 @dataclass(frozen=True)

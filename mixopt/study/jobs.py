@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 # Roles of runs that train a mixture once more: with another seed; from other pools, so that weight and repetition can
-# be separated; with fewer tokens at the same epochs, for the marginal value of tokens.
-REPEAT, REPETITION, SHORTER = "repeat", "repetition", "shorter"
-EXTRA = (REPEAT, REPETITION, SHORTER)
+# be separated; with fewer tokens at the same epochs, for the marginal value of tokens; at a larger size.
+REPEAT, REPETITION, SHORTER, LARGER = "repeat", "repetition", "shorter", "larger"
+EXTRA = (REPEAT, REPETITION, SHORTER, LARGER)
 
 MIN_POOL_SEQUENCES = 16  # a smaller proxy pool says little about its domain
 RECIPE_VERSION = 2  # raise when proxies/ changes a run's losses: old runs are then not reused
@@ -34,7 +34,7 @@ RECIPE_VERSION = 2  # raise when proxies/ changes a run's losses: old runs are t
 class PlannedRun:
     """One row of design.csv. weights: domain -> token share; pools: domain -> unique proxy tokens, None: all."""
 
-    role: str  # natural, uniform, leave-out or dirichlet; or one of EXTRA
+    role: str  # natural, uniform, leave-out, dirichlet or near-best; or one of EXTRA
     weights: dict[str, float]
     pools: dict[str, int | None]
     seed: int

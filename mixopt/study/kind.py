@@ -129,6 +129,10 @@ class StudyKind(ABC, Generic[Plan, Runs, Fit]):
         folder = session.folder
         train_missing(plan.jobs, plan.recipe, session.study, shards, folder, folder.runs, session.progress)
 
+    def extended(self, session: Session, plan: Plan, shards: Any) -> Plan | None:
+        """A plan of more runs, where they depend on how those of this plan ended; None: there are no more."""
+        return None
+
     @abstractmethod
     def collect(self, session: Session, plan: Plan) -> Runs:
         """The plan's finished runs as a table, and runs.parquet and runs.csv with it."""

@@ -41,6 +41,7 @@ class Folder:
         self.corpora = self.shards / "corpora.json"
         self.design = root / "design.csv"
         self.plan = root / "plan.json"  # what runs/ was last trained for
+        self.ladder = root / "ladder.json"  # mixtures of the larger rungs, chosen after the smallest
         self.runs = root / "runs"
         self.weights = root / "weights"  # of trained proxies
         self.fits = root / "fits"

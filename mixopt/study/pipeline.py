@@ -72,9 +72,16 @@ def runs_of(session: Session) -> Any:
 
 
 def trained(session: Session, plan: Any, shards: Any) -> Any:
-    """The run table of a plan whose missing runs are trained now. Raises MixoptError as `settle_plan` does."""
-    settle_plan(session, plan, shards)
-    session.kind.train(session, plan, shards)
+    """The run table of a plan whose missing runs are trained now, and of what is planned once they are there.
+
+    Raises MixoptError as `settle_plan` does.
+    """
+    more: Any = plan
+    while more is not None:
+        plan = more
+        settle_plan(session, plan, shards)
+        session.kind.train(session, plan, shards)
+        more = session.kind.extended(session, plan, shards)
     return session.kind.collect(session, plan)
 
 

@@ -1,0 +1,318 @@
+"""Log-linear maps from the smallest rung of a ladder to larger sizes and longer runs, carried on beyond the largest."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from regressors.estimators.base import BaseRegressor, check_stored
+from regressors.law import Array
+from regressors.laws.effective_tokens import unique_shares
+from regressors.registry import from_dict
+
+# Priors, normal, of what is linear in x = ln N and y = ln D, counted from the largest rung. Local elasticities of the
+# loss at uniform shares lie around these on small proxies and on published runs alike; a rung or two can't tell more.
+ELASTICITY = ((-0.06, 0.05), (-0.10, 0.06))  # of loss by parameters and by tokens: mean, sd
+INTERACTION = 0.02  # sd of the coefficient of x y: size matters more to longer runs
+CURVATURE = 0.015  # sd of those of x^2 and y^2
+SLOPE_CHANGE = 0.1  # sd by which, per unit of x or y, the map's slope moves from 1
+DOMAIN_CHANGE = 0.05  # sd by which, per unit, a domain's share moves ln loss otherwise than the smallest rung says
+REPETITION_CHANGE = 0.05  # the same, of the share-weighted ln of epochs: larger models memorise what is repeated
+MISFIT = 0.01  # sd of ln loss by which, per unit of distance from the largest rung, a run says less of it
+MIN_NOISE = 0.003  # sd of ln loss between runs; fewer would make a fit sure of what a few runs happen to say
+MAX_FLOOR = 0.6  # of the loss at the largest rung: its irreducible part lies between 0 and this, nobody knows where
+TREND = np.log(4.0)  # units of x or y beyond the largest rung over which what changes with scale goes on changing
+ROUNDS = 5  # of noise and coefficients in turn
+DRAWS = 64
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What scale may do beyond the largest rung: S draws.
+
+    theta (S, n_targets, n_features), floor (S,) a share of the loss at the largest rung, trend (S,) how much of the
+    maps' change goes on.
+    """
+
+    theta: Array
+    floor: Array
+    trend: Array
+
+
+class LadderRegressor(BaseRegressor):
+    """Loss at any size and length from a predictor of the smallest rung and a few runs of larger ones.
+
+    X is (n_runs, 2 n_domains + 2): shares, each domain's unique tokens over the run's tokens (inf: unlimited),
+    parameters, training tokens. estimator: fitted to the smallest rung, of shares alone or of shares and unique shares.
+    Up to the largest rung, ln loss is linear: in ln of the smallest rung's prediction, with a slope that changes with
+    size and length, in the shares, in the share-weighted ln of epochs, and quadratic in x = ln N, y = ln D (Bayesian
+    linear regression with the priors above). Beyond it, what lies above an irreducible loss falls as a power of
+    N and D with the elasticities at the largest rung, and by the same factor for all mixtures but for what is left of
+    the maps' trend. The irreducible loss isn't identified: draws of it, of the coefficients and of the trend are
+    averaged, and their spread is the range.
+    After fit: theta_ (n_targets, n_features), covariance_ (n_targets, n_features, n_features), noise_ (n_targets,) a
+    share of the loss, top_ and base_ (parameters, tokens) of the largest and the smallest rung, reference_ (n_domains,)
+    the shares at which levels are meant.
+    """
+
+    stored_keys = frozenset({"options", "learned"})
+
+    def __init__(self, estimator: Any = None, *, random_state: int = 0):
+        self.estimator = estimator
+        self.random_state = random_state
+
+    def fit(self, X: Array, Y: Array) -> Self:
+        """X (n_runs, 2 n_domains + 2), Y (n_runs, n_targets) nats/token, nan where missing."""
+        X, Y = np.asarray(X, dtype=float), np.asarray(Y, dtype=float)
+        if X.ndim != 2 or X.shape[1] < 6 or X.shape[1] % 2:
+            raise ValueError(f"X has {X.shape}: shares, unique shares, parameters and tokens are 2 n_domains + 2")
+        self.n_domains_ = (X.shape[1] - 2) // 2
+        scales = X[:, -2:]
+        self.top_ = scales[np.lexsort((scales[:, 1], scales[:, 0]))[-1]]
+        self.base_ = scales[np.lexsort((scales[:, 1], scales[:, 0]))[0]]
+        self.reference_ = np.full(self.n_domains_, 1 / self.n_domains_)
+        usual = np.median(np.where(np.isfinite(X[:, self.n_domains_ : -2]), X[:, self.n_domains_ : -2], 1e9), axis=0)
+        self.reference_unique_ = usual
+        centre = self._seen(self.reference_[None], usual[None])
+        self.centre_ = centre[0][0], float(centre[1][0])
+        F, distance = self._features(X)
+        mean, sd = self._prior()
+        self.theta_ = np.empty((Y.shape[1], len(mean)))
+        self.covariance_ = np.empty((Y.shape[1], len(mean), len(mean)))
+        self.noise_ = np.empty(Y.shape[1])
+        for t, losses in enumerate(Y.T):
+            known = np.isfinite(losses)
+            if not known.any():
+                raise ValueError(f"no run has a loss for target column {t}: leave it out")
+            offset = self._offset(X[known], t)
+            fitted = _regression(F[known, :, t], np.log(losses[known]) - offset, distance[known], mean, sd)
+            self.theta_[t], self.covariance_[t], self.noise_[t] = fitted
+        return self
+
+    # Features: levels in x and y from the largest rung; changes of the map in x' and y' from the smallest.
+
+    def _seen(self, W: Array, unique: Array) -> tuple[Array, Array]:
+        """ln of the smallest rung's prediction (n, n_targets), and the share-weighted ln of epochs (n,)."""
+        own = self.estimator
+        inputs = W if own.n_features_in_ == self.n_domains_ else np.column_stack([W, unique])
+        return np.log(own.predict(inputs)), _repetition(W, unique)
+
+    def _offset(self, X: Array, t: int) -> Array:
+        W, unique = X[:, : self.n_domains_], X[:, self.n_domains_ : -2]
+        return self._seen(W, unique)[0][:, t] - self.centre_[0][t]
+
+    def _features(self, X: Array) -> tuple[Array, Array]:
+        """(n, n_features, n_targets), and each run's distance from the largest rung in x and y, (n,)."""
+        d = self.n_domains_
+        W, unique = X[:, :d], X[:, d:-2]
+        x, y = np.log(X[:, -2:] / self.top_).T
+        logs, repetition = self._seen(W, unique)
+        grown = np.log(X[:, -2:] / self.base_)
+        return self._columns(W, logs, repetition, x, y, grown), np.hypot(x, y)
+
+    def _columns(self, W: Array, logs: Array, repetition: Array, x: Array, y: Array, grown: Array) -> Array:
+        targets = logs.shape[1]
+        level = np.stack([np.ones_like(x), x, y, x * y, x**2, y**2], axis=1)
+        shares = W - self.reference_
+        repeated = (repetition - self.centre_[1])[:, None]
+        own = np.hstack([k[:, None] * part for k in grown.T for part in (shares, repeated)])
+        common = np.hstack([level, own])
+        by_target = [grown[:, [k]] * (logs - self.centre_[0]) for k in (0, 1)]
+        return np.concatenate(
+            [np.repeat(common[:, :, None], targets, axis=2), *(one[:, None, :] for one in by_target)], axis=1
+        )
+
+    def _prior(self) -> tuple[Array, Array]:
+        """Means and sds of the coefficients, in the order of `_columns`."""
+        (p, p_sd), (q, q_sd) = ELASTICITY
+        changes = [DOMAIN_CHANGE] * self.n_domains_ + [REPETITION_CHANGE]
+        sd = [10.0, p_sd, q_sd, INTERACTION, CURVATURE, CURVATURE, *changes, *changes, SLOPE_CHANGE, SLOPE_CHANGE]
+        mean = np.zeros(len(sd))
+        mean[1:3] = p, q
+        return mean, np.array(sd)
+
+    # Draws of what the runs don't decide
+
+    @cached_property
+    def draws_(self) -> Draws:
+        rng = np.random.default_rng(self.random_state)
+        targets, size = self.theta_.shape
+        half = rng.standard_normal((DRAWS // 2, size))
+        normal = np.concatenate([half, -half])
+        theta = np.empty((DRAWS, targets, size))
+        for t in range(targets):
+            root = np.linalg.cholesky(self.covariance_[t] + 1e-14 * np.eye(size))
+            theta[:, t] = self.theta_[t] + normal @ root.T
+        even = (np.arange(DRAWS) + 0.5) / DRAWS
+        return Draws(theta, MAX_FLOOR * rng.permutation(even), rng.permutation(even))
+
+    def at(self, params: float, tokens: float, unique: Sequence[float | None] | Array | None = None) -> "AtRung":
+        """A predictor from shares alone at a size and length. unique: each domain's unique tokens over the tokens
+        (n_domains,), None or inf for unlimited ones."""
+        check_is_fitted(self, "theta_")
+        return AtRung(self, params=params, tokens=tokens, unique=unique)
+
+    def predict(self, X: Array) -> Array:
+        """Mean loss over the draws, (n, n_targets), at X (n, 2 n_domains + 2)."""
+        X = np.asarray(X, dtype=float)
+        out = np.empty((len(X), len(self.theta_)))
+        keys = [tuple(row) for row in X[:, self.n_domains_ :]]
+        for key in dict.fromkeys(keys):
+            rows = [i for i, one in enumerate(keys) if one == key]
+            place = self.at(key[-2], key[-1], list(key[:-2]))
+            out[rows] = place.predict(X[rows, : self.n_domains_])
+        return out
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fitted estimator as JSON-able numbers and text."""
+        check_is_fitted(self, "theta_")
+        learned = {
+            name: np.asarray(getattr(self, f"{name}_")).tolist()
+            for name in ("theta", "covariance", "noise", "top", "base", "reference", "reference_unique")
+        }
+        options = {"random_state": self.random_state, "estimator": self.estimator.to_dict()}
+        return {"estimator": "LadderRegressor", "options": options, "learned": learned}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """Rebuilds what `to_dict` gave. Raises ValueError for other or incomplete numbers."""
+        check_stored(stored, "LadderRegressor", cls.stored_keys)
+        options = stored["options"]
+        self = cls(from_dict(options["estimator"]), random_state=options["random_state"])
+        for name, value in stored["learned"].items():
+            setattr(self, f"{name}_", np.array(value))
+        self.n_domains_ = len(self.reference_)
+        logs, repetition = self._seen(self.reference_[None], self.reference_unique_[None])
+        self.centre_ = logs[0], float(repetition[0])
+        return self
+
+
+class AtRung:
+    """A fitted ladder at one size and length: a predictor of loss from shares, to search with."""
+
+    def __init__(
+        self,
+        ladder: LadderRegressor,
+        *,
+        params: float,
+        tokens: float,
+        unique: Sequence[float | None] | Array | None = None,
+    ):
+        domains = ladder.n_domains_
+        self.ladder, self.params, self.tokens = ladder, float(params), float(tokens)
+        self.unique = unique_shares([None] * domains if unique is None else list(unique), domains)
+        self.n_features_in_ = domains
+        self._beyond = np.log([self.params, self.tokens] / ladder.top_)
+
+    def predict(self, W: Array) -> Array:
+        """Mean loss over the draws, (n, n_targets), nats/token."""
+        return self.drawn(W).mean(axis=0)
+
+    def drawn(self, W: Array) -> Array:
+        """Losses of every draw, (S, n, n_targets)."""
+        eta, floor, factor = self._parts(np.asarray(W, dtype=float))
+        return floor + (np.exp(eta) - floor) * factor
+
+    def _parts(self, W: Array) -> tuple[Array, Array, Array]:
+        """ln loss at the largest rung or below it (S, n, n_targets); the irreducible loss and the factor by which what
+        lies above it falls from there, (S, 1, n_targets) each."""
+        ladder, draws = self.ladder, self.ladder.draws_
+        logs, repetition = ladder._seen(W, np.broadcast_to(self.unique, W.shape))
+        inside, out = np.minimum(self._beyond, 0.0), np.maximum(self._beyond, 0.0)
+        ones = np.ones(len(W))
+        grown = np.log(ladder.top_ / ladder.base_) + inside
+        F = ladder._columns(W, logs, repetition, inside[0] * ones, inside[1] * ones, np.outer(ones, grown))
+        eta = np.einsum("nft,stf->snt", F, draws.theta) + logs - ladder.centre_[0]
+        if out.any():  # what is left of the maps' change: it has the columns of `grown` alone
+            left = TREND * (1 - np.exp(-out / TREND))
+            trend = ladder._columns(W, logs, repetition, 0 * ones, 0 * ones, np.outer(ones, left))
+            trend[:, 0] = 0.0
+            eta = eta + draws.trend[:, None, None] * np.einsum("nft,stf->snt", trend, draws.theta)
+        level = np.exp(draws.theta[:, :, 0])  # (S, n_targets) of the reference at the largest rung
+        floor = draws.floor[:, None] * level
+        elasticity = np.minimum(draws.theta[:, :, 1] * out[0] + draws.theta[:, :, 2] * out[1], 0.0)
+        factor = np.exp(elasticity * level / (level - floor))
+        return eta, floor[:, None], factor[:, None]
+
+    @available_if(lambda self: self._has_gradient)
+    def gradient(self, W: Array) -> Array:
+        """Exact d loss / d share, (n, n_targets, n_domains), each domain by itself. nats/token per unit of share."""
+        W = np.asarray(W, dtype=float)
+        ladder, draws = self.ladder, self.ladder.draws_
+        eta, _, factor = self._parts(W)
+        out = np.maximum(self._beyond, 0.0)
+        grown = np.log(ladder.top_ / ladder.base_) + np.minimum(self._beyond, 0.0)
+        left = TREND * (1 - np.exp(-out / TREND))
+        amount = grown + draws.trend[:, None] * left  # (S, 2) how far the maps have changed, in x and y
+        d = ladder.n_domains_
+        first = 6 + np.array([0, d + 1])  # where the changes by size and by length begin
+        shares = sum(amount[:, k, None, None] * draws.theta[:, :, first[k] : first[k] + d] for k in (0, 1))
+        repeated = sum(amount[:, k, None] * draws.theta[:, :, first[k] + d] for k in (0, 1))
+        slope = 1 + sum(amount[:, k, None] * draws.theta[:, :, first[1] + d + 1 + k] for k in (0, 1))
+        weight = np.exp(eta) * factor / DRAWS  # (S, n, n_targets)
+        own = self._base.predict(W)
+        by_base = self._base.gradient(W) / own[..., None]
+        return (
+            np.einsum("snt,st->nt", weight, slope)[..., None] * by_base
+            + np.einsum("snt,std->ntd", weight, shares)
+            + np.einsum("snt,st->nt", weight, repeated)[..., None] * _repetition_slopes(W, self.unique)[:, None, :]
+        )
+
+    @cached_property
+    def _base(self) -> Any:
+        own = self.ladder.estimator
+        return own if own.n_features_in_ == self.ladder.n_domains_ else own.at(self.unique)
+
+    @property
+    def _has_gradient(self) -> bool:
+        return getattr(self._base, "gradient", None) is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able numbers and text."""
+        unique = [float(u) if np.isfinite(u) else None for u in self.unique]
+        return {"estimator": "AtRung", "params": self.params, "tokens": self.tokens, "unique": unique,
+                "ladder": self.ladder.to_dict()}  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """Rebuilds what `to_dict` gave."""
+        check_stored(stored, "AtRung", frozenset({"params", "tokens", "unique", "ladder"}))
+        ladder = LadderRegressor.from_dict(stored["ladder"])
+        return cls(ladder, params=stored["params"], tokens=stored["tokens"], unique=stored["unique"])
+
+
+def _repetition(W: Array, unique: Array) -> Array:
+    """sum_j w_j ln(epochs_j), of what is repeated, (n,)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.where((unique < W) & np.isfinite(unique), np.log(W / unique), 0.0)
+    return (W * logs).sum(axis=1)
+
+
+def _repetition_slopes(W: Array, unique: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((unique < W) & np.isfinite(unique), np.log(W / unique) + 1.0, 0.0)
+
+
+def _regression(F: Array, y: Array, distance: Array, mean: Array, sd: Array) -> tuple[Array, Array, float]:
+    """Posterior mean and covariance of linear coefficients with normal priors, and the noise's sd.
+
+    F (n, n_features), y (n,). Noise is what is left at the largest rung; runs further from it say less.
+    """
+    noise = 0.01
+    theta = covariance = None
+    for _ in range(ROUNDS):
+        precision = 1 / (noise**2 + (MISFIT * distance) ** 2)
+        covariance = np.linalg.inv(np.diag(sd**-2.0) + (F.T * precision) @ F)
+        covariance = (covariance + covariance.T) / 2
+        theta = covariance @ ((F.T * precision) @ y + mean / sd**2)
+        off = y - F @ theta
+        used = np.einsum("if,fg,ig->i", F, covariance, F) * precision  # each run's leverage
+        share = noise**2 * precision  # of the variance that is noise
+        left = float((share * off**2).sum() / max(float((share * (1 - used)).sum()), 1.0))
+        noise = max(MIN_NOISE, left**0.5)
+    assert theta is not None and covariance is not None
+    return theta, covariance, noise
