@@ -33,10 +33,7 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
     def design(self, session: Session, shards: Any) -> Plan:
         from mixopt.mixture.design import make_plan
 
-        if session.study.search.storage:  # found wanting before anything is trained
-            from mixopt.search.storage import check_storage
-
-            check_storage(session.study.search.storage)
+        _check_storage(session)
         return make_plan(session.study, shards, session.path)
 
     def collect(self, session: Session, plan: Plan) -> RunTable:
@@ -69,6 +66,7 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
             last_step=file.last_step,
         )
         check_target(table, session.study, str(session.path))
+        _check_storage(session)
         pools = known_pools(session, table)
         feasible_mixtures(session.study, table.domains, pools, place=f"{session.path}: search: ")
         write_table(table.frame, session.folder.root)
@@ -159,3 +157,11 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
             ("trainer configs", folder.export),
             ("runs", folder.root / "runs.csv"),
         ]
+
+
+def _check_storage(session: Session) -> None:
+    """Raises MixoptError, before anything is trained or fitted, where the search can't be kept where the study says."""
+    if session.study.search.storage:
+        from mixopt.search.storage import check_storage
+
+        check_storage(session.study.search.storage)
