@@ -399,9 +399,9 @@ def test_options_of_tables_are_refused_beside_a_study_file(run, tmp_path):
 
 
 def test_columns_are_named_by_prefix_list_or_map():
-    assert choice("w_") == "w_" and choice(None) is None
-    assert choice("a, b") == ["a", "b"]
-    assert choice("web=share_of_web,code=cd") == {"web": "share_of_web", "code": "cd"}
+    assert choice("w_", "--weights") == "w_" and choice(None, "--weights") is None
+    assert choice("a, b", "--weights") == ["a", "b"]
+    assert choice("web=share_of_web,code=cd", "--weights") == {"web": "share_of_web", "code": "cd"}
 
 
 def test_a_number_of_parameters_may_have_a_suffix():
