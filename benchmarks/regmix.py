@@ -8,7 +8,7 @@ else sees. Prints CSV, each value a mean over the subsets of SEEDS:
 case: the Pile-CC loss alone, or the mean over the 13 losses; n: how many runs were fitted. rmse: nats/token; regret_sd:
 measured loss of the test run with the lowest predicted loss less the lowest measured, in standard deviations of the
 test runs' loss. method `default` is what `mixopt fit` chooses for a loss by held-out errors on the fitted runs alone;
-with --quick it chooses among fewer, by 5 folds.
+with --quick it chooses among fewer, by 3 folds.
 
 Usage: python benchmarks/regmix.py [--quick] [--data DIR]
 """
@@ -38,6 +38,7 @@ from regressors.evaluation.model_selection import choose  # noqa: E402
 SIZES = (32, 64, 128, 512)
 SEEDS = (0, 1, 2, 3, 4)  # of the subsets; also of the fits
 QUICK_SEEDS = (0,)
+QUICK_FOLDS = 3
 QUICK = (
     "effective-data",
     "exponential-mixing",
@@ -65,7 +66,7 @@ def judge(methods: Sequence[str], size: int, seed: int, data: Path) -> dict[tupl
     predicted = {name: PREDICTORS[name](seed).fit(W, Y).predict(W_test) for name in methods}
     quick = methods == QUICK
     tried = [name for name in TRIED if name in QUICK or not quick]
-    chosen = choices(W, Y, names, tried, folds=5 if quick else None)
+    chosen = choices(W, Y, names, tried, folds=QUICK_FOLDS if quick else None)
     default = {"default": np.column_stack([predicted[name][:, k] for k, name in enumerate(chosen)])}
     values = {}
     for method, losses in (default | predicted).items():

@@ -14,7 +14,7 @@ its nearest checkpoint; `default`, what mixopt chooses by held-out errors on the
 for the mean of the losses (`mixopt scale`), or, for plain tables, which have no mixtures, of `chinchilla` and the
 `average` of forms for each loss (`mixopt plan scale`), both beside it.
 
-Usage: python benchmarks/scale.py [--quick] [--data DIR]. --quick fits fewer checkpoints and losses.
+Usage: python benchmarks/scale.py [--quick] [--data DIR]. --quick fits fewer checkpoints, rows and losses.
 """
 
 import argparse
@@ -46,8 +46,9 @@ from regressors.estimators.joint import JOINT_LAWS, JointRegressor  # noqa: E402
 from regressors.estimators.scaling import ScalingRegressor  # noqa: E402
 from regressors.evaluation.metrics import spearman  # noqa: E402
 
-QUICK_CHECKPOINTS = 4  # of every run, the last among them
+QUICK_CHECKPOINTS = 3  # of every run, the last among them
 QUICK_LOSSES = 2
+QUICK_EVERY = 4  # row of a table of hundreds of lengths
 LATE = 0.25  # of the most tokens predicted
 
 
@@ -127,7 +128,7 @@ def plain_cases(data: Path, quick: bool) -> Iterator[Case]:
     wide = table.pivot_table(index=["N", "D", "run_name"], columns="val", values="loss").reset_index(
         "run_name", drop=True
     )
-    wide = wide[wide.count().nlargest(QUICK_LOSSES).index] if quick else wide
+    wide = wide.loc[:, wide.count().nlargest(QUICK_LOSSES).index].iloc[::QUICK_EVERY] if quick else wide
     yield plain("gemstones 48m-117m->larger", wide, 0, 1.3e8)
     yield plain("gemstones 48m-543m->larger", wide, 0, 6e8)
     table = pd.read_csv(data / "scaling" / "chinchilla_epoch.csv")
@@ -220,7 +221,7 @@ def of_plans(case: Case) -> dict[str, np.ndarray]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer checkpoints and losses")
+    parser.add_argument("--quick", action="store_true", help="fewer checkpoints, rows and losses")
     parser.add_argument(
         "--data", type=Path, default=REPO.parent / "shared" / "data", help="folder with mixing_scale/ and scaling/"
     )

@@ -5,7 +5,9 @@ is there is never trained twice, and a file that another study wrote is the same
 """
 
 import json
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +21,21 @@ from proxies.gpt import Shape, StackedGPT
 
 ABOUT = "about"  # the entry that describes the numbers
 FORMAT = 1
+# What zipfile, NumPy, json and torch raise for files that aren't as they were written.
+DAMAGED = (
+    *(
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RuntimeError,
+        MemoryError,
+        EOFError,
+    ),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError, SyntaxError),
+)
 
 
 @dataclass(frozen=True)
@@ -55,19 +72,32 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         np.savez(file, allow_pickle=False, **{ABOUT: text}, **checkpoint.weights)
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """What `save_checkpoint` wrote. Raises ValueError, with the file's name, for anything else."""
+def load_checkpoint(path: Path, *, run_id: str | None = None) -> Checkpoint:
+    """What `save_checkpoint` wrote. Raises ValueError, with the file's name, for anything else.
+
+    run_id: of the run that it must hold, which would be trained again without it; None: any, of the user's choice.
+    """
+    remedy = ": delete it and it is trained again" if run_id else ""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         about = json.loads(arrays.pop(ABOUT).tobytes())
-        shape, form, facts = Shape(**about["shape"]), about["format"], about["about"]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not a checkpoint of a proxy ({error}): delete it and it is trained again") from None
-    if form != FORMAT:
-        raise ValueError(f"{path}: a checkpoint of format {form}, not {FORMAT}: train it again")
-    expected = {name: tuple(value.shape[1:]) for name, value in StackedGPT(shape, [0]).state_dict().items()}
-    found = {name: value.shape for name, value in arrays.items()}
-    if found != expected or not all(np.isfinite(value).all() for value in arrays.values()):
-        raise ValueError(f"{path}: its numbers don't make up a proxy of {shape}: delete it and it is trained again")
+        shape, form, facts = Shape(**about["shape"]), about["format"], dict(about["about"])
+        if form != FORMAT:
+            raise ValueError(f"it is of format {form}, not {FORMAT}")
+        found = {name: (value.shape, value.dtype) for name, value in arrays.items()}
+        whole = shape.layers <= len(arrays) and found == _entries(shape)  # before a model of any size is made
+        if not whole or not all(np.isfinite(value).all() for value in arrays.values()):
+            raise ValueError(f"its numbers don't make up a proxy of {shape}")
+    except DAMAGED as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: not a checkpoint of a proxy ({reason}){remedy}") from None
+    if run_id not in (None, facts.get("run_id")):
+        raise ValueError(f"{path}: holds run {facts.get('run_id')}{remedy}")
     return Checkpoint(shape, arrays, facts)
+
+
+def _entries(shape: Shape) -> dict[str, tuple[tuple[int, ...], type]]:
+    """The shape and the type of every array."""
+    with torch.device("meta"):
+        return {name: (value.shape[1:], np.float32) for name, value in StackedGPT(shape, []).state_dict().items()}

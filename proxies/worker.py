@@ -88,10 +88,7 @@ class Worker:
 
     def evaluate(self, jobs: Sequence[Job], recipe: Recipe) -> None:
         """Adds the losses of trained proxies on more validation sets to their records."""
-        checkpoints = [load_checkpoint(Path(str(job.save_to))) for job in jobs]
-        for job, checkpoint in zip(jobs, checkpoints, strict=True):
-            if (found := checkpoint.about.get("run_id")) != job.run_id:
-                raise ValueError(f"{job.save_to}: holds run {found}: delete it, and the run is trained again")
+        checkpoints = [load_checkpoint(Path(str(job.save_to)), run_id=job.run_id) for job in jobs]
         model = StackedGPT(recipe.shape, [job.seed for job in jobs])
         put(model, checkpoints)
         validation = {name: self.validation[name] for name in jobs[0].evaluate}

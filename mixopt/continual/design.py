@@ -137,13 +137,13 @@ def origin_of_checkpoint(path: Path, study: ContinualStudy, shards: Mapping[str,
     """A checkpoint as a base. Raises MixoptError where it can't be continued on this text."""
     from proxies.checkpoint import load_checkpoint
 
-    where = f"{study_path}: base.checkpoint"
+    where, other = f"{study_path}: base.checkpoint", "name a base (.npz) that mixopt trained, or take the key out"
     if not path.is_file():
-        raise MixoptError(f"{where}: {path} isn't there: name a base (.npz) that mixopt trained, or take the key out")
+        raise MixoptError(f"{where}: {path} isn't there: {other}")
     try:
         checkpoint = load_checkpoint(path)
     except ValueError as error:
-        raise MixoptError(f"{where}: {error}") from None
+        raise MixoptError(f"{where}: {error}: {other}") from None
     meta = next(iter(shards.values())).meta
     if checkpoint.about.get("tokenizer") != meta.tokenizer:
         raise MixoptError(

@@ -50,11 +50,9 @@ class ContinualKind(StudyKind["ContinuationPlan", "ContinuationTable", "Continua
                         (plan.store / f"{job.run_id}.json").unlink(missing_ok=True)
                         continue
                     try:
-                        found = load_checkpoint(path).about.get("run_id")
+                        load_checkpoint(path, run_id=job.run_id)
                     except ValueError as error:
                         raise MixoptError(str(error)) from None
-                    if found != job.run_id:
-                        raise MixoptError(f"{path}: holds base {found}, not its own: delete it and it is trained again")
                 train_missing(plan.bases, *common, plan.store, session.progress, title="bases")
         train_missing(plan.jobs, *common, session.folder.runs, session.progress)
 

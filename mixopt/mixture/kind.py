@@ -37,10 +37,7 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
         from mixopt.mixture.design import make_plan
         from mixopt.mixture.ladder import with_larger_rungs
 
-        if session.study.search.storage:  # found wanting before anything is trained
-            from mixopt.search.storage import check_storage
-
-            check_storage(session.study.search.storage)
+        _check_storage(session)
         plan = make_plan(session.study, shards, session.path)
         return with_larger_rungs(plan, session.study, shards, session.path, session.folder)
 
@@ -80,6 +77,7 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
             last_step=file.last_step,
         )
         check_target(table, session.study, str(session.path))
+        _check_storage(session)
         pools = known_pools(session, table)
         feasible_mixtures(session.study, table.domains, pools, place=f"{session.path}: search: ")
         write_table(table.frame, session.folder.root)
@@ -180,3 +178,11 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
             ("trainer configs", folder.export),
             ("runs", folder.root / "runs.csv"),
         ]
+
+
+def _check_storage(session: Session) -> None:
+    """Raises MixoptError, before anything is trained or fitted, where the search can't be kept where the study says."""
+    if session.study.search.storage:
+        from mixopt.search.storage import check_storage
+
+        check_storage(session.study.search.storage)

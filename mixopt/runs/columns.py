@@ -139,21 +139,21 @@ def _inside(column: str, start: str, end: str) -> str:
     return "" if name.lower() in NOT_A_NAME else name
 
 
-def weight_columns(columns: Sequence[str], choice: Choice, *, where: str) -> dict[str, str]:
+def weight_columns(columns: Sequence[str], choice: Choice, *, where: str, key: str = "weights") -> dict[str, str]:
     """{column: domain}; {} when no choice is given and no pattern is followed."""
     if choice is not None:
-        return _chosen(columns, choice, WEIGHT_PATTERNS, key="weights", where=where)
+        return _chosen(columns, choice, WEIGHT_PATTERNS, key=key, where=where)
     free = [column for column in columns if not column.lower().endswith(("loss", "ppl", "bpb"))]
-    return _apart(by_pattern(free, WEIGHT_PATTERNS), key="weights", where=where)
+    return _apart(by_pattern(free, WEIGHT_PATTERNS), key=key, where=where)
 
 
-def loss_columns(columns: Sequence[str], choice: Choice, *, where: str) -> dict[str, str]:
+def loss_columns(columns: Sequence[str], choice: Choice, *, where: str, key: str = "losses") -> dict[str, str]:
     """{column: target}; {} when no choice is given and no pattern is followed."""
     if choice is not None:
-        return _chosen(columns, choice, LOSS_PATTERNS, key="losses", where=where)
+        return _chosen(columns, choice, LOSS_PATTERNS, key=key, where=where)
     one = next((column for column in columns if column.lower() in ONE_LOSS), None)
     found = by_pattern([column for column in columns if column.lower() not in ONE_LOSS], LOSS_PATTERNS)
-    found = _apart(found, key="losses", where=where)
+    found = _apart(found, key=key, where=where)
     return found or ({one: "validation"} if one else {})
 
 

@@ -171,7 +171,7 @@ def _equal(cell: object, value: str) -> bool:
 def _id_column(tables: Sequence[Table], on: str | None) -> str | None:
     if on is not None:
         for table in tables:
-            checked(table.columns, on, setting="on", where=table.path)
+            checked(table.columns, on, setting=table.key("on"), where=table.path)
         return on
     shared = [column for column in tables[0].columns if column in tables[-1].columns]
     missing = {name: sum(cell is None for table in tables for cell in table.texts(name))

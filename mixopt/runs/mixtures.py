@@ -156,7 +156,10 @@ def _sums(table: Table, columns: Mapping[str, str]) -> Floats:
 
 def _columns(table: Table, domains: Sequence[str], weights: Choice, *, strict: bool) -> dict[str, str]:
     if weights is not None:
-        found = _if_there(lambda: weight_columns(table.columns, weights, where=str(table.path)), strict=strict)
+        found = _if_there(
+            lambda: weight_columns(table.columns, weights, where=str(table.path), key=table.key("weights")),
+            strict=strict,
+        )
         if found:
             return found
     if all(name in table.columns for name in domains):
@@ -169,7 +172,9 @@ def _measured(
     table: Table, columns: Sequence[str], names: Sequence[str], losses: Choice, *, strict: bool
 ) -> Floats | None:
     """Losses on `names`, (n, n_names), NaN where empty; None unless all of them are in the table."""
-    found = _if_there(lambda: loss_columns(columns, losses, where=str(table.path)), strict=strict)
+    found = _if_there(
+        lambda: loss_columns(columns, losses, where=str(table.path), key=table.key("losses")), strict=strict
+    )
     columns_of = {name: column for column, name in found.items()}
     named = [columns_of.get(name, name) for name in names]
     if not names or not all(column in columns and table.is_numeric(column) for column in named):

@@ -177,7 +177,7 @@ def _find(source: Source, name: str, setting: str | None) -> tuple[Table, str | 
         both = list(dict.fromkeys(column for table in tables for column in table.columns))
         if setting not in both and (advice := count_advice(setting, "")):
             raise MixoptError(f"{source.mixtures.setting(name)} {setting!r} is no column and no count: {advice}")
-        checked(both, setting, setting=name, where=source.mixtures.path)
+        checked(both, setting, setting=source.mixtures.key(name), where=source.mixtures.path)
     found = ((table, setting or table.recognised(name)) for table in tables)
     return next(((table, column) for table, column in found if column in table.columns), (source.mixtures, None))
 
@@ -193,7 +193,7 @@ def _flags(table: Table, column: str) -> NDArray[np.bool_]:
 def _weight_columns(source: Source, choice: Choice, spoken_for: set[str]) -> dict[str, str]:
     table = source.mixtures
     free = [column for column in table.columns if column not in spoken_for]
-    found = weight_columns(free, choice, where=str(table.path))
+    found = weight_columns(free, choice, where=str(table.path), key=table.key("weights"))
     if not found and source.pair:
         others = _others(table, spoken_for)
         sums = np.sum([table.numbers(column) for column in others], axis=0)
@@ -217,7 +217,7 @@ def _weight_columns(source: Source, choice: Choice, spoken_for: set[str]) -> dic
 def _loss_columns(source: Source, choice: Choice, spoken_for: set[str]) -> dict[str, str]:
     table = source.metrics
     free = [column for column in table.columns if column not in spoken_for]
-    found = loss_columns(free, choice, where=str(table.path))
+    found = loss_columns(free, choice, where=str(table.path), key=table.key("losses"))
     if not found and source.pair:
         found = {column: column for column in _others(table, spoken_for)}
     if not found:
@@ -408,8 +408,8 @@ class Reading:
         """The runs, or their checkpoints, without a word."""
         return read_runs(
             self.files,
-            weights=choice(self.weights),
-            losses=choice(self.losses),
+            weights=choice(self.weights, "--weights"),
+            losses=choice(self.losses, "--losses"),
             on=self.on,
             where=self.where,
             params=column_or_count(self.params),
@@ -435,7 +435,7 @@ class Reading:
         return {"files": [file_record(path) for path in self.files], "options": self.options()}
 
 
-def choice(text: str | None) -> Choice:
+def choice(text: str | None, option: str) -> Choice:
     """Columns as an option names them: a prefix, a,b or name=column,name=column."""
     if text is None:
         return text
@@ -444,7 +444,7 @@ def choice(text: str | None) -> Choice:
     if all(name is None for name, _ in pairs):
         return columns if len(columns) > 1 or text.rstrip().endswith(",") else "".join(columns)
     if not all(name and column for name, column in pairs):
-        raise MixoptError(f"{text!r}: write name=column for every column, or for none")
+        raise MixoptError(f"{option} {text!r}: write name=column for every column, or for none")
     return {str(name): column for name, column in pairs}
 
 

@@ -77,6 +77,10 @@ class Table:
         """A setting as the reader of a message would write it."""
         return setting(name, self.interface, value)
 
+    def key(self, name: str) -> str:
+        """A setting's name alone, as an option where it is one."""
+        return self.setting(name).strip("`") if self.interface == "command" else name
+
     def rows(self, keep: Sequence[int]) -> Table:
         """The same file with only these rows, in this order."""
         return replace(self, frame=self.frame.iloc[list(keep)])

@@ -16,6 +16,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from mixopt.errors import MixoptError
 from mixopt.serialization import replacing
 
+# What drivers, SQLAlchemy and Optuna raise for a database that isn't there, isn't theirs or is damaged.
+REFUSALS = (ImportError, RuntimeError, ValueError, LookupError, SQLAlchemyError, optuna.exceptions.OptunaError)
+
 
 def check_storage(storage: Path | str) -> None:
     """Raises MixoptError where storage is a URL at which no study can be kept."""
@@ -70,8 +73,9 @@ def _database(url: str) -> Iterator[RDBStorage]:
     storage = None
     try:
         storage = RDBStorage(url)
+        optuna.get_all_study_names(storage)  # tables of the same names may be another program's
         yield storage
-    except (ImportError, RuntimeError, ValueError, SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+    except REFUSALS as error:
         shown = re.sub(r"//.*@", "//***@", url)
         reason = str(error).replace(url, shown).splitlines()[0].rstrip(".")
         raise MixoptError(

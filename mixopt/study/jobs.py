@@ -134,6 +134,7 @@ def by_text(names: Iterable[str], shards: Mapping[str, "Shard"]) -> list[str]:
 
 def finished_run(path: Path, job: "Job", recipe: "Recipe") -> "RunRecord":
     """A planned run's record, with the plan's role, unread pools and names of texts: its id doesn't depend on them.
+    What files of older versions lack is the plan's too.
 
     recipe: of a job that has none of its own. Raises MixoptError, naming the key, for a file that isn't whole, is of
     another run than was planned, or lacks the loss on a text.
@@ -161,7 +162,8 @@ def finished_run(path: Path, job: "Job", recipe: "Recipe") -> "RunRecord":
     if lacking := record.unevaluated(job.texts):
         raise MixoptError(f"{path}: has no loss on {listed(lacking)} as it is now: `mixopt train` evaluates the run")
     losses = {name: record.losses[name] for name in job.texts} if record.texts else record.losses
-    return replace(record, role=job.role, weights=dict(job.weights), pools=dict(job.pools), losses=losses)
+    known = {"params": own.shape.params, "tokens": own.tokens_seen, "seed": job.seed, "role": job.role}
+    return replace(record, **known, weights=dict(job.weights), pools=dict(job.pools), losses=losses)
 
 
 def design_row(job: "Job", domains: Iterable[str], **columns: object) -> Json:

@@ -9,7 +9,7 @@ from typing import Any
 from mixopt.errors import MixoptError
 from mixopt.report.document import Document
 from mixopt.report.html import render
-from mixopt.serialization import CACHE_KEY, Json, read_json
+from mixopt.serialization import CACHE_KEY, Json, read_json, remake, restoring
 from mixopt.study.kind import Session, kind_named
 from mixopt.study.layout import Folder, alone
 from mixopt.study.loading import files_read, load_study
@@ -162,7 +162,8 @@ def write_report(session: Session) -> Document:
 def _write_report(session: Session) -> Document:
     session.progress.stage("report")
     path = session.folder.report
-    document = session.kind.report(session)
+    with restoring(session.folder.recommendation, remake("run")):
+        document = session.kind.report(session)
     session.folder.write(path, render(document))
     session.progress.finish(str(path))
     return document

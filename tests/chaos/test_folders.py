@@ -12,7 +12,7 @@ import pytest
 from mixopt.study.layout import LOCK
 from proxies.files import SCRATCH
 from tests.factories.command import contents, one_sentence
-from tests.factories.small_study import ended, started, write_small_study
+from tests.factories.small_study import CONTINUAL, ended, started, write_small_study
 
 pytestmark = pytest.mark.slow
 
@@ -160,22 +160,6 @@ def test_a_read_only_folder_is_one_sentence(disk, home, whole):
         code, _, err = ended(started(*words, cwd=home))
         assert code == 2 and "--html" in one_sentence(err) and "Read-only file system" in err
     assert contents(place) == before
-
-
-CONTINUAL = """\
-name: NAME
-kind: continual
-domains:
-  web: {path: web.jsonl}
-  law: {path: law.jsonl}
-new: law
-base: {sizes: [1], tokens: 20K, store: bases}
-design: {shares: [0, 0.5, 1], tokens: [5120], repeats: 1, looks: 2}
-full: {tokens: 5120, tolerance: 0.5}
-tokenizer: {vocab: 280}
-prepare: {val_fraction: 0.2}
-proxy: {layers: 1, width: 16, heads: 1, context: 16, batch: 4, validation_tokens: 320, workers: 1}
-"""
 
 
 def test_two_studies_share_a_store_of_bases_and_train_each_base_once(home):

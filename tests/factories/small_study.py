@@ -23,6 +23,20 @@ predictors: [regmix-linear]
 search: {trials: 40}
 verify: {seeds: 2}
 """
+CONTINUAL = """\
+name: NAME
+kind: continual
+domains:
+  web: {path: web.jsonl}
+  law: {path: law.jsonl}
+new: law
+base: {sizes: [1], tokens: 20K, store: bases}
+design: {shares: [0, 0.5, 1], tokens: [5120], repeats: 1, looks: 2}
+full: {tokens: 5120, tolerance: 0.5}
+tokenizer: {vocab: 280}
+prepare: {val_fraction: 0.2}
+proxy: {layers: 1, width: 16, heads: 1, context: 16, batch: 4, validation_tokens: 320, workers: 1}
+"""
 
 
 def write_small_study(folder: Path) -> Path:

@@ -374,7 +374,7 @@ ROWS = [f"r{i},{i / 10},{1 - i / 10:.1f},{3 + i / 20},{4 - i / 30:.4f}" for i in
         ("r99,0.5,0.5,3,3", ("--target", "x,x"), "name each loss once"),
         ("r99,0.5,0.5,3,3", (), "--target is missing: name the loss.*choose from 'x', 'y'"),
         ("r99,0.5,0.5,3,3", ("--weights", "a=w_a,b="), "write name=column for every column"),
-        ("r99,0.5,0.5,3,3", ("--weights", "a=w_z"), r"no column 'w_z' \(weights\)"),
+        ("r99,0.5,0.5,3,3", ("--weights", "a=w_z"), r"no column 'w_z' \(--weights\)"),
         ("r99,0.5,0.5,3,3", ("--predictors", "regmix-liner"), "did you mean 'regmix-linear'"),
         ("r99,0.5,0.5,3,3", ("--where", "run=r1,r2"), "2 usable runs of 2 different mixtures: at least 5"),
         ("r99,0.5,0.5,3,3", ("--last-step",), "`--last-step` needs a step column or a tokens column"),
@@ -399,9 +399,9 @@ def test_options_of_tables_are_refused_beside_a_study_file(run, tmp_path):
 
 
 def test_columns_are_named_by_prefix_list_or_map():
-    assert choice("w_") == "w_" and choice(None) is None
-    assert choice("a, b") == ["a", "b"]
-    assert choice("web=share_of_web,code=cd") == {"web": "share_of_web", "code": "cd"}
+    assert choice("w_", "--weights") == "w_" and choice(None, "--weights") is None
+    assert choice("a, b", "--weights") == ["a", "b"]
+    assert choice("web=share_of_web,code=cd", "--weights") == {"web": "share_of_web", "code": "cd"}
 
 
 def test_a_number_of_parameters_may_have_a_suffix():

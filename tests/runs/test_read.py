@@ -683,13 +683,13 @@ def test_words_in_a_column_that_is_called_like_a_loss_stop_those_only_who_ask_fo
     ],
 )
 def test_names_with_commas_can_be_given(text, wanted):
-    assert choice(text) == wanted
+    assert choice(text, "--losses") == wanted
 
 
 @pytest.mark.parametrize("text", ["=a", "x=", "x=a,b"])
 def test_a_map_names_every_column(text):
     with pytest.raises(MixoptError, match="name=column for every column"):
-        choice(text)
+        choice(text, "--losses")
 
 
 def test_a_condition_may_name_a_column_with_an_equals_sign(table):
