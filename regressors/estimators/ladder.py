@@ -25,6 +25,8 @@ REPETITION_CHANGE = 0.05  # the same, of the share-weighted ln of epochs: larger
 MISFIT = 0.01  # sd of ln loss by which, per unit of distance from the largest rung, a run says less of it
 MIN_NOISE = 0.003  # sd of ln loss between runs; fewer would make a fit sure of what a few runs happen to say
 MAX_FLOOR = 0.6  # of the loss at the largest rung: its irreducible part lies between 0 and this, nobody knows where
+LATE = (0.4, 1.0)  # of today's elasticities: those far beyond lie between, for young runs fall faster than old ones
+SCATTER = 0.15  # sd by which a validation set's own elasticities beyond differ from that, as a factor
 TREND = np.log(4.0)  # units of x or y beyond the largest rung over which what changes with scale goes on changing
 ROUNDS = 5  # of noise and coefficients in turn
 DRAWS = 64
@@ -35,12 +37,14 @@ class Draws:
     """What scale may do beyond the largest rung: S draws.
 
     theta (S, n_targets, n_features), floor (S,) a share of the loss at the largest rung, trend (S,) how much of the
-    maps' change goes on.
+    maps' change goes on, late (S,) how much of the elasticities is left far beyond, own (S, n_targets) factors on them.
     """
 
     theta: Array
     floor: Array
     trend: Array
+    late: Array
+    own: Array
 
 
 class LadderRegressor(BaseRegressor):
@@ -148,7 +152,10 @@ class LadderRegressor(BaseRegressor):
             root = np.linalg.cholesky(self.covariance_[t] + 1e-14 * np.eye(size))
             theta[:, t] = self.theta_[t] + normal @ root.T
         even = (np.arange(DRAWS) + 0.5) / DRAWS
-        return Draws(theta, MAX_FLOOR * rng.permutation(even), rng.permutation(even))
+        floor, trend, late = (rng.permutation(even) for _ in range(3))
+        own = rng.standard_normal((DRAWS // 2, targets))
+        own = np.maximum(1 + SCATTER * np.concatenate([own, -own]), 0.0)
+        return Draws(theta, MAX_FLOOR * floor, trend, LATE[0] + (LATE[1] - LATE[0]) * late, own)
 
     def at(self, params: float, tokens: float, unique: Sequence[float | None] | Array | None = None) -> "AtRung":
         """A predictor from shares alone at a size and length. unique: each domain's unique tokens over the tokens
@@ -234,7 +241,9 @@ class AtRung:
             eta = eta + draws.trend[:, None, None] * np.einsum("nft,stf->snt", trend, draws.theta)
         level = np.exp(draws.theta[:, :, 0])  # (S, n_targets) of the reference at the largest rung
         floor = draws.floor[:, None] * level
-        elasticity = np.minimum(draws.theta[:, :, 1] * out[0] + draws.theta[:, :, 2] * out[1], 0.0)
+        # Elasticities relax from today's to the late ones: how far each has been followed, (S, 2).
+        followed = draws.late[:, None] * out + (1 - draws.late[:, None]) * TREND * (1 - np.exp(-out / TREND))
+        elasticity = (np.minimum(draws.theta[:, :, 1:3], 0.0) * followed[:, None, :]).sum(axis=2) * draws.own
         factor = np.exp(elasticity * level / (level - floor))
         return eta, floor[:, None], factor[:, None]
 
