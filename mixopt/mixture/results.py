@@ -240,6 +240,9 @@ class FullPredictions(Record):
     uniform: FullPrediction | None = None
     smallest_rung: FullPrediction | None = None
 
+    def of(self, mixture: str) -> FullPrediction:
+        return getattr(self, mixture, None) or FullPrediction()
+
 
 class Rung(Scale):
     """One size of proxies at its most tokens: how many runs, and the best mixture there."""

@@ -419,17 +419,20 @@ def verification_blocks(verified: Verification, found: Recommendation | None = N
         ours, rows = size.arms.get("recommended") or [], []
         for name in sorted(size.arms, key=lambda name: (name not in MIXTURES, name != "recommended", name)):
             losses, gap = [value for value in size.arms[name] if known(value)], ""
-            average, best, won = mean(losses), mean(ours), size.gains.get(name)
-            if name != "recommended" and known(average) and known(best):
-                gap = signed(average - best) if won is None else f"{signed(won.mean)} ± {won.standard_error:.3f}"
+            average, reached, won = mean(losses), mean(ours), size.gains.get(name)
+            if name != "recommended" and known(average) and known(reached):
+                gap = signed(average - reached) if won is None else f"{signed(won.mean)} ± {won.standard_error:.3f}"
                 gap += _seeds_won(ours, size.arms[name])
+            own = size.predicted.predicted if size.predicted and size.predicted.predicted else predicted
+            row, best = (own.of(name), own.of("recommended")) if own else (Prediction(), Prediction())
             expected = ""
-            if predicted and name != "recommended":
-                guesses = predicted.of(name).loss, predicted.of("recommended").loss
-                expected = signed(guesses[0] - guesses[1]) if known(guesses[0]) and known(guesses[1]) else ""
+            if name != "recommended" and known(row.loss) and known(best.loss):
+                expected = signed(row.loss - best.loss)
             each = ", ".join(map(loss, losses))
-            rows.append((name.capitalize(), loss(average) if losses else "diverged", each, gap, expected))
-        names = ("Mixture", "Mean", "Each seed", "Recommended is lower by", "Predicted")
+            ahead = f"{loss(row.loss)} ({bounds(row)})" if size.predicted else ""
+            mean_of = loss(average) if losses else "diverged"
+            rows.append((COMPARED.get(name, name.capitalize()), mean_of, ahead, each, gap, expected))
+        names = ("Mixture", "Mean", "Predicted loss", "Each seed", "Recommended is lower by", "Predicted")
         place = scale({"params": size.params, "tokens": size.tokens}) or "an unnamed size"
         title = f"Measured target loss, nats/token, at {place}"
         blocks.append(Table(title, columns(*names, strong="Mean"), rows, marked=0).without_empty_columns())

@@ -140,9 +140,12 @@ def held_text(size: VerifiedSize) -> str:
     rows = {group: getattr(size.predicted.predicted, group) for group in means}
     inside = [group for group, row in rows.items() if row.low <= means[group] <= row.high]
     off = float(np.mean([abs(row.loss / means[group] - 1) for group, row in rows.items()])) if rows else 0.0
-    order = sorted(means, key=lambda group: means[group]) == sorted(rows, key=lambda group: rows[group].loss)
     kind = "80% intervals" if all(row.checked for row in rows.values()) else "ranges (not checked at this distance)"
+    clear = {group: won.mean for group, won in size.gains.items() if won and abs(won.mean) > 2 * won.standard_error}
+    expected = size.predicted.gains
+    held = all((won > 0) == ((expected[group].loss or 0.0) > 0) for group, won in clear.items())
+    order = "the clear differences came as predicted" if held else "a clear difference came the other way round"
     return (
         f"The ladder had predicted these losses with a mean error of {off:.1%}; {len(inside)} of {len(rows)} mixtures "
-        f"lay in their {kind}, and their order {'held' if order else 'did not hold'}."
+        f"lay in their {kind}" + (f", and {order}." if clear else ".")
     )

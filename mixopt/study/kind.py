@@ -41,7 +41,7 @@ class AnyPlan(Protocol):
     def summary(self) -> str: ...
 
 
-ANSWERS = 3  # version of recommendation.json; rises when older files say less
+ANSWERS = 4  # version of recommendation.json; rises when older files say less
 # Parts of a study file that decide where and how things are computed, but no answer.
 OPERATIONAL = {"verify": True, "proxy": {"device", "workers", "stack", "keep_weights"}, "search": {"storage"}}
 Plan = TypeVar("Plan", bound=AnyPlan)
