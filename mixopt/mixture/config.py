@@ -256,11 +256,12 @@ def without_runs(study: Study) -> Problems:
     if study.full is None:
         found.append((("full",), "is missing: state params and tokens of the run to plan"))
     found += text_problems(study, study.target)
-    found += size_problems(("ladder",), study.proxy, [1.0, *(rung.params for rung in study.ladder)])
     for i, (below, rung) in enumerate(pairwise([(1.0, 1.0), *((rung.params, rung.tokens) for rung in study.ladder)])):
         if rung[0] <= below[0] or rung[1] < below[1]:
             found.append((("ladder", str(i)), "has no more parameters, or fewer tokens, than the rung below it: list "
                          "rungs from the smallest to the largest, in times the proxy's"))  # fmt: skip
+    if not found:
+        found += size_problems(("ladder",), study.proxy, [1.0, *(rung.params for rung in study.ladder)])
     for i, (below, above) in enumerate(pairwise(study.ladder)):
         if above.mixtures > below.mixtures:
             found.append((("ladder", str(i + 1), "mixtures"), f"{above.mixtures} are more than the {below.mixtures} of "

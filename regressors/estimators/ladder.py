@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from regressors.estimators.base import BaseRegressor, check_stored
+from regressors.estimators.base import BaseRegressor, check_stored, own_order
 from regressors.law import Array
 from regressors.laws.effective_tokens import unique_shares
 from regressors.registry import from_dict
@@ -23,11 +23,13 @@ SLOPE_CHANGE = 0.1  # sd by which, per unit of x or y, the map's slope moves fro
 DOMAIN_CHANGE = 0.05  # sd by which, per unit, a domain's share moves ln loss otherwise than the smallest rung says
 REPETITION_CHANGE = 0.05  # the same, of the share-weighted ln of epochs: larger models memorise what is repeated
 MISFIT = 0.01  # sd of ln loss by which, per unit of distance from the largest rung, a run says less of it
+MIN_SHARE = 0.5  # of the lowest loss measured: a smallest rung's prediction below, as straight lines give, counts as it
 MIN_NOISE = 0.003  # sd of ln loss between runs; fewer would make a fit sure of what a few runs happen to say
 MAX_FLOOR = 0.6  # of the loss at the largest rung: its irreducible part lies between 0 and this, nobody knows where
 LATE = (0.4, 1.0)  # of today's elasticities: those far beyond lie between, for young runs fall faster than old ones
 SCATTER = 0.15  # sd by which a validation set's own elasticities beyond differ from that, as a factor
 TREND = np.log(4.0)  # units of x or y beyond the largest rung over which what changes with scale goes on changing
+LEARNED = ("theta", "covariance", "noise", "top", "base", "order", "lowest", "reference", "reference_unique")
 ROUNDS = 5  # of noise and coefficients in turn
 DRAWS = 64
 
@@ -60,7 +62,7 @@ class LadderRegressor(BaseRegressor):
     averaged, and their spread is the range.
     After fit: theta_ (n_targets, n_features), covariance_ (n_targets, n_features, n_features), noise_ (n_targets,) a
     share of the loss, top_ and base_ (parameters, tokens) of the largest and the smallest rung, reference_ (n_domains,)
-    the shares at which levels are meant.
+    the shares at which levels are meant, order_ (n_domains,) that of domains among the features.
     """
 
     stored_keys = frozenset({"options", "learned"})
@@ -72,12 +74,16 @@ class LadderRegressor(BaseRegressor):
     def fit(self, X: Array, Y: Array) -> Self:
         """X (n_runs, 2 n_domains + 2), Y (n_runs, n_targets) nats/token, nan where missing."""
         X, Y = np.asarray(X, dtype=float), np.asarray(Y, dtype=float)
+        if empty := np.flatnonzero(~np.isfinite(Y).any(axis=0)).tolist():
+            raise ValueError(f"no run has a loss for target column(s) {empty}: leave them out")
         if X.ndim != 2 or X.shape[1] < 6 or X.shape[1] % 2:
             raise ValueError(f"X has {X.shape}: shares, unique shares, parameters and tokens are 2 n_domains + 2")
         self.n_domains_ = (X.shape[1] - 2) // 2
+        self.order_ = own_order(np.vstack([X[:, : self.n_domains_], X[:, self.n_domains_ : -2]]))
         scales = X[:, -2:]
         self.top_ = scales[np.lexsort((scales[:, 1], scales[:, 0]))[-1]]
         self.base_ = scales[np.lexsort((scales[:, 1], scales[:, 0]))[0]]
+        self.lowest_ = MIN_SHARE * np.nanmin(np.where(np.isnan(Y), np.inf, Y), axis=0)
         self.reference_ = np.full(self.n_domains_, 1 / self.n_domains_)
         usual = np.median(np.where(np.isfinite(X[:, self.n_domains_ : -2]), X[:, self.n_domains_ : -2], 1e9), axis=0)
         self.reference_unique_ = usual
@@ -90,8 +96,6 @@ class LadderRegressor(BaseRegressor):
         self.noise_ = np.empty(Y.shape[1])
         for t, losses in enumerate(Y.T):
             known = np.isfinite(losses)
-            if not known.any():
-                raise ValueError(f"no run has a loss for target column {t}: leave it out")
             offset = self._offset(X[known], t)
             fitted = _regression(F[known, :, t], np.log(losses[known]) - offset, distance[known], mean, sd)
             self.theta_[t], self.covariance_[t], self.noise_[t] = fitted
@@ -103,7 +107,7 @@ class LadderRegressor(BaseRegressor):
         """ln of the smallest rung's prediction (n, n_targets), and the share-weighted ln of epochs (n,)."""
         own = self.estimator
         inputs = W if own.n_features_in_ == self.n_domains_ else np.column_stack([W, unique])
-        return np.log(own.predict(inputs)), _repetition(W, unique)
+        return np.log(np.maximum(own.predict(inputs), self.lowest_)), _repetition(W, unique)
 
     def _offset(self, X: Array, t: int) -> Array:
         W, unique = X[:, : self.n_domains_], X[:, self.n_domains_ : -2]
@@ -121,7 +125,7 @@ class LadderRegressor(BaseRegressor):
     def _columns(self, W: Array, logs: Array, repetition: Array, x: Array, y: Array, grown: Array) -> Array:
         targets = logs.shape[1]
         level = np.stack([np.ones_like(x), x, y, x * y, x**2, y**2], axis=1)
-        shares = W - self.reference_
+        shares = (W - self.reference_)[:, self.order_]
         repeated = (repetition - self.centre_[1])[:, None]
         own = np.hstack([k[:, None] * part for k in grown.T for part in (shares, repeated)])
         common = np.hstack([level, own])
@@ -177,10 +181,7 @@ class LadderRegressor(BaseRegressor):
     def to_dict(self) -> dict[str, Any]:
         """The fitted estimator as JSON-able numbers and text."""
         check_is_fitted(self, "theta_")
-        learned = {
-            name: np.asarray(getattr(self, f"{name}_")).tolist()
-            for name in ("theta", "covariance", "noise", "top", "base", "reference", "reference_unique")
-        }
+        learned = {name: np.asarray(getattr(self, f"{name}_")).tolist() for name in LEARNED}
         options = {"random_state": self.random_state, "estimator": self.estimator.to_dict()}
         return {"estimator": "LadderRegressor", "options": options, "learned": learned}
 
@@ -263,8 +264,9 @@ class AtRung:
         repeated = sum(amount[:, k, None] * draws.theta[:, :, first[k] + d] for k in (0, 1))
         slope = 1 + sum(amount[:, k, None] * draws.theta[:, :, first[1] + d + 1 + k] for k in (0, 1))
         weight = np.exp(eta) * factor / DRAWS  # (S, n, n_targets)
-        own = self._base.predict(W)
-        by_base = self._base.gradient(W) / own[..., None]
+        own = self._base.predict(W)[..., None]
+        by_base = np.where(own > ladder.lowest_[:, None], self._base.gradient(W) / own, 0.0)
+        shares = shares[..., ladder.order_.argsort()]
         return (
             np.einsum("snt,st->nt", weight, slope)[..., None] * by_base
             + np.einsum("snt,std->ntd", weight, shares)
