@@ -14,7 +14,7 @@ from mixopt.runs.objective import Target
 from mixopt.runs.pools import pool_shares
 from mixopt.search.optimize import objective_of, search
 from mixopt.search.simplex import Feasible, Floats
-from regressors.estimators.ladder import LadderRegressor
+from regressors.estimators.ladder import DRAWS, LadderRegressor
 from regressors.estimators.pool_aware import AtPools
 
 if TYPE_CHECKING:
@@ -72,9 +72,11 @@ def largest_left_out(base: Any, X: Floats, Y: Floats, objective: Target, *, seed
         return None
     law = LadderRegressor(base, random_state=seed).fit(below, Y[~top])
     d = law.n_domains_
-    drawn = np.stack(
-        [law.at(x[-2], x[-1], x[d:-2]).drawn(x[None, :d])[:, 0] for x in X[full]], axis=1
-    )  # (S, n_runs, n_targets)
+    drawn = np.empty((DRAWS, full.sum(), Y.shape[1]))
+    params, tokens = X[full][0, -2:]
+    for pools in np.unique(X[full, d:-2], axis=0):
+        rows = np.flatnonzero((X[full, d:-2] == pools).all(axis=1))
+        drawn[:, rows] = law.at(params, tokens, list(pools)).drawn(X[full][rows, :d], scatter=True)
     measured, predicted = Y[full], drawn.mean(axis=0)
     low, high = np.quantile(drawn, [0.1, 0.9], axis=0)
     known = np.isfinite(measured)
@@ -131,9 +133,9 @@ def predicted_at(
     """
     ends = [(1 - level) / 2, (1 + level) / 2]
     names = [name for name in FullPredictions.__dataclass_fields__ if name in mixtures]
-    drawn = at.drawn(np.array([mixtures[name] for name in names]))  # (S, n_mixtures, n_targets)
-    objective = ladder.objective
-    losses = objective.of(drawn)
+    objective, W = ladder.objective, np.array([mixtures[name] for name in names])
+    expected = at.predict(W)  # (n_mixtures, n_targets)
+    means, losses = objective.of(expected), objective.of(at.drawn(W, scatter=True))  # (n_mixtures,), (S, n_mixtures)
     beyond = np.array([at.params, at.tokens]) / ladder.law.top_
     checked = bool((beyond <= CHECKED).all()) and ladder.held_out is not None
     counts = np.flatnonzero(objective.by_target > 0)
@@ -141,14 +143,12 @@ def predicted_at(
     by_byte: list[float | None] = [None] * len(names)
     if all(factor is not None for factor in factors):
         weights = objective.by_target[counts] * np.array(factors, dtype=float)
-        by_byte = (drawn[..., counts].mean(axis=0) @ weights).tolist()
-    predicted, gains = {}, {}
-    ours = losses[:, names.index("recommended")]
-    for name, own, byte in zip(names, losses.T, by_byte, strict=True):
-        low, high = map(float, np.quantile(own, ends))
-        predicted[name] = FullPrediction(float(own.mean()), low, high, bits_per_byte=byte, checked=checked)
+        by_byte = (expected[:, counts] @ weights).tolist()
+    predicted, gains, k = {}, {}, names.index("recommended")
+    for name, loss, own, byte in zip(names, means.tolist(), losses.T, by_byte, strict=True):
+        predicted[name] = FullPrediction(loss, *bounds(own, ends), bits_per_byte=byte, checked=checked)
         if name != "recommended":
-            gains[name] = Gain(name, float((own - ours).mean()), *map(float, np.quantile(own - ours, ends)))
+            gains[name] = Gain(name, loss - float(means[k]), *bounds(own - losses[:, k], ends))
     return FullRun(
         at.params,
         at.tokens,
@@ -157,6 +157,11 @@ def predicted_at(
         beyond=Scale(*map(float, beyond)),
         held_out=ladder.held_out,
     )
+
+
+def bounds(drawn: Floats, ends: Sequence[float]) -> tuple[float, float]:
+    low, high = np.quantile(drawn, ends)
+    return float(low), float(high)
 
 
 def best_at(at: AtRung, objective: Target, feasible: Feasible, mixtures: Mapping[str, Floats], *, seed: int) -> Floats:

@@ -22,12 +22,13 @@ CURVATURE = 0.015  # sd of those of x^2 and y^2
 SLOPE_CHANGE = 0.1  # sd by which, per unit of x or y, the map's slope moves from 1
 DOMAIN_CHANGE = 0.05  # sd by which, per unit, a domain's share moves ln loss otherwise than the smallest rung says
 REPETITION_CHANGE = 0.05  # the same, of the share-weighted ln of epochs: larger models memorise what is repeated
-MISFIT = 0.01  # sd of ln loss by which, per unit of distance from the largest rung, a run says less of it
+MISFIT = 0.015  # sd of ln loss by which, per unit of distance from the largest rung, a run says less of it
 MIN_SHARE = 0.5  # of the lowest loss measured: a smallest rung's prediction below, as straight lines give, counts as it
 MIN_NOISE = 0.003  # sd of ln loss between runs; fewer would make a fit sure of what a few runs happen to say
 MAX_FLOOR = 0.6  # of the loss at the largest rung: its irreducible part lies between 0 and this, nobody knows where
 LATE = (0.4, 1.0)  # of today's elasticities: those far beyond lie between, for young runs fall faster than old ones
-SCATTER = 0.15  # sd by which a validation set's own elasticities beyond differ from that, as a factor
+SCATTER = 0.2  # sd by which a validation set's own elasticities beyond differ from that, as a factor
+TILT = 0.1  # sd by which, per unit of x and y beyond, differences between mixtures grow or shrink, as a factor
 TREND = np.log(4.0)  # units of x or y beyond the largest rung over which what changes with scale goes on changing
 LEARNED = ("theta", "covariance", "noise", "top", "base", "order", "lowest", "reference", "reference_unique")
 ROUNDS = 5  # of noise and coefficients in turn
@@ -39,7 +40,8 @@ class Draws:
     """What scale may do beyond the largest rung: S draws.
 
     theta (S, n_targets, n_features), floor (S,) a share of the loss at the largest rung, trend (S,) how much of the
-    maps' change goes on, late (S,) how much of the elasticities is left far beyond, own (S, n_targets) factors on them.
+    maps' change goes on, late (S,) how much of the elasticities is left far beyond, own (S, n_targets) factors on them,
+    tilt (S, n_targets) by how much differences between mixtures grow per unit.
     """
 
     theta: Array
@@ -47,6 +49,7 @@ class Draws:
     trend: Array
     late: Array
     own: Array
+    tilt: Array
 
 
 class LadderRegressor(BaseRegressor):
@@ -157,9 +160,9 @@ class LadderRegressor(BaseRegressor):
             theta[:, t] = self.theta_[t] + normal @ root.T
         even = (np.arange(DRAWS) + 0.5) / DRAWS
         floor, trend, late = (rng.permutation(even) for _ in range(3))
-        own = rng.standard_normal((DRAWS // 2, targets))
-        own = np.maximum(1 + SCATTER * np.concatenate([own, -own]), 0.0)
-        return Draws(theta, MAX_FLOOR * floor, trend, LATE[0] + (LATE[1] - LATE[0]) * late, own)
+        own, tilt = (np.concatenate([half, -half]) for half in rng.standard_normal((2, DRAWS // 2, targets)))
+        own = np.maximum(1 + SCATTER * own, 0.0)
+        return Draws(theta, MAX_FLOOR * floor, trend, LATE[0] + (LATE[1] - LATE[0]) * late, own, TILT * tilt)
 
     def at(self, params: float, tokens: float, unique: Sequence[float | None] | Array | None = None) -> "AtRung":
         """A predictor from shares alone at a size and length. unique: each domain's unique tokens over the tokens
@@ -220,10 +223,15 @@ class AtRung:
         """Mean loss over the draws, (n, n_targets), nats/token."""
         return self.drawn(W).mean(axis=0)
 
-    def drawn(self, W: Array) -> Array:
-        """Losses of every draw, (S, n, n_targets)."""
+    def drawn(self, W: Array, *, scatter: bool = False) -> Array:
+        """Losses of every draw, (S, n, n_targets). scatter: as single runs measure them, with the noise of each."""
         eta, floor, factor = self._parts(np.asarray(W, dtype=float))
-        return floor + (np.exp(eta) - floor) * factor
+        losses = floor + (np.exp(eta) - floor) * factor
+        if not scatter:
+            return losses
+        rng = np.random.default_rng([self.ladder.random_state, 1])
+        half = rng.standard_normal((DRAWS // 2, len(eta[0]), 1))  # one a run: what a seed does, it does to all sets
+        return losses * np.exp(self.ladder.noise_ * np.concatenate([half, -half]))
 
     def _parts(self, W: Array) -> tuple[Array, Array, Array]:
         """ln loss at the largest rung or below it (S, n, n_targets); the irreducible loss and the factor by which what
@@ -240,6 +248,7 @@ class AtRung:
             trend = ladder._columns(W, logs, repetition, 0 * ones, 0 * ones, np.outer(ones, left))
             trend[:, 0] = 0.0
             eta = eta + draws.trend[:, None, None] * np.einsum("nft,stf->snt", trend, draws.theta)
+            eta = eta + (left.sum() * draws.tilt)[:, None] * (logs - ladder.centre_[0])
         level = np.exp(draws.theta[:, :, 0])  # (S, n_targets) of the reference at the largest rung
         floor = draws.floor[:, None] * level
         # Elasticities relax from today's to the late ones: how far each has been followed, (S, 2).
@@ -259,14 +268,14 @@ class AtRung:
         left = TREND * (1 - np.exp(-out / TREND))
         amount = grown + draws.trend[:, None] * left  # (S, 2) how far the maps have changed, in x and y
         d = ladder.n_domains_
-        first = 6 + np.array([0, d + 1])  # where the changes by size and by length begin
-        shares = sum(amount[:, k, None, None] * draws.theta[:, :, first[k] : first[k] + d] for k in (0, 1))
-        repeated = sum(amount[:, k, None] * draws.theta[:, :, first[k] + d] for k in (0, 1))
-        slope = 1 + sum(amount[:, k, None] * draws.theta[:, :, first[1] + d + 1 + k] for k in (0, 1))
+        by_share, by_repetition = (draws.theta[:, :, 6 : 6 + 2 * (d + 1)].reshape(DRAWS, -1, 2, d + 1)[..., part]
+                                   for part in (slice(0, d), d))  # fmt: skip
+        shares = np.einsum("sk,stkd->std", amount, by_share)[..., ladder.order_.argsort()]
+        repeated = np.einsum("sk,stk->st", amount, by_repetition)
+        slope = 1 + np.einsum("sk,stk->st", amount, draws.theta[:, :, -2:]) + left.sum() * draws.tilt
         weight = np.exp(eta) * factor / DRAWS  # (S, n, n_targets)
         own = self._base.predict(W)[..., None]
         by_base = np.where(own > ladder.lowest_[:, None], self._base.gradient(W) / own, 0.0)
-        shares = shares[..., ladder.order_.argsort()]
         return (
             np.einsum("snt,st->nt", weight, slope)[..., None] * by_base
             + np.einsum("snt,std->ntd", weight, shares)
