@@ -22,7 +22,7 @@ check: $(READY)  ## what must pass before a commit: style, types, tests (docs am
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 bench: $(READY)  ## all benchmarks, quick; CSV on standard output
-	@for file in fit_speed demo noise regmix olmix scale calibration repetition repetition_mixture continual stacking; do $(BIN)/python benchmarks/$$file.py --quick || exit 1; done
+	@for file in fit_speed demo full_scale noise regmix olmix scale calibration repetition repetition_mixture continual stacking; do $(BIN)/python benchmarks/$$file.py --quick || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist demo *.egg-info

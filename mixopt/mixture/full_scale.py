@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 CHECKED = (4.2, 4.2)
 MAX_OTHER_POOLS = 0.05  # of ln unique tokens over a run's tokens: nearer ones are the same repetition
 LEVEL = 0.8  # of ranges
+PRIOR_WITNESSES = 1.0  # how many validation sets' errors the ranges' own width counts for
 RUNG_TRIALS = 200  # of the search for each rung's best mixture, seeded with the recommended one
 
 
@@ -82,9 +83,9 @@ def largest_left_out(base: Any, X: Floats, Y: Floats, objective: Target, *, seed
     known = np.isfinite(measured)
     off = np.abs(predicted / measured - 1)[known]
     target, truth = objective.of(predicted), objective.of(measured)
-    apart = (target[:, None] - target) - (truth[:, None] - truth)  # of differences between runs
-    apart = np.abs(apart[np.triu_indices(len(apart), 1)])
-    apart = apart[np.isfinite(apart)]
+    one, other = np.triu_indices(len(measured), 1)
+    apart = (target[one] - target[other]) - (truth[one] - truth[other])  # of differences between runs
+    apart = np.abs(apart[np.isfinite(apart)])
     return HeldOutRung(
         params=float(X[full, -2].max()),
         tokens=float(X[full, -1].max()),
@@ -94,7 +95,25 @@ def largest_left_out(base: Any, X: Floats, Y: Floats, objective: Target, *, seed
         target_error=float(np.nanmean(np.abs(target / truth - 1))) if np.isfinite(truth).any() else None,
         difference_error=float(apart.mean()) if len(apart) else None,
         inside=float(((measured >= low) & (measured <= high))[known].mean()) if len(off) else None,
+        widening=widening(measured - predicted, drawn.std(axis=0)),
+        gain_widening=widening(
+            (measured[one] - measured[other]) - (predicted[one] - predicted[other]),
+            (drawn[:, one] - drawn[:, other]).std(axis=0),
+        ),
     )
+
+
+def widening(error: Floats, sd: Floats) -> float:
+    """By how much ranges of these sds have to grow to be as wide as held-out errors say; 1 at least.
+
+    error, sd (n, n_targets). Errors of one rung have much in common, so that they are few witnesses: the root mean
+    square is shrunk towards 1 as if one validation set in three were a witness of its own.
+    """
+    z = (error / np.maximum(sd, 1e-12))[np.isfinite(error)]
+    if not len(z):
+        return 1.0
+    witnesses = max(1.0, error.shape[1] / 3)
+    return max(1.0, float(np.sqrt((witnesses * np.mean(z**2) + PRIOR_WITNESSES) / (witnesses + PRIOR_WITNESSES))))
 
 
 def full_run(
@@ -144,11 +163,14 @@ def predicted_at(
     if all(factor is not None for factor in factors):
         weights = objective.by_target[counts] * np.array(factors, dtype=float)
         by_byte = (expected[:, counts] @ weights).tolist()
+    held = ladder.held_out
+    wide, gain_wide = (held.widening, held.gain_widening) if held else (1.0, 1.0)
     predicted, gains, k = {}, {}, names.index("recommended")
     for name, loss, own, byte in zip(names, means.tolist(), losses.T, by_byte, strict=True):
-        predicted[name] = FullPrediction(loss, *bounds(own, ends), bits_per_byte=byte, checked=checked)
+        predicted[name] = FullPrediction(loss, *bounds(own, loss, wide, ends), bits_per_byte=byte, checked=checked)
         if name != "recommended":
-            gains[name] = Gain(name, loss - float(means[k]), *bounds(own - losses[:, k], ends))
+            gain = loss - float(means[k])
+            gains[name] = Gain(name, gain, *bounds(own - losses[:, k], gain, gain_wide, ends))
     return FullRun(
         at.params,
         at.tokens,
@@ -159,9 +181,10 @@ def predicted_at(
     )
 
 
-def bounds(drawn: Floats, ends: Sequence[float]) -> tuple[float, float]:
-    low, high = np.quantile(drawn, ends)
-    return float(low), float(high)
+def bounds(drawn: Floats, expected: float, wide: float, ends: Sequence[float]) -> tuple[float, float]:
+    """The draws' quantiles, moved away from what is expected by a factor; where all draws are losses, above 0 still."""
+    low, high = (expected + wide * (float(end) - expected) for end in np.quantile(drawn, ends))
+    return (max(low, float(drawn.min()) / 2) if drawn.min() > 0 else low), high
 
 
 def best_at(at: AtRung, objective: Target, feasible: Feasible, mixtures: Mapping[str, Floats], *, seed: int) -> Floats:

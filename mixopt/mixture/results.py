@@ -255,7 +255,8 @@ class HeldOutRung(Scale):
     """The largest rung predicted from the smaller ones: `beyond` times their parameters and tokens.
 
     error: mean relative error over runs and validation sets; target_error: of the objective; difference_error: mean
-    error of differences between two runs' objectives, nats/token; inside: the share of losses in their 80% ranges.
+    error of differences between two runs, nats/token; inside: the share of losses in their 80% ranges before
+    they were widened; widening, gain_widening: factors on the ranges of losses and gains that the errors ask for.
     """
 
     beyond: Scale = field(default_factory=Scale)
@@ -264,6 +265,8 @@ class HeldOutRung(Scale):
     target_error: Number = None
     difference_error: Number = None
     inside: Number = None
+    widening: float = 1.0
+    gain_widening: float = 1.0
 
 
 class FullRun(Scale):

@@ -120,6 +120,7 @@ def optimism_text(found: Recommendation) -> str:
 
 # The full run
 
+WIDENED = 1.05  # times: less isn't worth a word
 COMPARED = MIXTURES | {"smallest_rung": "Smallest rung's best"}
 
 
@@ -169,7 +170,10 @@ def held_out_text(found: Recommendation) -> str:
     )
     if known(held.difference_error):
         text += f", differences between its runs within {loss(held.difference_error)} nats/token on average"
-    return f"{text}; {percent(held.inside)} of its losses lay in their 80% ranges."
+    text += f"; {percent(held.inside)} of its losses lay in their 80% ranges"
+    if held.widening > WIDENED:
+        text += f", so ranges are widened {held.widening:.1f} times"
+    return f"{text}."
 
 
 def times(ratio: float | None) -> str:

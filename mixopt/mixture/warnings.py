@@ -38,6 +38,8 @@ class Evidence:
     predictor knows how often text is repeated. runs: all finished ones, whatever their pools; None: the table's.
     in_study: whether there is a study file, so that its keys can be set.
     best_measured, best_run, best_allowed: the best trained mixture's loss, run, and whether the limits allow it.
+    ladder: whether the mixture is the best for the full run and not for the proxies, whose law `gains` then is not from;
+    proxy_params: of the largest rung.
     """
 
     table: RunTable
@@ -59,6 +61,7 @@ class Evidence:
     sees_repetition: bool = False
     runs: RunTable | None = None
     in_study: bool = True
+    ladder: bool = False
 
 
 def limitations(evidence: Evidence) -> list[Warning]:
@@ -78,9 +81,10 @@ def _no_gain(evidence: Evidence) -> Iterator[Warning]:
         if known(gain.low) and known(gain.high)
         else "there are too few runs for an interval"
     )
+    runs = "By the ladder" if evidence.ladder else "On these runs"
     yield Warning(
         "no-gain",
-        f"On these runs the recommended mixture is not clearly better than the {over} one: its predicted gain is "
+        f"{runs} the recommended mixture is not clearly better than the {over} one: its predicted gain is "
         f"{gain.loss:.3f} nats/token, and {interval}. More runs or repeats would settle it.",
     )
 
@@ -143,6 +147,8 @@ def _best_measured(evidence: Evidence) -> Iterator[Warning]:
             f"No trained mixture satisfies the limits of the search: the best measured one, run {run}, is shown "
             "for comparison only.",
         )
+    if evidence.ladder:
+        return  # it was measured on the smallest rung, where another mixture is the best
     recommended, gain = evidence.losses["recommended"], evidence.gains["best_measured"]
     reached = f"The best measured mixture, run {run}, reached {evidence.best_measured:.3f} nats/token"
     if evidence.best_measured <= recommended:
@@ -228,11 +234,16 @@ def proxy_epochs(table: RunTable) -> dict[str, float]:
 def _proxy_size(evidence: Evidence) -> Iterator[Warning]:
     if (params := evidence.proxy_params) is not None and params < MIN_PROXY:
         other = "natural" if "natural" in evidence.losses else "uniform"
+        what, check = (
+            "runs",
+            f"Compare the recommended, the {other} and the best measured mixture at a larger size first.",
+        )
+        if evidence.ladder:
+            what, check = "largest runs", "`mixopt verify` compares mixtures a rung above them."
         yield Warning(
             "small-proxy",
-            f"The runs are models of {count_text(params)} parameters, which rank mixtures for much larger models only "
-            "roughly (olmix, arXiv:2602.12237: a rank correlation of about .73 with 1M, .89 or more from 15M). "
-            f"Compare the recommended, the {other} and the best measured mixture at a larger size first.",
+            f"The {what} are models of {count_text(params)} parameters, which rank mixtures for much larger models only "
+            f"roughly (olmix, arXiv:2602.12237: a rank correlation of about .73 with 1M, .89 or more from 15M). {check}",
         )
 
 

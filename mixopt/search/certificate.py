@@ -126,12 +126,14 @@ def nonconvexity(predictor: Any, high: Floats, counts: Bools) -> str:
     high (n_domains,): the largest shares allowed. counts (n_targets,): the losses that count. Only fitted laws can be
     shown to be convex: laws of shares, of effective tokens, and joint laws at one size and token count.
     """
+    from regressors.estimators.ladder import AtRung
     from regressors.laws.effective_tokens import Repeated
 
     parts = (predictor, getattr(predictor, "joint", None), getattr(predictor, "law", None))
     fitted = next((one for one in parts if isinstance(getattr(one, "values_", None), Mapping)), None)
     if fitted is None:
-        return f"the curvature of {type(predictor).__name__} is not known"
+        name = "the ladder's law" if isinstance(predictor, AtRung) else type(predictor).__name__
+        return f"the curvature of {name} is not known"
     law = fitted._law()
     name = law.formula.law.name if isinstance(law.formula, Repeated) else law.name
     if name not in CONVEX_LAWS:
