@@ -27,6 +27,7 @@ from mixopt.mixture.evidence import (
     epochs_section,
     noise_section,
 )
+from mixopt.mixture.full_run import full_section
 from mixopt.mixture.marginal_value import marginal_value_section
 from mixopt.mixture.results import (
     LeftOut,
@@ -37,7 +38,6 @@ from mixopt.mixture.results import (
 )
 from mixopt.mixture.runs import Results, Run, read_runs
 from mixopt.mixture.summary import (
-    full_section,
     loss_table,
     recommendation_document,
     recommendation_sentences,

@@ -38,7 +38,7 @@ class Evidence:
     predictor knows how often text is repeated. runs: all finished ones, whatever their pools; None: the table's.
     in_study: whether there is a study file, so that its keys can be set.
     best_measured, best_run, best_allowed: the best trained mixture's loss, run, and whether the limits allow it.
-    ladder: whether the mixture is the best for the full run and not for the proxies, whose law `gains` then is not from;
+    ladder: whether the mixture is the best for the full run, and `gains` are of that run, not of the proxies;
     proxy_params: of the largest rung.
     """
 
@@ -239,11 +239,12 @@ def _proxy_size(evidence: Evidence) -> Iterator[Warning]:
             f"Compare the recommended, the {other} and the best measured mixture at a larger size first.",
         )
         if evidence.ladder:
-            what, check = "largest runs", "`mixopt verify` compares mixtures a rung above them."
+            what, check = "largest runs", "`mixopt verify` compares mixtures a rung above them"
         yield Warning(
             "small-proxy",
-            f"The {what} are models of {count_text(params)} parameters, which rank mixtures for much larger models only "
-            f"roughly (olmix, arXiv:2602.12237: a rank correlation of about .73 with 1M, .89 or more from 15M). {check}",
+            f"The {what} are models of {count_text(params)} parameters, which rank mixtures for much larger models "
+            "only roughly (olmix, arXiv:2602.12237: a rank correlation of about .73 with 1M, .89 or more from 15M). "
+            f"{check}{'' if evidence.ladder else ' first'}.",
         )
 
 

@@ -56,12 +56,13 @@ def test_it_says_all_that_other_stages_read_and_survives_json(tmp_path):
         "effects", "warnings", "warning_codes", "stamp",
     }  # fmt: skip
     assert (found["mixopt"], found["study"], found["seed"]) == (mixopt.__version__, "made", 4)
-    assert found["full"] == {"params": 1e9, "tokens": 10e9}
+    assert (found["full"]["params"], found["full"]["tokens"], found["full"]["predicted"]) == (1e9, 10e9, None)
     assert found["proxy"] == {"params": 30_000_000, "tokens": 1_000_000}
     assert [row["domain"] for row in found["domains"]] == list(DOMAINS)
     for row in found["domains"]:
         assert set(row) == {
-            "domain", "natural", "uniform", "recommended", "best_measured", "tokens", "epochs", "pool", "min", "max",
+            "domain", "natural", "uniform", "smallest_rung", "recommended", "best_measured", "tokens", "epochs", "pool",
+            "min", "max",
         }  # fmt: skip
     assert set(found["search"]) == {
         "sampler", "trials", "seeded", "found", "polished", "polish_gain", "agreeing_starts", "starts", "inside_hull",
