@@ -86,7 +86,7 @@ def one_size(
     train_missing(flat, recipe, study, shards, folder, out, progress, title=f"verify {params_scale:g}x")
     losses = {group: [target_loss(out / f"{job.run_id}.json", study) for job in jobs[group]] for group in jobs}
     predicted = None
-    if ladder and recipe.shape.params > ladder.law.top_[0]:
+    if ladder and recipe.shape.params >= ladder.law.top_[0]:
         at = ladder.law.at(
             recipe.shape.params, recipe.tokens_seen, [pools[n] / recipe.tokens_seen for n in ladder.domains]
         )

@@ -77,7 +77,7 @@ def _no_gain(evidence: Evidence) -> Iterator[Warning]:
     if known(gain.low) and gain.low > 0:
         return
     interval = (
-        f"its {evidence.level:.0%} interval is {gain.low:.3f} to {gain.high:.3f}"
+        f"its {'range' if evidence.ladder else f'{evidence.level:.0%} interval'} is {gain.low:.3f} to {gain.high:.3f}"
         if known(gain.low) and known(gain.high)
         else "there are too few runs for an interval"
     )
