@@ -27,6 +27,10 @@ StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="the study
 Yes = Annotated[
     bool, typer.Option("--yes", "-y", help="Train without asking even where an edit makes finished runs useless.")
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Show runs, tokens, FLOPs, disk, memory and time that it would take, and stop."),
+]
 Out = Annotated[
     Path | None, options.output("--out", "-o", metavar="DIR", help="study folder (default: studies/<name>)")
 ]
@@ -64,11 +68,14 @@ def schema(kind: Annotated[str, typer.Option(help="mixture, repetition or contin
     print(json.dumps(kind_named(kind).record.model_json_schema(), indent=2))
 
 
-def run(study: StudyFile, out: Out = None, yes: Yes = False) -> None:
+def run(study: StudyFile, out: Out = None, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Run all stages: prepare, design, train, fit, recommend, report, export. Skips finished work."""
     from mixopt.study import pipeline
 
     with start(study, out) as (session, console):
+        if dry_run:
+            show(console, pipeline.cost(session))
+            return
         pipeline.run(confirming(session, yes))
         show_paths(console, session.kind.outputs(session))
 

@@ -113,6 +113,11 @@ class ContinualStudy(AnyStudy):
         return [name for name in self.domains if name != self.new]
 
     @property
+    def full_flops(self) -> float | None:
+        full = self.full
+        return full.compute or (6 * full.params * full.tokens if full.params and full.tokens else None)
+
+    @property
     def target_weights(self) -> dict[str, float]:
         """Validation sets of either loss, with their weight in it."""
         return weights_of(self.general_loss or dict.fromkeys(self.kept, 1.0)) | weights_of(self.domain_loss or self.new)

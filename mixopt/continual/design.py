@@ -16,6 +16,7 @@ from mixopt.study.layout import Folder
 from mixopt.study.loading import resolve
 
 if TYPE_CHECKING:
+    from proxies.checkpoint import Checkpoint
     from proxies.launch import Job
     from proxies.shards import Shard
     from proxies.train import Recipe
@@ -92,7 +93,7 @@ def make_plan(study: ContinualStudy, shards: Mapping[str, Shard], study_path: Pa
         sizes = {1.0: origin_of_checkpoint(path, study, shards, study_path)}
         bases = []
     else:
-        recipes = {size: base_recipe(study, shards, size) for size in sorted(study.base.sizes)}
+        recipes = base_recipes(study, next(iter(shards.values())).meta.vocab_size)
         bases = [base_job(recipe, study, shards, general, store) for recipe in recipes.values()]
         origins = [
             Origin(recipe, Path(str(job.save_to)), job.run_id)
@@ -127,34 +128,58 @@ def continuations(study: ContinualStudy, sizes: Sequence[float]) -> Iterator[Con
         yield Continuation(sizes[0], shares[len(shares) // 2], counts[-1], seed + 1 + n, REPEAT)
 
 
-def base_recipe(study: ContinualStudy, shards: Mapping[str, Shard], size: float) -> Recipe:
-    vocab = next(iter(shards.values())).meta.vocab_size
+def base_recipes(study: ContinualStudy, vocab: int) -> dict[float, Recipe]:
+    return {size: base_recipe(study, vocab, size) for size in sorted(study.base.sizes)}
+
+
+def base_recipe(study: ContinualStudy, vocab: int, size: float) -> Recipe:
     base = study.base
     return scaled(study.proxy, vocab=vocab, params_scale=size, tokens=base.tokens, weight_decay=base.weight_decay)
 
 
+def recipes_of(study: ContinualStudy, vocab: int, study_path: Path) -> list[Recipe]:
+    """Of bases and continuations, one a run, by the study file alone. Raises MixoptError as `opened` does."""
+    if study.base.checkpoint is not None:
+        bases = {1.0: checkpoint_recipe(opened(resolve(study_path, study.base.checkpoint), study_path), study, vocab)}
+    else:
+        bases = base_recipes(study, vocab)
+    trained = [] if study.base.checkpoint is not None else list(bases.values())
+    runs = continuations(study, list(bases))
+    return trained + [continuation_recipe(run, bases[run.size], study) for run in runs]
+
+
 def origin_of_checkpoint(path: Path, study: ContinualStudy, shards: Mapping[str, Shard], study_path: Path) -> Origin:
     """A checkpoint as a base. Raises MixoptError where it can't be continued on this text."""
+    checkpoint = opened(path, study_path)
+    meta = next(iter(shards.values())).meta
+    if checkpoint.about.get("tokenizer") != meta.tokenizer:
+        raise MixoptError(
+            f"{study_path}: base.checkpoint: {path} reads the tokens of another tokenizer: set tokenizer.path "
+            "to the tokenizer.json in the shards/ of the study that trained it"
+        )
+    recipe = checkpoint_recipe(checkpoint, study, meta.vocab_size)
+    return Origin(recipe, path, str(checkpoint.about.get("run_id", path.stem)))
+
+
+def opened(path: Path, study_path: Path) -> Checkpoint:
+    """The checkpoint that a study names as its base. Raises MixoptError where it isn't there or of another kind."""
     from proxies.checkpoint import load_checkpoint
 
     where, other = f"{study_path}: base.checkpoint", "name a base (.npz) that mixopt trained, or take the key out"
     if not path.is_file():
         raise MixoptError(f"{where}: {path} isn't there: {other}")
     try:
-        checkpoint = load_checkpoint(path)
+        return load_checkpoint(path)
     except ValueError as error:
         raise MixoptError(f"{where}: {error}: {other}") from None
-    meta = next(iter(shards.values())).meta
-    if checkpoint.about.get("tokenizer") != meta.tokenizer:
-        raise MixoptError(
-            f"{where}: {path} reads the tokens of another tokenizer: set tokenizer.path to the tokenizer.json in the "
-            "shards/ of the study that trained it"
-        )
+
+
+def checkpoint_recipe(checkpoint: Checkpoint, study: ContinualStudy, vocab: int) -> Recipe:
+    """How a base of the checkpoint's shape is trained."""
     shape = checkpoint.shape
     same = {key: getattr(shape, key) for key in ("layers", "width", "heads", "context")}
     rate = study.proxy.learning_rate * study.proxy.width / shape.width
-    recipe = replace(base_recipe(study, shards, 1.0), **same, learning_rate=rate)
-    return Origin(recipe, path, str(checkpoint.about.get("run_id", path.stem)))
+    return replace(base_recipe(study, vocab, 1.0), **same, learning_rate=rate)
 
 
 def base_job(
@@ -175,9 +200,7 @@ def continuation_job(
     """A continuation under its id: the hash of its base, and of all else that decides what it comes to."""
     from proxies.launch import Job
 
-    # as the base's rate, it falls as the width grows
-    rate = study.continuing.learning_rate * origin.recipe.learning_rate / study.proxy.learning_rate
-    recipe = replace(origin.recipe, tokens=run.tokens, **study.continuing.model_dump() | {"learning_rate": rate})
+    recipe = continuation_recipe(run, origin.recipe, study)
     weights = {study.new: run.share} | {name: round((1 - run.share) * w, 10) for name, w in general.items()}
     weights = {name: weights[name] for name in study.domains}
     pools = {name: shards[name].meta.train_tokens for name in study.domains}
@@ -192,6 +215,12 @@ def continuation_job(
     return Job(
         run_id(decides), run.role, weights, pools, run.seed, recipe, init_from=init_from, n_evals=n_evals, texts=texts
     )
+
+
+def continuation_recipe(run: Continuation, base: Recipe, study: ContinualStudy) -> Recipe:
+    # as the base's rate, it falls as the width grows
+    rate = study.continuing.learning_rate * base.learning_rate / study.proxy.learning_rate
+    return replace(base, tokens=run.tokens, **study.continuing.model_dump() | {"learning_rate": rate})
 
 
 def design_notes(runs: Sequence[Continuation], study: ContinualStudy, shards: Mapping[str, Shard]) -> list[str]:

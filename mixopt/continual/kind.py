@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from mixopt.continual.runs import ContinuationTable
     from mixopt.report.document import Document
     from mixopt.serialization import Json
+    from proxies.launch import Job
     from proxies.shards import Shard
+    from proxies.train import Recipe
 
 
 class ContinualKind(StudyKind["ContinuationPlan", "ContinuationTable", "ContinualFit"]):
@@ -34,6 +36,14 @@ class ContinualKind(StudyKind["ContinuationPlan", "ContinuationTable", "Continua
         from mixopt.continual.design import make_plan
 
         return make_plan(session.study, shards, session.path, session.folder)
+
+    def launches(self, session: Session, plan: ContinuationPlan) -> list[tuple[Sequence[Job], Path]]:
+        return [(plan.bases, plan.store), (plan.jobs, session.folder.runs)]
+
+    def unplanned(self, session: Session, vocab: int, plan: ContinuationPlan | None) -> list[Recipe]:
+        from mixopt.continual.design import recipes_of
+
+        return [] if plan else recipes_of(session.study, vocab, session.path)
 
     def train(self, session: Session, plan: ContinuationPlan, shards: Mapping[str, Shard]) -> None:
         """Base models first, each once and for all studies that share the store; then their continuations."""

@@ -198,6 +198,10 @@ class Study(AnyStudy):
         return weights_of(self.target)
 
     @property
+    def full_flops(self) -> float | None:
+        return 6 * self.full.params * self.full.tokens if self.full else None
+
+    @property
     def runs_file(self) -> RunsFile | None:
         return RunsFile(path=self.runs) if isinstance(self.runs, str) else self.runs
 

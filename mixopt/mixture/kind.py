@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mixopt.mixture.fit import Fitted
     from mixopt.report.document import Document
     from mixopt.runs.table import RunTable
+    from proxies.train import Recipe
 
 
 class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
@@ -40,6 +41,13 @@ class MixtureKind(StudyKind["Plan", "RunTable", "Fitted"]):
         _check_storage(session)
         plan = make_plan(session.study, shards, session.path)
         return with_larger_rungs(plan, session.study, shards, session.path, session.folder)
+
+    def unplanned(self, session: Session, vocab: int, plan: Plan | None) -> list[Recipe]:
+        from mixopt.mixture.ladder import recipes_of, recipes_of_larger
+
+        smallest = [] if plan else recipes_of(session.study, vocab)
+        planned = plan and any(job.role == LARGER for job in plan.jobs)
+        return smallest if planned else smallest + recipes_of_larger(session.study, vocab)
 
     def extended(self, session: Session, plan: Plan, shards: Any) -> Plan | None:
         """The larger rungs of a ladder, planned once the smallest is trained."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from proxies.shards import Shard
+    from proxies.train import Recipe
 
     Floats = NDArray[np.float64]
 
@@ -137,6 +138,29 @@ def rounded(w: Floats) -> Floats:
     short = np.round(w, DECIMALS)
     short[short.argmax()] += 1 - short.sum()
     return np.round(short, DECIMALS)
+
+
+def recipes_of(study: Study, vocab: int) -> list[Recipe]:
+    """Of the smallest rung's runs, one each, before anything is known of the texts: where nothing is repeated, there
+    will be fewer."""
+    again = study.design.repetition_matched
+    whole = study.design.mixtures + study.design.repeats + again * study.design.repetition_runs
+    recipe = make_recipe(study, vocab=vocab)
+    return [recipe] * whole + [shorter(recipe)] * (again * study.design.shorter_runs)
+
+
+def recipes_of_larger(study: Study, vocab: int) -> list[Recipe]:
+    """Of the runs that are planned once the smallest rung is trained, those of the mixtures predicted best among
+    them."""
+    found = [make_recipe(study, vocab=vocab)] * (2 if study.ladder else 0)
+    for rung in study.ladder:
+        recipe = make_recipe(study, vocab=vocab, params_scale=rung.params, tokens_scale=rung.tokens)
+        found += [recipe] * (runs_of_rung(rung) - rung.shorter_runs) + [shorter(recipe)] * rung.shorter_runs
+    return found
+
+
+def shorter(recipe: Recipe) -> Recipe:
+    return replace(recipe, tokens=round(recipe.tokens * HALF))
 
 
 def runs_of_rung(rung: Rung) -> int:

@@ -104,6 +104,10 @@ class RepetitionStudy(AnyStudy):
     design: Ladder = Ladder(unique=[16_000, 64_000, 256_000])
 
     @property
+    def full_flops(self) -> float | None:
+        return self.full.compute
+
+    @property
     def target_weights(self) -> dict[str, float]:
         """Validation set -> weight in the target, zero weights left out; empty where the domains' shares are meant."""
         if self.target is not None:

@@ -173,8 +173,7 @@ def ladder_job(
     widest: Mapping[str, int],
 ) -> "Job":
     """A run under its id. Repeats read other text, where there is enough: which text is chance as well."""
-    vocab = next(iter(shards.values())).meta.vocab_size
-    recipe = scaled(study.proxy, vocab=vocab, params_scale=run.size, tokens=run.tokens, weight_decay=run.weight_decay)
+    recipe = recipe_of_run(run, study, next(iter(shards.values())).meta.vocab_size)
     pools = pools_of(run.unique, weights, study.proxy.context)
     starts = None
     if run.role == REPEAT:  # after the text of all runs and earlier repeats; from 0 where there is no more
@@ -184,6 +183,10 @@ def ladder_job(
         starts = {name: start if fits[name] else 0 for name, start in after.items()}
     job = make_job(PlannedRun(run.role, weights, dict(pools), run.seed), study, shards, recipe, starts=starts)
     return replace(job, recipe=recipe, starts=starts)
+
+
+def recipe_of_run(run: LadderRun, study: RepetitionStudy, vocab: int) -> "Recipe":
+    return scaled(study.proxy, vocab=vocab, params_scale=run.size, tokens=run.tokens, weight_decay=run.weight_decay)
 
 
 def design_notes(runs: Sequence[LadderRun], jobs: Sequence["Job"], study: RepetitionStudy) -> list[str]:

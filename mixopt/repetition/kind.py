@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mixopt.repetition.runs import LadderRuns
     from mixopt.report.document import Document
     from mixopt.serialization import Json
+    from proxies.train import Recipe
 
 
 class RepetitionKind(StudyKind["LadderPlan", "LadderRuns", "RepetitionFit"]):
@@ -30,6 +31,12 @@ class RepetitionKind(StudyKind["LadderPlan", "LadderRuns", "RepetitionFit"]):
         from mixopt.repetition.design import make_ladder
 
         return make_ladder(session.study, shards, session.path)
+
+    def unplanned(self, session: Session, vocab: int, plan: LadderPlan | None) -> list[Recipe]:
+        from mixopt.repetition.design import ladder_runs, recipe_of_run
+
+        runs = [] if plan else ladder_runs(session.study, vocab=vocab)
+        return [recipe_of_run(run, session.study, vocab) for run in runs]
 
     def collect(self, session: Session, plan: LadderPlan) -> LadderRuns:
         from mixopt.repetition.runs import collect_ladder

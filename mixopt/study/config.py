@@ -206,6 +206,11 @@ class AnyStudy(Record):
         """Validation set -> weight in the target, zero weights left out; empty where the domains' shares are meant."""
         return {}
 
+    @property
+    def full_flops(self) -> float | None:
+        """Training FLOPs of the run to plan, 6 N D; None where the study file leaves them open."""
+        return None
+
 
 def weights_of(target: str | dict[str, float]) -> dict[str, float]:
     """Validation set -> weight of a target as it is written, zero weights left out."""

@@ -129,6 +129,14 @@ class StudyKind(ABC, Generic[Plan, Runs, Fit]):
         folder = session.folder
         train_missing(plan.jobs, plan.recipe, session.study, shards, folder, folder.runs, session.progress)
 
+    def launches(self, session: Session, plan: Plan) -> list[tuple[Sequence[Job], Path]]:
+        """The plan's jobs in the order in which `train` takes them, and where their runs are written."""
+        return [(plan.jobs, session.folder.runs)]
+
+    @abstractmethod
+    def unplanned(self, session: Session, vocab: int, plan: Plan | None) -> list[Recipe]:
+        """Recipes, one a run, of the study's runs that the plan doesn't hold yet; None: of all, by the study file."""
+
     def extended(self, session: Session, plan: Plan, shards: Any) -> Plan | None:
         """A plan of more runs, where they depend on how those of this plan ended; None: there are no more."""
         return None

@@ -1,7 +1,7 @@
 """The whole path: a study file in, a recommendation, a report and exports out; what is done is not done again."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from mixopt.errors import MixoptError
 from mixopt.report.document import Document
 from mixopt.report.html import render
 from mixopt.serialization import CACHE_KEY, Json, read_json, remake, restoring
+from mixopt.study.cost import cost_document, cost_of
 from mixopt.study.kind import Session, kind_named
 from mixopt.study.layout import Folder, alone
 from mixopt.study.loading import files_read, load_study
@@ -80,6 +81,8 @@ def trained(session: Session, plan: Any, shards: Any) -> Any:
     while more is not None:
         plan = more
         settle_plan(session, plan, shards)
+        session.progress.stage("cost")
+        session.progress.finish(cost_of(session, plan).sentence)
         session.kind.train(session, plan, shards)
         more = session.kind.extended(session, plan, shards)
     return session.kind.collect(session, plan)
@@ -110,6 +113,22 @@ def planned(session: Session) -> tuple[Any, Any]:
     """The plan on shards that are there already, and the shards."""
     shards = open_shards(session.study, session.folder)
     return session.kind.plan(session, shards), shards
+
+
+def cost(session: Session) -> Document:
+    """What `run` would take. Nothing is trained; where no text is prepared yet, nothing is written either.
+
+    Raises MixoptError as `planned` does.
+    """
+    plan = shards = None
+    with suppress(MixoptError):  # not prepared, or not as it was
+        shards = None if session.study.brings_runs else open_shards(session.study, session.folder)
+    if shards is not None:
+        plan = session.kind.plan(session, shards)
+    session.folder.withdraw()
+    if session.study.brings_runs:
+        return Document("Cost", "The study brings its runs: nothing is trained.")
+    return cost_document(cost_of(session, plan, timed=True))
 
 
 def finished_runs(session: Session) -> Any:

@@ -122,7 +122,7 @@ def get_tokenizer(
 
     try:
         if wish.path or wish.hub:
-            source = resolve(study_path, wish.path) if wish.path else str(wish.hub)
+            source = tokenizer_source(study, study_path)
             given = load(source, end_token=wish.end_token)
             if given.end_added:
                 progress.note(f"{source} has no token that ends a document: {END} was added as token {given.end}")
@@ -140,6 +140,24 @@ def get_tokenizer(
         return load(folder.tokenizer, end_token=END)
     except ValueError as error:
         raise MixoptError(f"{study_path}: {error}") from None
+
+
+def vocabulary(study: AnyStudy, study_path: Path) -> int:
+    """Size of the study's vocabulary, before any text is read. Raises MixoptError for a tokenizer that can't be."""
+    from proxies.tokenizer import load
+
+    wish = study.tokenizer
+    if not (wish.path or wish.hub):
+        return wish.vocab
+    try:
+        return load(tokenizer_source(study, study_path), end_token=wish.end_token).size
+    except ValueError as error:
+        raise MixoptError(f"{study_path}: {error}") from None
+
+
+def tokenizer_source(study: AnyStudy, study_path: Path) -> str | Path:
+    """Where a tokenizer of the user's own is."""
+    return resolve(study_path, study.tokenizer.path) if study.tokenizer.path else str(study.tokenizer.hub)
 
 
 def is_whole(folder: Folder, made: Json) -> bool:

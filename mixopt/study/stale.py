@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixopt.errors import MixoptError
 from mixopt.formatting import count_text, counted, duration, listed
 from mixopt.serialization import Json, read_json, remake, restoring, write_json
+from mixopt.study.cost import Clock
 from mixopt.study.jobs import contents
 from mixopt.study.training import to_do
 
@@ -36,14 +35,14 @@ def settle_plan(session: Session, plan: AnyPlan, shards: Mapping[str, Shard]) ->
         changed = changes(before, session.decisive, texts)
     if stale and missing:
         recipes = [job.recipe or plan.recipe for job in missing]
-        speed = seconds_per_flop(folder.runs / f"{stale[0]}.json", session.study.proxy.workers)
+        seconds = Clock(session).seconds(recipes)
         why = (
             f"{counted(len(stale), 'finished run')} can no longer be used: "
             f"{changed}; {len(ids) - len(missing)} of "
             f"{counted(len(ids), 'planned run')} are there, training the others takes "
             f"{count_text(sum(recipe.tokens_seen for recipe in recipes))} tokens"
         )
-        why += f", about {duration(speed * sum(recipe.flops for recipe in recipes))}" if speed else ""
+        why += f", about {duration(seconds)}" if seconds is not None else ""
         if not session.may_retrain(why):
             remedy = "add --yes (from Python retrain=True) to train them, or undo the edit"
             raise MixoptError(f"{session.path}: {why}: {remedy}")
@@ -69,15 +68,3 @@ def leaves(value: Json, above: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(inner, f"{above}{key}.")
         else:
             yield f"{above}{key}", f"{inner:g}" if isinstance(inner, float) else inner
-
-
-def seconds_per_flop(path: Path, workers: int | None) -> float:
-    """How fast a finished run was, where so many train at once; 0 where its file doesn't say."""
-    from proxies.launch import cores
-    from proxies.record import read_record
-
-    with suppress(ValueError, TypeError):  # it no longer counts, damaged or not
-        run = read_record(path)
-        if run.seconds and run.flops:
-            return run.seconds / run.flops / ((workers or cores()) if run.device == "cpu" else run.stacked or 1)
-    return 0.0

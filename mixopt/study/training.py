@@ -1,7 +1,7 @@
 """Training of the planned runs that are not on disk yet, in parallel, with progress."""
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -43,8 +43,8 @@ def train_missing(
     from proxies.shards import check_shard
 
     out.mkdir(parents=True, exist_ok=True)
-    keep = keeps_weights(jobs, recipe, study)
     recipes = {job.run_id: job.recipe or recipe for job in jobs}
+    keep = keeps_weights(recipes.values(), study)
     left = {job.run_id: to_do(job, out, folder.weights, keep=keep) for job in jobs}
     missing = [job for job in left.values() if job and not job.evaluate]
     evaluated = [job for job in left.values() if job and job.evaluate]
@@ -81,9 +81,9 @@ def train_missing(
     progress.finish(watch.summary(len(missing)) + (f", {len(evaluated)} evaluated on {new}" if evaluated else ""))
 
 
-def keeps_weights(jobs: Sequence["Job"], recipe: "Recipe", study: AnyStudy) -> bool:
+def keeps_weights(recipes: Iterable["Recipe"], study: AnyStudy) -> bool:
     """Whether trained proxies are left in weights/: as the study file wants it, or where they are small together."""
-    size = sum(BYTES_PER_PARAMETER * (job.recipe or recipe).shape.params_total for job in jobs)
+    size = sum(BYTES_PER_PARAMETER * recipe.shape.params_total for recipe in recipes)
     return size <= MAX_WEIGHTS if study.proxy.keep_weights is None else study.proxy.keep_weights
 
 
