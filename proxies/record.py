@@ -13,7 +13,7 @@ Value = TypeVar("Value")
 
 REMEDY = "delete it, and `mixopt train` (`mixopt verify` for a run in verify/) trains the run again"
 KEYS = {"eval_history": "along", "init_from": "begin"}  # fields whose JSON key has another name: files keep theirs
-OPTIONAL = ("starts", "texts", "eval_history", "init_from")  # not written where a run has none
+OPTIONAL = ("starts", "texts", "eval_history", "init_from", "source")  # not written where a run has none
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class RunRecord:
     diverged: bool = False
     reason: str | None = None  # why it counts as diverged
     device: str | None = None
+    source: str | None = None  # the table that it was imported from; None: trained here
     versions: dict[str, str] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)  # of proxies.train.Recipe
 

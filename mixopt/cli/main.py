@@ -33,6 +33,7 @@ for command in (
     study.recommend, study.report, study.export, study.verify,
 ):  # fmt: skip
     app.command()(command)
+app.command("import")(study.import_runs)
 app.add_typer(plan, name="plan")
 
 

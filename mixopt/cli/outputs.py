@@ -24,27 +24,29 @@ class Outputs:
         self.options: dict[Path, str] = {}
         self.written: list[tuple[str, Path]] = []
 
-    def check(self, option: str, path: Path | None, ours: Callable[[Path], bool] = lambda path: False) -> None:
+    def check(
+        self, option: str, path: Path | None, ours: Callable[[Path], bool] = lambda path: False, *, what: str = "file"
+    ) -> None:
         """Raises MixoptError, naming the option, for a path that can't be written, or must not be.
 
-        ours: whether a file that is there is an earlier one of mixopt's, which may be replaced.
+        ours: whether a file that is there is an earlier one of mixopt's, which may be replaced. what: the option names.
         """
         if path is None:
             return
         try:
             _probe(path)
         except WriteError as error:
-            raise MixoptError(f"{option}: {error}: name another file") from None
+            raise MixoptError(f"{option}: {error}: name another {what}") from None
         if real(path).is_symlink():
-            raise MixoptError(f"{option}: {path} is a link that leads to itself: name another file")
+            raise MixoptError(f"{option}: {path} is a link that leads to itself: name another {what}")
         if any(real(path).is_relative_to(one) or _same(path, one) for one in self.inputs):
-            raise MixoptError(f"{option}: the command reads {path}: name another file")
+            raise MixoptError(f"{option}: the command reads {path}: name another {what}")
         twin = next((name for other, name in self.options.items() if _same(path, other)), None)
         if twin:
-            raise MixoptError(f"{option}: {path} is also the file of {twin}: name another file")
+            raise MixoptError(f"{option}: {path} is also the file of {twin}: name another {what}")
         if path.exists() and not self.force and not ours(path):
             raise MixoptError(
-                f"{option}: {path} is there already and no earlier output of this command: name another file, or "
+                f"{option}: {path} is there already and no earlier output of this command: name another {what}, or "
                 "overwrite it with --force"
             )
         self.options[path] = option

@@ -31,6 +31,17 @@ DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Show runs, tokens, FLOPs, disk, memory and time that it would take, and stop."),
 ]
+ExportTo = Annotated[
+    Path | None,
+    options.output(
+        "--export", metavar="DIR", help="write every planned run as a configuration too, and a table to fill in"
+    ),
+]
+SmallestRung = Annotated[
+    bool, typer.Option("--smallest-rung", help="Of a ladder train the smallest rung alone; the others may come later.")
+]
+Filled = Annotated[Path, typer.Argument(metavar="RUNS.csv", help="the filled table of `mixopt design --export`")]
+ForceRuns = Annotated[bool, typer.Option("--force", help="Replace runs on record that have other losses.")]
 Out = Annotated[
     Path | None, options.output("--out", "-o", metavar="DIR", help="study folder (default: studies/<name>)")
 ]
@@ -88,20 +99,52 @@ def prepare(study: StudyFile, out: Out = None) -> None:
         do(session.study, session.path, session.folder, session.progress)
 
 
-def design(study: StudyFile, out: Out = None) -> None:
+def design(study: StudyFile, out: Out = None, export: ExportTo = None, force: options.Force = False) -> None:
     """Plan the proxy runs: design.csv."""
+    from mixopt.runs import exchange
     from mixopt.study import pipeline
+    from mixopt.study.loading import files_read
 
-    with start(study, out, needs_corpora="design") as (session, _):
-        pipeline.planned(session)
+    with start(study, out, needs_corpora="design") as (session, console):
+        outputs = Outputs([study, *files_read(session.study, study), *session.folder.artefacts], force=force)
+        if export:
+            exchange.check_portable(session)
+            outputs.check("--export", export / exchange.TABLE, exchange.is_unfilled, what="folder")
+        plan, shards = pipeline.planned(session)
+        if not export:
+            return
+        paths = [export / f"{job.run_id}.json" for job in plan.jobs]
+        for path in (path for path in paths if path.exists() and not exchange.is_configuration(path)):
+            outputs.check("--export", path, what="folder")
+        outputs.write(
+            "table to fill in",
+            export / exchange.TABLE,
+            lambda table: exchange.write_configurations(table.parent, plan, shards),
+        )
+        show_paths(console, [("configurations", export), *outputs.written])
 
 
-def train(study: StudyFile, out: Out = None, yes: Yes = False) -> None:
+def train(study: StudyFile, out: Out = None, yes: Yes = False, smallest_rung: SmallestRung = False) -> None:
     """Train the planned proxies that aren't trained yet."""
     from mixopt.study import pipeline
 
     with start(study, out, needs_corpora="train") as (session, _):
-        pipeline.trained(confirming(session, yes), *pipeline.planned(session))
+        pipeline.trained(confirming(session, yes), *pipeline.planned(session), extend=not smallest_rung)
+
+
+def import_runs(study: StudyFile, runs: Filled, out: Out = None, force: ForceRuns = False) -> None:
+    """Take planned runs that were trained elsewhere into the study, from the filled table of `design --export`."""
+    from mixopt.runs import exchange
+    from mixopt.study import pipeline
+
+    with start(study, out, needs_corpora="train") as (session, _):
+        exchange.check_portable(session)
+        plan, _ = pipeline.planned(session)
+        session.progress.stage("import")
+        imported = exchange.read_filled(runs, session, plan, force=force)
+        for note in imported.notes:
+            session.progress.note(note)
+        session.progress.finish(exchange.write_imported(imported, session))
 
 
 def recommend(study: StudyFile, out: Out = None) -> None:

@@ -28,6 +28,7 @@ class ContinualKind(StudyKind["ContinuationPlan", "ContinuationTable", "Continua
     name = "continual"
     record = ContinualStudy
     fit_file = "continual.json"
+    portable = False  # continuations go on from bases, and their laws need losses on the way
 
     def problems(self, study: ContinualStudy) -> Problems:
         return continual_problems(study)

@@ -55,6 +55,7 @@ class Cost:
     free: int
     memory: float
     workers: int
+    device: str  # as the study file has it
     measured: bool  # whether steps were measured, for want of finished runs of a size
 
     def total(self, key: str) -> float:
@@ -125,6 +126,7 @@ def cost_of(session: Session, plan: AnyPlan | None, *, timed: bool | None = None
         shutil.disk_usage(next(one for one in folder.shards.resolve().parents if one.exists())).free,
         max(memory_of(one, clock.stack) for one in every) if every else 0.0,
         clock.workers,
+        study.proxy.device,
         clock.measured,
     )
 
@@ -140,7 +142,7 @@ class Clock:
         self.proxy, self.measured, self.device = session.study.proxy, False, ""
         with suppress(ValueError):  # a GPU that isn't there
             self.device = pick_device(self.proxy.device).type
-        cpu = self.device != "cuda"
+        cpu = self.device != "cuda" and not self.proxy.device.startswith("cuda")
         self.workers, self.stack = (self.proxy.workers or cores(), 1) if cpu else (1, self.proxy.stack)
         self.timed = bool(self.device) and (cpu if timed is None else timed)
         self.speeds: dict[int, list[float]] = defaultdict(list)  # non-embedding parameters -> seconds a FLOP
@@ -192,7 +194,7 @@ def measured_speed(recipe: Recipe, device: str, stack: int, *, warm: bool) -> fl
 
 
 def memory_of(recipe: Recipe, stack: int) -> float:
-    """Bytes of a worker, within a half or so: what PyTorch loads, the proxies, and the larger of what a training step
+    """Bytes of a worker, within a third or so: what PyTorch loads, the proxies, and the larger of what a training step
     and an evaluation hold (in 32-bit numbers, as on a CPU)."""
     from proxies.train import EVAL_BATCH
 
@@ -222,7 +224,11 @@ def cost_document(cost: Cost) -> Document:
         f"Memory: about {bytes_text(cost.memory)} for each of {counted(cost.workers, 'worker')}.",
     ]
     if cost.new:
-        summary.append(f"Time: from {how}, for training alone." if cost.is_timed else "Time: the device isn't here.")
+        summary.append(
+            f"Time: from {how}, for training alone."
+            if cost.is_timed
+            else f"Time: not known, device {cost.device!r} isn't here."
+        )
     if not cost.planned:
         summary.insert(0, "Counted from the study file: no text is prepared yet.")
     table = table_of("Runs by size", cost.sizes, cells).without_empty_columns()

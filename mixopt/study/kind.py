@@ -90,7 +90,7 @@ class StudyKind(ABC, Generic[Plan, Runs, Fit]):
     """What every kind of study can do. A stage reads files and writes files, so that it can be resumed alone.
 
     record: what the kind's study files hold. fit_file: in fits/, under `fit_key`. exports: whether it recommends a
-    mixture, so that `run` exports it.
+    mixture, so that `run` exports it. portable: whether its runs may be trained elsewhere and brought as a table.
     Modules that a stage needs are imported when it is used.
     """
 
@@ -98,6 +98,7 @@ class StudyKind(ABC, Generic[Plan, Runs, Fit]):
     record: ClassVar[type[AnyStudy]]
     fit_file: ClassVar[str]
     exports: ClassVar[bool] = False
+    portable: ClassVar[bool] = True
 
     @abstractmethod
     def problems(self, study: Any) -> Problems:

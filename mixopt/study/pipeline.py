@@ -72,10 +72,10 @@ def runs_of(session: Session) -> Any:
     return trained(session, plan, shards)
 
 
-def trained(session: Session, plan: Any, shards: Any) -> Any:
+def trained(session: Session, plan: Any, shards: Any, *, extend: bool = True) -> Any:
     """The run table of a plan whose missing runs are trained now, and of what is planned once they are there.
 
-    Raises MixoptError as `settle_plan` does.
+    extend: False: the latter is left to be trained later, or elsewhere. Raises MixoptError as `settle_plan` does.
     """
     more: Any = plan
     while more is not None:
@@ -84,7 +84,7 @@ def trained(session: Session, plan: Any, shards: Any) -> Any:
         session.progress.stage("cost")
         session.progress.finish(cost_of(session, plan).sentence)
         session.kind.train(session, plan, shards)
-        more = session.kind.extended(session, plan, shards)
+        more = session.kind.extended(session, plan, shards) if extend else None
     return session.kind.collect(session, plan)
 
 

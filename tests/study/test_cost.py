@@ -174,6 +174,17 @@ def test_a_tokenizer_that_isn_t_one_is_named(home, tmp_path, command):
     assert shown.code == 2 and "tokenizer.json" in shown.err and not (tmp_path / "studies").exists()
 
 
+def test_a_gpu_that_isn_t_here_leaves_the_time_open(home, tmp_path, command):
+    from proxies.train import pick_device
+
+    if pick_device().type == "cuda":
+        pytest.skip("there is one")
+    text = (home / "repetition.yaml").read_text().replace("web.jsonl", str(home / "web.jsonl"))
+    (tmp_path / "study.yaml").write_text(text.replace("layers: 1,", "layers: 1, device: cuda,"))
+    shown = command("run", "study.yaml", "--dry-run", cwd=tmp_path)
+    assert shown.code == 0 and "device 'cuda' isn't here" in shown.out and "of 1 worker" in shown.out
+
+
 def test_a_study_on_runs_trains_nothing(tmp_path, command):
     from mixopt.study import examples
 
