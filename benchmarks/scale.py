@@ -37,10 +37,10 @@ REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # runs from a checkout that isn't installed
 
 from mixopt.plan.fit import ONCE, chosen_form  # noqa: E402
+from mixopt.runs.extrapolation import SAME_SCALE  # noqa: E402
 from mixopt.runs.objective import target_of  # noqa: E402
 from mixopt.runs.scaling import Runs  # noqa: E402
 from mixopt.runs.table import RunTable  # noqa: E402
-from mixopt.scaling.intervals import SAME_SCALE  # noqa: E402
 from mixopt.scaling.rolling_origin import judge, new_law  # noqa: E402
 from mixopt.study.progress import Progress  # noqa: E402
 from regressors.estimators.joint import JOINT_LAWS, JointRegressor  # noqa: E402

@@ -11,7 +11,8 @@ tables; `2x`, `4x`, `10x`, rows about so many times beyond the fitted ones in si
 width as a share of the loss. gain_coverage80: share of mixtures whose loss less that of another one
 at the same scale lies inside its own interval (tables of mixtures). Methods: `default`, the default law with its
 intervals; `worst split`, the same law with the range of the worst held-out split of the fitted rows, symmetric and the
-same at every distance, as it was before.
+same at every distance, as it was before; `plan scale` and `plan scale refits`, the leading form of `mixopt plan scale`
+with its interval and with the 80 % of its bootstrap refits (tables without mixtures, one loss, not with --quick).
 
 Nothing is drawn at random. Usage: python benchmarks/scale_calibration.py [--quick] [--data DIR]. --quick: fewer splits,
 checkpoints and losses.
@@ -33,8 +34,14 @@ from benchmarks.scale import QUICK_LOSSES, mixed_cases, thinned  # noqa: E402  #
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
-from mixopt.scaling.intervals import SAME_SCALE, fitted_scales, gain_intervals, loss_intervals  # noqa: E402
+from mixopt.plan.epochs import checked as plan_checked  # noqa: E402
+from mixopt.plan.epochs import loss_interval  # noqa: E402
+from mixopt.plan.fit import fitted as plan_fit  # noqa: E402
+from mixopt.plan.surface import UNLIMITED, losses, run_at  # noqa: E402
+from mixopt.runs.extrapolation import SAME_SCALE, fitted_scales, gain_intervals, loss_intervals  # noqa: E402
+from mixopt.runs.scaling import Runs  # noqa: E402
 from mixopt.scaling.rolling_origin import DEFAULT, HELD, new_law, rolling_origins  # noqa: E402
+from mixopt.study.progress import Progress  # noqa: E402
 from regressors.evaluation.cross_validation import size_bins  # noqa: E402
 
 CUTS = (1.0, 0.5, 0.25, 0.1)  # shares of each size's most tokens that are fitted
@@ -112,21 +119,21 @@ def judge(counts: Counts, name: str, X: np.ndarray, Y: np.ndarray, fitted: np.nd
         known = fitted & np.isfinite(measured)
         scales = fitted_scales(lambda Z, k=k: law.predict(Z)[:, k], X[known], measured[known])
 
-        def losses(Z: np.ndarray, k: int = k) -> np.ndarray:
+        def of(Z: np.ndarray, k: int = k) -> np.ndarray:
             return joint.predict(Z)[:, k]
 
         judged = beyond & np.isfinite(measured)
-        found = loss_intervals(scales, losses, X[judged])
+        found = loss_intervals(scales, of, X[judged])
         low, high = np.array([(one.low, one.high) for one in found]).T
         checked, truth = np.array([one.checked for one in found]), measured[judged]
         inside.append(((low <= truth) & (truth <= high))[checked])
         width.append(((high - low) / truth)[checked])
         rows.append((X[judged, -2:] / X[fitted, -2:].max(axis=0))[checked])
         if spreads is not None:
-            near = np.abs(losses(X[judged]) / truth - 1) <= spreads[k]
+            near = np.abs(of(X[judged]) / truth - 1) <= spreads[k]
             of_old.append((near[checked], np.full(checked.sum(), 2 * spreads[k])))
         if X.shape[1] > 2:
-            of_gains += gains_inside(scales, losses, X[judged][checked], truth[checked])
+            of_gains += gains_inside(scales, of, X[judged][checked], truth[checked])
     if len(ratios := np.vstack(rows)):
         counts.add(name, "default", np.concatenate(inside), np.concatenate(width), ratios)
         if of_old:
@@ -134,6 +141,25 @@ def judge(counts: Counts, name: str, X: np.ndarray, Y: np.ndarray, fitted: np.nd
             counts.add(name, "worst split", near, wide, ratios)
     if of_gains:
         counts.found[name, "default", "gain_coverage80"].append(float(np.mean(of_gains)))
+
+
+def judge_plan(counts: Counts, name: str, X: np.ndarray, y: np.ndarray, fitted: np.ndarray, beyond: np.ndarray) -> None:
+    known, judged = fitted & np.isfinite(y), beyond & np.isfinite(y)
+    (params, tokens), loss = X[known].T, y[known]
+    lead = plan_fit(Runs(name, params, tokens, tokens, loss, False, (), ()), Progress())[0][0]
+    runs = [run_at(lead, float(params), float(tokens), UNLIMITED) for params, tokens in X[judged]]
+    checked = np.array([bool(plan_checked(lead, run)) for run in runs])
+    if not checked.any():
+        return
+    assert lead.fitted is not None
+    truth, ratios = y[judged][checked], (X[judged] / X[known].max(axis=0))[checked]
+    ends = np.array([loss_interval(lead, lead.fitted, run) for run in runs])[checked]
+    refits = np.array(
+        [losses(lead.at(one), X[judged, 0][checked], X[judged, 1][checked], UNLIMITED) for one in lead.members]
+    )
+    old = np.nanquantile(refits, [(1 - HELD) / 2, (1 + HELD) / 2], axis=0).T
+    for method, (low, high) in {"plan scale": ends.T, "plan scale refits": old.T}.items():
+        counts.add(name, method, (low <= truth) & (truth <= high), (high - low) / truth, ratios)
 
 
 def worst_split(X: np.ndarray, Y: np.ndarray) -> np.ndarray | None:
@@ -146,12 +172,12 @@ def worst_split(X: np.ndarray, Y: np.ndarray) -> np.ndarray | None:
     return np.max(found, axis=0) if found else None
 
 
-def gains_inside(scales, losses, X: np.ndarray, truth: np.ndarray) -> list[bool]:
+def gains_inside(scales, of, X: np.ndarray, truth: np.ndarray) -> list[bool]:
     """Of each mixture against the first at the same scale."""
     out = []
     for scale in np.unique(X[:, -2:], axis=0):
         here = np.flatnonzero((X[:, -2:] == scale).all(axis=1))
-        intervals = gain_intervals(scales, losses, X[here])
+        intervals = gain_intervals(scales, of, X[here])
         gains = truth[here] - truth[here[0]]
         out += [one.low <= gain <= one.high for one, gain in zip(intervals[1:], gains[1:], strict=True)]
     return out
@@ -172,6 +198,8 @@ def main() -> int:
         names += [name] if name not in names else []
         for fitted, beyond in splits(X, options.quick):
             judge(counts, name, X, Y, fitted, beyond)
+            if X.shape[1] == 2 and not options.quick:
+                judge_plan(counts, name, X, Y[:, 0], fitted, beyond)
     means = {key: float(np.mean(values)) for key, values in counts.found.items()}
     for measure in {key[1:] for key in means}:
         means["all", *measure] = float(np.mean([means[name, *measure] for name in names if (name, *measure) in means]))

@@ -9,6 +9,7 @@ import numpy as np
 
 from mixopt.errors import MixoptError
 from mixopt.report.document import Warning
+from mixopt.runs.extrapolation import MAX_CHECKED, SAME_SCALE, fitted_scales, gain_intervals, loss_intervals
 from mixopt.runs.objective import Target, TargetChoice, check_objective, narrowed, target_of, weights_of
 from mixopt.runs.stored import PROBES, table_digest
 from mixopt.scaling.budget import (
@@ -21,7 +22,6 @@ from mixopt.scaling.budget import (
     repetition,
     repetition_warnings,
 )
-from mixopt.scaling.intervals import MAX_CHECKED, SAME_SCALE, fitted_scales, gain_intervals, loss_intervals
 from mixopt.scaling.results import (
     HULL_TOLERANCE,
     BestMixture,

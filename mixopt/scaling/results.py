@@ -5,17 +5,12 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Literal
 
+from mixopt.runs.extrapolation import FittedScales, Interval
+from mixopt.runs.extrapolation import Scale as Scale
 from mixopt.search.certificate import Certificate
 from mixopt.serialization import Record
 
 HULL_TOLERANCE = 1e-3  # a share of tokens: the rounding of printed weights is not outside the trained mixtures
-
-
-class Scale(Record):
-    """Model parameters and training tokens, or times as many."""
-
-    params: float
-    tokens: float
 
 
 class RollingOrigin(Record):
@@ -79,26 +74,6 @@ class PriorStrength(Record):
     kind: str  # "size" or "tokens"
     strength: float
     tried: dict[str, float | None]
-
-
-class FittedScales(Record):
-    """The rows that were fitted: smallest and largest scale, how many sizes and lengths, and how far ln loss scatters
-    around the law (root mean square)."""
-
-    lowest: Scale
-    highest: Scale
-    sizes: int
-    lengths: int
-    scatter: float
-
-
-class Interval(Record):
-    """Of 80 %, for a new run. checked: whether held-out runs as far beyond the fitted ones were counted; else it is no
-    more than a range."""
-
-    low: float
-    high: float
-    checked: bool
 
 
 class PredictedMixture(Record):

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.errors import MixoptError
+from mixopt.runs.extrapolation import loss_intervals
 from mixopt.runs.mixtures import as_shares
 from mixopt.runs.pools import full_unique
 from mixopt.runs.stored import SAME, Stored, numbers, read_fit
-from mixopt.scaling.intervals import loss_intervals
 from mixopt.scaling.results import Interval, ScaleEvidence
 from mixopt.serialization import Json, restoring
 from mixopt.threads import on_one_thread

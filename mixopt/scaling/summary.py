@@ -17,7 +17,7 @@ from mixopt.report.document import (
     table_of,
     with_codes,
 )
-from mixopt.scaling.intervals import UNKNOWN, UNSURE
+from mixopt.runs.extrapolation import UNKNOWN, UNSURE, kind_text
 from mixopt.scaling.results import (
     HULL_TOLERANCE,
     BestMixture,
@@ -42,7 +42,6 @@ MIXTURES = {
     "best_measured": "best measured",
     "uniform": "uniform",
 }
-INTERVAL, UNCHECKED = "80% interval", "range, not checked at this distance"
 MEANINGS = {"alpha": "alpha, parameters", "beta": "beta, tokens"}
 
 
@@ -51,8 +50,8 @@ def scale_document(fit: StoredScale) -> Document:
     evidence, best = fit.evidence, fit.evidence.best
     at, trained = Scale.from_json(fit.record["at"]), Scale.from_json(fit.record["trained"])
     first = best.mixtures["best"]
-    kind = f"{INTERVAL}, for a new run" if first.checked else UNCHECKED
-    ends = "" if first.low is None else f" ({loss(first.low)} to {loss(first.high)}: {kind})"
+    kind = kind_text(checked=first.checked)
+    ends = "" if first.low is None else f" ({loss(first.low)} to {loss(first.high)} for a new run: {kind})"
     notes = (
         "" if evidence.size is None else size_text(evidence.size, at),
         range_text(evidence.fitted),
@@ -158,8 +157,7 @@ def loss_table(best: BestMixture, at: Scale) -> Table:
         ends = "" if row.low is None else f"{row.low:.2f} to {row.high:.2f}"
         outside = "no" if row.outside <= HULL_TOLERANCE else f"{row.outside:.1%}"
         rows.append((MIXTURES[name], number(row.loss), ends, outside))
-    interval = INTERVAL if best.mixtures["best"].checked else UNCHECKED
-    headings = columns("mixture", "nats/token", interval, "outside the runs")
+    headings = columns("mixture", "nats/token", kind_text(checked=best.mixtures["best"].checked), "outside the runs")
     return Table(f"Predicted target loss at {scale_text(at)}", headings, rows, 0)
 
 
@@ -205,8 +203,8 @@ def gain_text(best: BestMixture) -> str:
     ]
     if not told:
         return ""
-    checked = all(gain.checked for gain in best.gains.values())
-    return f"Loss above the best mixture's, with its {INTERVAL if checked else UNCHECKED}: {', '.join(told)}."
+    kind = kind_text(checked=all(gain.checked for gain in best.gains.values()))
+    return f"Loss above the best mixture's, with its {kind}: {', '.join(told)}."
 
 
 def beyond_text(best: BestMixture, at: Scale, trained: Scale) -> str:

@@ -22,7 +22,7 @@ SIZES = 2.0  # ln parameters
 TOKENS = 1.5  # ln tokens
 RUN, NOISE = (0.0, 0.3, 1.0, 3.0), (0.1, 0.3, 1.0)  # variances tried, in units of a part's
 SAME_RUN = 1e-9  # squared distance of mixtures and of ln sizes
-MAX_ROWS, EVIDENCE_ROWS = 2000, 400  # time grows with the cube
+MAX_ROWS, EVIDENCE_ROWS = 1500, 400  # time grows with the cube
 OUTLIER = 10.0  # robust standard deviations; further out, one mistyped loss would bend all that is near it
 
 
@@ -39,12 +39,11 @@ class Residuals:
     @classmethod
     def fit(cls, inputs: Mapping[str, Array], R: Array) -> Self:
         """Of residuals R (n_rows, n_targets), nan where missing, at inputs w, params and tokens as a joint law's."""
-        rows = features(inputs)
-        order = np.lexsort(rows.T)  # the rows' own, whatever theirs in the table is
-        rows, R = (part[order[spaced(len(order), MAX_ROWS)]] for part in (rows, R))
-        middle = np.nanmedian(R, axis=0)
+        rows, middle = features(inputs), np.nanmedian(R, axis=0)
         far = OUTLIER * 1.4826 * np.nanmedian(np.abs(R - middle), axis=0)
         R = np.clip(R, middle - far, middle + far)
+        order = np.lexsort(rows.T)  # the rows' own, whatever theirs in the table is
+        rows, R = (part[order[spaced(len(order), MAX_ROWS)]] for part in (rows, R))
         some = spaced(len(rows), EVIDENCE_ROWS)
         shared, own = kernel(rows[some], rows[some]), same_run(rows[some])
         run, noise = max(product(RUN, NOISE), key=lambda pair: evidence(covariance(shared, own, *pair), R[some]))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mixopt.scaling.intervals import (
+from mixopt.runs.extrapolation import (
     MAX_CHECKED,
     UNKNOWN,
     UNSURE,

@@ -8,11 +8,11 @@ chosen on published tables (`benchmarks/scale_calibration.py`), and hold within 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixopt.scaling.results import FittedScales, Interval, Scale
-from mixopt.search.simplex import Floats
+from mixopt.serialization import Record
 
 WIDTH = 1.2816  # standard deviations, of a normal distribution's central 80 %
 UNSURE = 0.25  # standard deviation of a change beyond the runs, a share of it
@@ -21,7 +21,38 @@ MIXTURES_SHARE = 0.75  # correlation between the errors of two mixtures at one s
 MAX_CHECKED = 10.0  # times the fitted scales
 SAME_SCALE = 1.3  # a factor; nearer ones are one size
 
-Losses = Callable[[Floats], Floats]  # of rows as a joint law takes them, parameters and tokens last
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Losses = Callable[[Floats], Floats]  # of rows as a joint law takes them, parameters and tokens last
+
+
+class Scale(Record):
+    """Model parameters and training tokens, or times as many."""
+
+    params: float
+    tokens: float
+
+
+class FittedScales(Record):
+    """The rows that were fitted: smallest and largest scale, how many sizes and lengths, and how far ln loss scatters
+    around the law (root mean square)."""
+
+    lowest: Scale
+    highest: Scale
+    sizes: int
+    lengths: int
+    scatter: float
+
+
+class Interval(Record):
+    """Of 80 %, for a new run. checked: whether held-out runs as far beyond the fitted ones were counted; else it is no
+    more than a range."""
+
+    low: float
+    high: float
+    checked: bool
 
 
 def fitted_scales(law: Losses, X: Floats, measured: Floats) -> FittedScales:
@@ -62,6 +93,11 @@ def is_checked(known: FittedScales, at: Scale) -> bool:
     )
     beyond = [(max(count / high, low / count), values) for count, low, high, values in pairs]
     return all(times <= (MAX_CHECKED if values > 1 else SAME_SCALE) for times, values in beyond)
+
+
+def kind_text(*, checked: bool) -> str:
+    """What an interval is called."""
+    return "80% interval" if checked else "range, not checked at this distance"
 
 
 def loss_intervals(known: FittedScales, losses: Losses, X: Floats) -> list[Interval]:
