@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from mixopt.runs.extrapolation import MAX_CHECKED, SAME_SCALE, fitted_scales, ga
 from mixopt.runs.objective import Target, TargetChoice, check_objective, narrowed, target_of, weights_of
 from mixopt.runs.stored import PROBES, table_digest
 from mixopt.scaling.budget import (
+    MAX_SEEN,
     TRAINING,
     Budget,
     Problem,
@@ -231,6 +233,11 @@ def recommended(
     def losses(X: Floats) -> Floats:
         return objective.of(joint.predict(X))
 
+    def repeats(w: Floats) -> bool:  # which no run that intervals were checked on does
+        epochs = epochs_of(dict(zip(table.domains, w, strict=True)), scale.tokens, problem.budget.pools)
+        return any(count is not None and count > MAX_SEEN for count in epochs.values())
+
+    intervals = [None] * len(rows) if fitted is None else loss_intervals(fitted, losses, rows)
     predicted = {
         name: PredictedMixture(
             weights=dict(zip(table.domains, w.tolist(), strict=True)),
@@ -238,16 +245,11 @@ def recommended(
             low=interval and interval.low,
             high=interval and interval.high,
             outside=distance_to_hull(w, problem.mixtures),
-            checked=interval is not None and interval.checked,
+            checked=interval is not None and interval.checked and not repeats(w),
         )
-        for (name, w), loss, interval in zip(
-            weights.items(),
-            losses(rows),
-            [None] * len(rows) if fitted is None else loss_intervals(fitted, losses, rows),
-            strict=True,
-        )
+        for (name, w), loss, interval in zip(weights.items(), losses(rows), intervals, strict=True)
     }
-    gains = {} if fitted is None else dict(zip(weights, gain_intervals(fitted, losses, rows), strict=True))
+    gains = [] if fitted is None else gain_intervals(fitted, losses, rows)
     certificate = certify(predictor, objective, space, first.weights)
     return BestMixture(
         mixtures=predicted,
@@ -256,7 +258,11 @@ def recommended(
         beyond=Scale(scale.params / trained.params, scale.tokens / trained.tokens),
         search=SearchResult(TRIALS, first.agreeing_starts, first.starts, certificate),
         epochs=epochs_of(predicted["best"].weights, scale.tokens, problem.budget.pools),
-        gains={name: gain for name, gain in gains.items() if name != "best"},
+        gains={
+            name: replace(gain, checked=predicted["best"].checked and predicted[name].checked)
+            for name, gain in zip(weights, gains, strict=bool(gains))
+            if name != "best"
+        },
     )
 
 

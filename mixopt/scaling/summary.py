@@ -186,8 +186,8 @@ def repetition_text(known: KnownRepetition) -> str:
 def range_text(fitted: FittedScales | None) -> str:
     if fitted is None:
         return "No range: no run has all losses of the target."
-    known = {"size": (fitted.sizes, "what larger sizes"), "tokens": (fitted.lengths, "what more tokens")}
-    shares = [f"{UNSURE if count > 1 else UNKNOWN:.0%} of {what}" for count, what in known.values()]
+    known = ((fitted.sizes, "what larger sizes"), (fitted.lengths, "what more tokens"))
+    shares = [f"{UNSURE if count > 1 else UNKNOWN:.0%} of {what}" for count, what in known]
     return (
         f"Standard error: {error_text(fitted.scatter)} that runs scatter around the law, and {' and '.join(shares)} "
         "are predicted to change."
