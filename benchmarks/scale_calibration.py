@@ -7,12 +7,13 @@ Prints CSV:
 Every table is split many times: rows up to a size, and up to a share of each size's most tokens, are fitted; rows
 beyond are predicted, one loss at a time, as far as intervals are called checked. case: a table; `all`, the mean of the
 tables; `2x`, `4x`, `10x`, rows about so many times beyond the fitted ones in size or tokens, whichever is more; `size`,
-`tokens`, `both`, rows beyond in one or both. Splits count alike within a table. coverage80: share inside; width: mean
-width as a share of the loss. gain_coverage80: share of mixtures whose loss less that of another one
-at the same scale lies inside its own interval (tables of mixtures). Methods: `default`, the default law with its
-intervals; `worst split`, the same law with the range of the worst held-out split of the fitted rows, symmetric and the
-same at every distance, as it was before; `plan scale` and `plan scale refits`, the leading form of `mixopt plan scale`
-with its interval and with the 80 % of its bootstrap refits (tables without mixtures, one loss, not with --quick).
+`tokens`, `both`, rows beyond in one or both; `new mixtures`, rows of every third mixture, which is left out of the fit
+(tables of mixtures). Splits count alike within a case. coverage80: share inside; width: mean width as a share of the
+loss. gain_coverage80: share of mixtures whose loss less that of another one at the same scale lies inside its own
+interval (tables of mixtures). Methods: `default`, the default law with its intervals; `worst split`, the same law with
+the range of the worst held-out split of the fitted rows, symmetric and the same at every distance, as it was before;
+`plan scale` and `plan scale refits`, the leading form of `mixopt plan scale` with its interval and with the 80 % of its
+bootstrap refits (tables without mixtures, one loss, not with --quick).
 
 Nothing is drawn at random. Usage: python benchmarks/scale_calibration.py [--quick] [--data DIR]. --quick: fewer splits,
 checkpoints and losses.
@@ -48,7 +49,7 @@ CUTS = (1.0, 0.5, 0.25, 0.1)  # shares of each size's most tokens that are fitte
 MAX_EDGES = 5  # sizes up to which rows are fitted, at most
 QUICK_CHECKPOINTS = 8  # of every run
 MIN_ROWS, MIN_LENGTHS = 8, 3  # that are fitted
-KINDS = ("size", "tokens", "both")
+KINDS, NEW = ("size", "tokens", "both"), "new mixtures"
 BANDS = {"2x": 2.8, "4x": 6.3, "10x": np.inf}
 GADRE = (174077952, 1005568, 1048576)  # tokens of the validation sets that follow from the training text
 Table = tuple[np.ndarray, np.ndarray]  # X (n_rows, n_domains + 2), Y (n_rows, n_losses)
@@ -103,7 +104,8 @@ class Counts:
         """One split: inside (n,) bool, width (n,) shares of the loss, ratios (n, 2) times beyond in size and tokens."""
         far, band = ratios > SAME_SCALE, np.searchsorted(list(BANDS.values()), ratios.max(axis=1))
         kinds = dict(zip(KINDS, (far[:, 0] & ~far[:, 1], ~far[:, 0] & far[:, 1], far.all(axis=1)), strict=True))
-        rows = {table: np.ones(len(far), dtype=bool)} | kinds | {name: band == k for k, name in enumerate(BANDS)}
+        rows = {table: np.ones(len(far), dtype=bool)}
+        rows |= {} if table == NEW else kinds | {name: band == k for k, name in enumerate(BANDS)}
         for case, here in rows.items():
             if here.any():
                 self.found[case, method, "coverage80"].append(float(inside[here].mean()))
@@ -113,7 +115,7 @@ class Counts:
 def judge(counts: Counts, name: str, X: np.ndarray, Y: np.ndarray, fitted: np.ndarray, beyond: np.ndarray) -> None:
     Y = Y[:, np.isfinite(Y[fitted]).sum(axis=0) >= MIN_ROWS]
     joint = new_law(DEFAULT).fit(X[fitted], Y[fitted])
-    law, spreads = joint.of_law_alone(), worst_split(X[fitted], Y[fitted])
+    law, spreads = joint.of_law_alone(), None if name == NEW else worst_split(X[fitted], Y[fitted])
     inside, width, rows, of_old, of_gains = [], [], [], [], []
     for k, measured in enumerate(Y.T):
         known = fitted & np.isfinite(measured)
@@ -198,6 +200,9 @@ def main() -> int:
         names += [name] if name not in names else []
         for fitted, beyond in splits(X, options.quick):
             judge(counts, name, X, Y, fitted, beyond)
+            if X.shape[1] > 2:
+                new = np.unique(X[:, :-2], axis=0, return_inverse=True)[1].reshape(-1) % 3 == 1
+                judge(counts, NEW, X, Y, fitted & ~new, beyond & new)
             if X.shape[1] == 2 and not options.quick:
                 judge_plan(counts, name, X, Y[:, 0], fitted, beyond)
     means = {key: float(np.mean(values)) for key, values in counts.found.items()}
@@ -205,7 +210,7 @@ def main() -> int:
         means["all", *measure] = float(np.mean([means[name, *measure] for name in names if (name, *measure) in means]))
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(["benchmark", "case", "method", "metric", "value"])
-    for case in (*names, "all", *BANDS, *KINDS):
+    for case in (*names, "all", *BANDS, *KINDS, NEW):
         for (which, method, metric), value in sorted(means.items()):
             if which == case:
                 out.writerow(["scale_calibration", case, method, metric, f"{value:.4f}"])
