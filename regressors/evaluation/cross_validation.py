@@ -18,7 +18,7 @@ MIN_HOLDOUT_MIXTURES = 8  # for a repeated holdout
 class Split:
     """Rows to fit and rows to predict, (n_rows,) bool each."""
 
-    kind: str  # what sets the predicted rows apart: "mixture", "size", "tokens", "share" or a region's name
+    kind: str  # what sets the predicted rows apart: "mixture", "size", "tokens", "both", "share" or a region's name
     fitted: Array
     predicted: Array
 
