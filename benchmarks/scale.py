@@ -5,14 +5,15 @@ Prints CSV:
     benchmark,case,method,metric,value
 
 case: what is fitted -> what is predicted. mre: mean relative error of the predicted losses, percent; mre_late: of those
-after a quarter of the longest run or more; bias: mean relative error with its sign, percent, above 0 where losses are
-predicted too high; spearman: over mixtures, at each size's last checkpoint, mean over losses. For methods with
-exponents also their values, how wide they are after the fit as a share of before (sd_ratio; 1: the runs say nothing),
-and the strength of the priors that was chosen. Methods: every joint law with its priors; the same with `free` without
-priors on exponents and irreducible loss; `persistence`, the loss of the same mixture at the largest size fitted, and
-its nearest checkpoint; `default`, what mixopt chooses by held-out errors on the fitted rows alone: of the joint laws
-for the mean of the losses (`mixopt scale`), or, for plain tables, which have no mixtures, of `chinchilla` and the
-`average` of forms for each loss (`mixopt plan scale`), both beside it.
+after a quarter of the longest run or more; mre_last: of the last checkpoints (mixtures); bias: mean relative error with
+its sign, percent, above 0 where losses are predicted too high; spearman: over mixtures, at each size's last checkpoint,
+mean over losses. For methods with exponents also their values, how wide they are after the fit as a share of before
+(sd_ratio; 1: the runs say nothing), and the strength of the priors that was chosen. Methods: every joint law with its
+priors; the same with `free` without priors on exponents and irreducible loss; `persistence`, the loss of the same
+mixture at the largest size fitted, and its nearest checkpoint; `default`, what mixopt chooses by held-out errors on the
+fitted rows alone: of the joint laws for the mean of the losses, with residuals that persist (`mixopt scale`), or, for
+plain tables, which have no mixtures, of `chinchilla` and the `average` of forms for each loss (`mixopt plan scale`),
+both beside it.
 
 Usage: python benchmarks/scale.py [--quick] [--data DIR]. --quick fits fewer checkpoints, rows and losses.
 """
@@ -36,11 +37,11 @@ REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # runs from a checkout that isn't installed
 
 from mixopt.plan.fit import ONCE, chosen_form  # noqa: E402
+from mixopt.runs.extrapolation import SAME_SCALE  # noqa: E402
 from mixopt.runs.objective import target_of  # noqa: E402
 from mixopt.runs.scaling import Runs  # noqa: E402
 from mixopt.runs.table import RunTable  # noqa: E402
-from mixopt.scaling.fit import SAME_SCALE  # noqa: E402
-from mixopt.scaling.rolling_origin import judge  # noqa: E402
+from mixopt.scaling.rolling_origin import judge, new_law  # noqa: E402
 from mixopt.study.progress import Progress  # noqa: E402
 from regressors.estimators.joint import JOINT_LAWS, JointRegressor  # noqa: E402
 from regressors.estimators.scaling import ScalingRegressor  # noqa: E402
@@ -101,7 +102,9 @@ def mixed_cases(data: Path, quick: bool) -> Iterator[Case]:
     yield Case("mixinglaws 70m+160m->305m", X, Y, params < 1e8, params > 1e8)
 
 
-def thinned(X: np.ndarray, Y: np.ndarray, quick: bool) -> tuple[np.ndarray, np.ndarray]:
+def thinned(
+    X: np.ndarray, Y: np.ndarray, quick: bool, checkpoints: int = QUICK_CHECKPOINTS
+) -> tuple[np.ndarray, np.ndarray]:
     """A few checkpoints of every run, if quick."""
     if not quick:
         return X, Y
@@ -110,7 +113,7 @@ def thinned(X: np.ndarray, Y: np.ndarray, quick: bool) -> tuple[np.ndarray, np.n
     for k in range(run.max() + 1):
         rows = np.flatnonzero(run.reshape(-1) == k)
         rows = rows[X[rows, -1].argsort()]
-        kept += rows[np.unique(np.linspace(0, len(rows) - 1, QUICK_CHECKPOINTS).round().astype(int))].tolist()
+        kept += rows[np.unique(np.linspace(0, len(rows) - 1, checkpoints).round().astype(int))].tolist()
     return X[kept], Y[kept]
 
 
@@ -167,6 +170,7 @@ def scores(case: Case, predicted: np.ndarray) -> dict[str, float]:
     }
     last = X[:, -1] >= 0.98 * X[:, -1].max()  # the last checkpoints of one recipe, some a step apart
     if X.shape[1] > 2:
+        found["mre_last"] = float(np.nanmean(np.abs(off[last])))
         known = [last & np.isfinite(Y[:, k] + predicted[:, k]) for k in range(Y.shape[1])]
         ranks = [spearman(predicted[rows, k], Y[rows, k]) for k, rows in enumerate(known)]
         found["spearman"] = float(np.mean(ranks))
@@ -186,7 +190,7 @@ def exponents(joint: JointRegressor) -> dict[str, float]:
 def methods(case: Case) -> Iterator[tuple[str, JointRegressor]]:
     """Unfitted."""
     if case.X.shape[1] > 2:
-        yield "default", JointRegressor(chosen_law(case))
+        yield "default", new_law(chosen_law(case))
     for name in JOINT_LAWS if case.X.shape[1] > 2 else list(JOINT_LAWS)[:1]:
         yield name, JointRegressor(name, strength=1)
         yield f"{name} free", JointRegressor(name, strength=0)

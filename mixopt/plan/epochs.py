@@ -29,8 +29,9 @@ from mixopt.plan.marginal import (
 from mixopt.plan.optimum import MIN_COUNT, balanced, best_run, least_compute
 from mixopt.plan.presets import LEADING
 from mixopt.plan.questions import LIMITS, Count, counts_of, forms_of, smallest_model
-from mixopt.plan.surface import TRAINING, Interval, Intervals, PlannedRun, Run, Surface, losses, run_at
+from mixopt.plan.surface import TRAINING, Array, Interval, Intervals, PlannedRun, Run, Surface, losses, run_at
 from mixopt.report.document import Warning
+from mixopt.runs.extrapolation import WIDTH, FittedScales, Scale, is_checked, standard_errors
 from mixopt.serialization import Record, nan_to_null
 
 if TYPE_CHECKING:
@@ -84,8 +85,12 @@ class Evidence(Record):
     over: str
 
 
-class Answer(PlannedRun):
+class Answer(PlannedRun, kw_only=True):
+    """checked: whether held-out runs lay as far beyond the runs, so that the loss's interval is one of 80 %; None
+    where no runs were fitted."""
+
     interval: Intervals
+    checked: bool | None = None
 
 
 class FormAnswer(Answer):
@@ -232,7 +237,7 @@ def epochs_plan(question: Question, surfaces: Sequence[Surface], fit: LawFit | N
         kind="epochs",
         given=question.to_json(),
         form=lead.name,
-        answer=Answer.of(run, interval=intervals(lead, run, runs, RUN_VALUES)),
+        answer=Answer.of(run, interval=intervals(lead, run, runs, RUN_VALUES), checked=checked(lead, run)),
         interval=Evidence(lead.level, lead.allowed),
         marginal=MarginalValue(
             **vars(value), **vars(price), interval=intervals(lead, value, values) | dict.fromkeys(vars(price))
@@ -265,9 +270,34 @@ def interval(values: Sequence[Any], level: float | None, point: float | None = N
 
 
 def intervals(surface: Surface, of: object, members: Sequence[object], names: Sequence[str] = ()) -> Intervals:
-    """Intervals over what the form's members say, for these values of a record, or all of them."""
+    """Intervals over what the form's members say, for these values of a record, or all of them; of a run's loss, where
+    the form was fitted to runs, for a new run."""
     each = {name: [getattr(member, name) for member in members] for name in names or vars(of)}
-    return {name: interval(values, surface.level, getattr(of, name)) for name, values in each.items()}
+    found = {name: interval(values, surface.level, getattr(of, name)) for name, values in each.items()}
+    if "loss" in found and isinstance(of, Run) and surface.fitted is not None:
+        found["loss"] = loss_interval(surface, surface.fitted, of)
+    return found
+
+
+def loss_interval(surface: Surface, fitted: FittedScales, run: Run) -> list[float]:
+    """Of 80 %, for a new run's loss: refits alone hold a third of larger runs (`benchmarks/scale_calibration.py`)."""
+
+    def of(X: Array) -> Array:
+        return losses(surface, X[:, 0], X[:, 1], run.unique)
+
+    [error] = standard_errors(fitted, of, np.array([[run.params, run.tokens]]))
+    refits = [run_at(surface.at(loss), run.params, run.tokens, run.unique).loss for loss in surface.members]
+    scatter = np.log([loss for loss in refits if np.isfinite(loss)] or [run.loss]).std()
+    half = WIDTH * np.hypot(error, scatter)
+    return [float(run.loss * np.exp(-half)), float(run.loss * np.exp(half))]
+
+
+def checked(surface: Surface, run: Run) -> bool | None:
+    """Whether held-out runs lay as far beyond what the form was fitted to (none repeated its text); None for published
+    forms."""
+    if surface.fitted is None:
+        return None
+    return is_checked(surface.fitted, Scale(run.params, run.tokens)) and run.epochs <= MAX_BEYOND
 
 
 # The forms side by side
@@ -289,6 +319,7 @@ def form_answer(question: Question, surface: Surface, led: Run, runs: Sequence[R
     return FormAnswer.of(
         run,
         interval=intervals(surface, run, runs, RUN_VALUES),
+        checked=checked(surface, run),
         form=surface.name,
         made=surface.made,
         source=surface.source,

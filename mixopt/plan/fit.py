@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixopt.plan.presets import AVERAGE, form, surface_of
-from mixopt.plan.surface import Loss, Surface
+from mixopt.plan.surface import Loss, Surface, losses
+from mixopt.runs.extrapolation import fitted_scales
 from mixopt.runs.scaling import Array, Runs
 from mixopt.serialization import Record, nan_to_null
 from mixopt.threads import on_one_thread
@@ -165,7 +166,9 @@ def of_average(runs: Runs, average: RepetitionRegressor, seed: int) -> list[Surf
 def surface(runs: Runs, name: str, loss: Loss, members: Sequence[Loss], note: str, *, allowed: str = "") -> Surface:
     """A form fitted to the runs; members: its refits."""
     source = f"{len(runs.loss)} runs of {runs.name}"
-    return Surface(name, loss, source, note, tuple(members), allowed, LEVEL, runs.within(), made="runs")
+    found = Surface(name, loss, source, note, tuple(members), allowed, LEVEL, runs.within(), made="runs")
+    law = losses(found, runs.params, runs.tokens, runs.unique)
+    return replace(found, fitted=fitted_scales(lambda X: law, runs.X[:, :2], runs.loss))
 
 
 def plain(loss: Loss) -> Loss:

@@ -9,6 +9,7 @@ from mixopt.plan.fit import LawFit, RStar
 from mixopt.plan.marginal import TIMES, Step
 from mixopt.plan.scale import ScaleForm, ScalePlan
 from mixopt.report.document import Block, Cells, Column, Document, Figure, Section, Table, columns, table_of, with_codes
+from mixopt.runs.extrapolation import kind_text
 
 SPLITS = {"folds": "at random", "epochs": "epochs", "size": "size", "strain": "strain"}
 TEXTS_DIFFER = "Sources differ in validation set and tokenizer: compare sizes, not losses."
@@ -58,6 +59,14 @@ def interval_text(plan: EpochsPlan | ScalePlan, names: Mapping[str, str]) -> lis
         if ends[name] is not None
     ]
     return [f"Plausible range: {', '.join(what)} ({level})."] if what else []
+
+
+def loss_text(plan: EpochsPlan | ScalePlan) -> list[str]:
+    """The interval of a new run's loss in a sentence, where the form was fitted to runs."""
+    run = plan.answer
+    if run.checked is None:
+        return []
+    return [f"Loss of a new run: {interval(run.interval['loss'], loss)} nats/token ({kind_text(checked=run.checked)})."]
 
 
 def form_name(row: FormAnswer | ScaleForm, leading: str) -> str:
@@ -132,7 +141,8 @@ def epochs_caution(plan: EpochsPlan) -> list[str]:
     """How sure that is: the form's own interval, and what the others say; nothing of a run that was given."""
     if len(plan.given) == 3:
         return []
-    between, parts = plan.disagreement, interval_text(plan, {"params": "parameters", "epochs": "epochs"})
+    between = plan.disagreement
+    parts = [*loss_text(plan), *interval_text(plan, {"params": "parameters", "epochs": "epochs"})]
     params = "" if "params" in plan.given else f"{interval(between.params, count_text)} parameters and "
     if between.forms > 1:
         parts.append(
@@ -277,7 +287,8 @@ def scale_headline(plan: ScalePlan) -> str:
 
 def scale_caution(plan: ScalePlan) -> list[str]:
     """How far apart the answers lie."""
-    between, parts = plan.disagreement, interval_text(plan, {"params": "parameters", "tokens": "tokens"})
+    between = plan.disagreement
+    parts = [*loss_text(plan), *interval_text(plan, {"params": "parameters", "tokens": "tokens"})]
     if between.forms > 1:
         parts.append(
             f"{between.forms} forms of the law give {interval(between.params, count_text)} parameters and "

@@ -15,7 +15,7 @@ import numpy as np
 
 from mixopt.errors import MixoptError
 from mixopt.formatting import count_text
-from mixopt.plan.epochs import RUN_VALUES, Evidence, beyond, extremes, intervals, sees_repetition
+from mixopt.plan.epochs import RUN_VALUES, Evidence, beyond, checked, extremes, intervals, sees_repetition
 from mixopt.plan.fit import LawFit
 from mixopt.plan.optimum import MAX_COMPUTE, MIN_COUNT, best_run, cheapest_to_use, least_compute, tokens_for
 from mixopt.plan.presets import LEADING
@@ -84,8 +84,9 @@ class UsedRun(PlannedRun):
         return cls.of(run, tokens_per_param=run.tokens / run.params, **costs, **more)
 
 
-class ScaleAnswer(UsedRun):
+class ScaleAnswer(UsedRun, kw_only=True):
     interval: Intervals
+    checked: bool | None = None  # as in `mixopt.plan.epochs.Answer`
 
 
 class ScaleForm(ScaleAnswer):
@@ -213,7 +214,7 @@ def plan_scale(
         kind="scale",
         given=demand.to_json(),
         form=lead.name,
-        answer=ScaleAnswer.used(demand, run, interval=forms[0].interval),
+        answer=ScaleAnswer.used(demand, run, interval=forms[0].interval, checked=forms[0].checked),
         interval=Evidence(lead.level, lead.allowed),
         plain=UsedRun.used(demand, plain),
         same_lifetime=UsedRun.used(demand, richer),
@@ -252,6 +253,7 @@ def form_answer(demand: Demand, surface: Surface) -> ScaleForm:
         demand,
         run,
         interval=intervals(surface, run, runs, names),
+        checked=checked(surface, run),
         form=surface.name,
         made=surface.made,
         source=surface.source,

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from mixopt.runs.extrapolation import FittedScales
 from mixopt.serialization import Json, Record
 
 Array = np.ndarray
@@ -37,6 +38,7 @@ class Surface:
     within: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     made: str = "published"  # "published", "refitted" or "runs": whose constants these are
     influence: tuple[Loss, str] | None = None  # the form fitted without the few runs farthest from it; what they are
+    fitted: FittedScales | None = None  # of forms fitted to runs: what intervals of the loss go by
 
     def at(self, loss: Loss) -> "Surface":
         """The same form with a member's constants."""

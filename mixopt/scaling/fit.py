@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mixopt.errors import MixoptError
 from mixopt.report.document import Warning
+from mixopt.runs.extrapolation import MAX_CHECKED, SAME_SCALE, fitted_scales, gain_intervals, loss_intervals
 from mixopt.runs.objective import Target, TargetChoice, check_objective, narrowed, target_of, weights_of
 from mixopt.runs.stored import PROBES, table_digest
 from mixopt.scaling.budget import (
+    MAX_SEEN,
     TRAINING,
     Budget,
     Problem,
@@ -25,6 +28,7 @@ from mixopt.scaling.results import (
     HULL_TOLERANCE,
     BestMixture,
     ExponentEstimate,
+    FittedScales,
     MeasuredRun,
     PredictedMixture,
     PriorStrength,
@@ -32,11 +36,11 @@ from mixopt.scaling.results import (
     ScaleEvidence,
     SearchResult,
 )
-from mixopt.scaling.rolling_origin import Judged, inputs, judge
+from mixopt.scaling.rolling_origin import Judged, inputs, judge, new_law
 from mixopt.scaling.stored import FORMAT, KIND, StoredScale, restored
 from mixopt.search.certificate import certify
 from mixopt.search.optimize import Found, objective_of, search
-from mixopt.search.simplex import distance_to_hull, total_variation
+from mixopt.search.simplex import Floats, distance_to_hull, total_variation
 from mixopt.serialization import Json, digest, nan_to_null
 from mixopt.study.progress import Progress
 from mixopt.threads import on_one_thread
@@ -47,8 +51,6 @@ if TYPE_CHECKING:
     from regressors.estimators.joint import AtScale, JointRegressor
 
 TRIALS = 1000  # mixtures that each search tries
-MAX_BEYOND = 10.0  # times the largest trained scale: further than any table we know could check
-SAME_SCALE = 1.3  # a factor; nearer ones are one size
 MAX_EXPONENT_RATIO = 1.5  # times the published exponent, or a fraction of it: published runs' exponents lie within
 MAX_NARROWING = 0.9  # of an exponent's width before the runs: one that is no narrower after them comes from the prior
 
@@ -78,7 +80,7 @@ def fit_scale(
     source: the files that the table was read from and how; command: what was typed; both are only recorded.
     Raises MixoptError for a law that isn't there, and for scales that aren't above 0.
     """
-    from regressors.estimators.joint import JOINT_LAWS, JointRegressor
+    from regressors.estimators.joint import JOINT_LAWS
 
     progress, target = progress or Progress(), weights_of(target)
     names = list(laws or JOINT_LAWS)
@@ -91,13 +93,14 @@ def fit_scale(
     scale = _given_scale(at_params, at_tokens, compute, problem.trained)
     judged = judge(table, problem.objective, names, beyond=_beyond(scale, problem.trained), progress=progress)
     progress.stage("fit")
-    joint = JointRegressor(judged.chosen, pools=bool(pools)).fit(problem.inputs(), table.losses)
+    joint = new_law(judged.chosen, pools=bool(pools)).fit(problem.inputs(), table.losses)
     progress.finish(judged.chosen)
     progress.stage("search")
     sized = None
     if scale is None:
         scale, sized = best_size(joint, problem)
-    best = recommended(joint, problem, judged, scale, seed=seed)
+    fitted = known_scales(joint, problem)
+    best = recommended(joint, problem, fitted, scale, seed=seed)
     progress.finish(f"{TRIALS} mixtures tried at each scale")
     known = repetition(joint, problem)
     warnings = scale_warnings(joint, problem, judged, best, scale) + repetition_warnings(best.epochs, known)
@@ -110,6 +113,7 @@ def fit_scale(
         repetition=known,
         warnings=[warning.text for warning in warnings],
         warning_codes=[warning.code for warning in warnings],
+        fitted=fitted,
     )
     scales = [table.numbers(name).tolist() for name in ("params", "tokens")]
     made = {**(source or {}), "command": command, "laws": names, "seed": seed}
@@ -194,7 +198,19 @@ def priors(joint: JointRegressor) -> list[PriorStrength]:
 # The best mixture
 
 
-def recommended(joint: JointRegressor, problem: Problem, judged: Judged, scale: Scale, *, seed: int) -> BestMixture:
+def known_scales(joint: JointRegressor, problem: Problem) -> FittedScales | None:
+    """What intervals go by; None where no row has all losses that count."""
+    measured = problem.objective.of(problem.table.losses)
+    known = np.isfinite(measured)
+    if not known.any():
+        return None
+    law = joint.of_law_alone()
+    return fitted_scales(lambda X: problem.objective.of(law.predict(X)), problem.inputs()[known], measured[known])
+
+
+def recommended(
+    joint: JointRegressor, problem: Problem, fitted: FittedScales | None, scale: Scale, *, seed: int
+) -> BestMixture:
     """The mixtures predicted to be best at `scale` and at the largest trained one, beside the best measured there."""
     table, objective, space, trained = problem.table, problem.objective, problem.space, problem.trained
 
@@ -212,18 +228,28 @@ def recommended(joint: JointRegressor, problem: Problem, judged: Judged, scale: 
         weights["best_measured"] = inputs(table)[row, :-2]
         measured = MeasuredRun(table.run_ids[row], float(objective.of(table.losses)[row]))
     weights["uniform"] = space.project(np.full(len(table.domains), 1 / len(table.domains)))
-    losses = objective.of(predictor.predict(np.array(list(weights.values()))))
-    spread = judged.spread
+    rows = predictor.rows(np.array(list(weights.values())))
+
+    def losses(X: Floats) -> Floats:
+        return objective.of(joint.predict(X))
+
+    def repeats(w: Floats) -> bool:  # which no run that intervals were checked on does
+        epochs = epochs_of(dict(zip(table.domains, w, strict=True)), scale.tokens, problem.budget.pools)
+        return any(count is not None and count > MAX_SEEN for count in epochs.values())
+
+    intervals = [None] * len(rows) if fitted is None else loss_intervals(fitted, losses, rows)
     predicted = {
         name: PredictedMixture(
             weights=dict(zip(table.domains, w.tolist(), strict=True)),
             loss=float(loss),
-            low=None if spread is None else float(loss * (1 - spread)),
-            high=None if spread is None else float(loss * (1 + spread)),
+            low=interval and interval.low,
+            high=interval and interval.high,
             outside=distance_to_hull(w, problem.mixtures),
+            checked=interval is not None and interval.checked and not repeats(w),
         )
-        for (name, w), loss in zip(weights.items(), losses, strict=True)
+        for (name, w), loss, interval in zip(weights.items(), losses(rows), intervals, strict=True)
     }
+    gains = [] if fitted is None else gain_intervals(fitted, losses, rows)
     certificate = certify(predictor, objective, space, first.weights)
     return BestMixture(
         mixtures=predicted,
@@ -232,6 +258,11 @@ def recommended(joint: JointRegressor, problem: Problem, judged: Judged, scale: 
         beyond=Scale(scale.params / trained.params, scale.tokens / trained.tokens),
         search=SearchResult(TRIALS, first.agreeing_starts, first.starts, certificate),
         epochs=epochs_of(predicted["best"].weights, scale.tokens, problem.budget.pools),
+        gains={
+            name: replace(gain, checked=predicted["best"].checked and predicted[name].checked)
+            for name, gain in zip(weights, gains, strict=bool(gains))
+            if name != "best"
+        },
     )
 
 
@@ -254,14 +285,15 @@ def scale_warnings(
         beyond, known = getattr(best.beyond, name), judged.beyond(kind)
         times = f"{beyond:.2g} times the {what} of the largest trained run"
         if len(np.unique(table.numbers(name))) == 1 and max(beyond, 1 / beyond) > SAME_SCALE:
-            text = f"what {beyond:.2g} times as many change is the prior's word, and the range says nothing of it."
+            text = f"what {beyond:.2g} times as many change is the prior's word, and no runs checked the range."
             found.append(Warning(f"one-value-of-{name}", f"All rows have as many {what}: {text}"))
-        elif beyond > MAX_BEYOND:
-            text = f"beyond {MAX_BEYOND:g} times, take the loss as a guess; train a size between to check it."
+        elif beyond > MAX_CHECKED:
+            text = f"no range was checked beyond {MAX_CHECKED:g} times: train a size between to check the loss."
             found.append(Warning(f"far-beyond-{name}", f"{times}: {text}"))
         elif beyond > SAME_SCALE * max(known, 1.0):
             tested = f"held-out runs lay at most {known:.2g} times beyond" if known else "no run that far was held out"
-            found.append(Warning(f"beyond-{name}", f"{times}; {tested}, so the range says too little."))
+            text = f"{times}; {tested}: the interval's width rests on other tables' errors."
+            found.append(Warning(f"beyond-{name}", text))
     outside = best.mixtures["best"].outside
     if outside > HULL_TOLERANCE:
         text = "lie outside what any blend of trained mixtures has: train a mixture there before relying on it."
@@ -280,7 +312,7 @@ def scale_warnings(
     _, checkpoints = np.unique(inputs(table)[:, :-1].round(6), axis=0, return_counts=True)
     if checkpoints.max() > 1 and scale.tokens > SAME_SCALE * problem.trained.tokens:
         text = "Checkpoints count as runs of so many tokens: where the learning rate falls within a run, they say"
-        found.append(Warning("checkpoints-as-runs", f"{text} little of longer runs, and the range says too little."))
+        found.append(Warning("checkpoints-as-runs", f"{text} little of longer runs, and the interval is too narrow."))
     return found
 
 

@@ -5,28 +5,25 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Literal
 
+from mixopt.runs.extrapolation import FittedScales, Interval
+from mixopt.runs.extrapolation import Scale as Scale
 from mixopt.search.certificate import Certificate
 from mixopt.serialization import Record
 
 HULL_TOLERANCE = 1e-3  # a share of tokens: the rounding of printed weights is not outside the trained mixtures
 
 
-class Scale(Record):
-    """Model parameters and training tokens, or times as many."""
-
-    params: float
-    tokens: float
-
-
 class RollingOrigin(Record):
-    """A split by size or by tokens: rows fitted and predicted, the largest count on each side, and their ratio."""
+    """A split by size, by tokens or by both at once: rows fitted and predicted, the largest count on each side (of
+    parameters, or of tokens where these alone grow), and their ratio. sizes: how many were fitted."""
 
-    kind: str  # "size" or "tokens"
+    kind: str  # "size", "tokens" or "both"
     fitted: int
     predicted: int
     up_to: float
     then: float
     beyond: float
+    sizes: int = 1
 
 
 class OriginScore(Record):
@@ -38,12 +35,13 @@ class OriginScore(Record):
 
 
 class LawScore(OriginScore):
-    """A law's errors, means over origins: of all, and of those by size and by tokens."""
+    """A law's errors, means over origins: of all, and of those by size, by tokens and by both."""
 
     law: str
     error_size: float | None
     error_tokens: float | None
     origins: list[OriginScore]
+    error_both: float | None = None
 
 
 class LawScores(Record):
@@ -79,13 +77,17 @@ class PriorStrength(Record):
 
 
 class PredictedMixture(Record):
-    """Shares by domain, the predicted target loss with its range, nats/token, and the distance to what was trained."""
+    """Shares by domain, the predicted target loss with its interval, nats/token, and the distance to what was trained.
+
+    checked: as in `Interval`.
+    """
 
     weights: dict[str, float]
     loss: float
     low: float | None
     high: float | None
     outside: float
+    checked: bool = False
 
 
 class MeasuredRun(Record):
@@ -106,7 +108,7 @@ class BestMixture(Record):
     """The best mixture at the scale asked for ("best"), beside others by name.
 
     differs: total variation between the best mixture and each other one. beyond: times the largest trained scale.
-    epochs: of the best mixture over each domain's pool; None: no limit.
+    epochs: of the best mixture over each domain's pool; None: no limit. gains: each other one's loss less the best's.
     """
 
     mixtures: dict[str, PredictedMixture]
@@ -115,6 +117,7 @@ class BestMixture(Record):
     beyond: Scale
     search: SearchResult
     epochs: dict[str, float | None]
+    gains: dict[str, Interval] = field(default_factory=dict)
 
 
 class SizeChoice(Record):
@@ -140,7 +143,7 @@ class KnownRepetition(Record):
 class ScaleEvidence(Record):
     """What is known of a fit over scales, and of the best mixture. size, repetition: None where they play no part.
 
-    warning_codes: those of the warnings, in their order.
+    warning_codes: those of the warnings, in their order. fitted: None where no row has all losses that count.
     """
 
     judged: LawScores
@@ -151,3 +154,4 @@ class ScaleEvidence(Record):
     repetition: KnownRepetition | None
     warnings: list[str]
     warning_codes: list[str] = field(default_factory=list)
+    fitted: FittedScales | None = None

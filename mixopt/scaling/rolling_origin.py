@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from mixopt.runs.table import RunTable
     from mixopt.search.simplex import Floats
+    from regressors.estimators.joint import JointRegressor
     from regressors.evaluation.cross_validation import Split
 
 DEFAULT = "joint-effective-data"
@@ -27,7 +28,9 @@ PERSISTENCE = "persistence"
 MAX_SIZES = 4  # held-out sizes at most, the largest ones
 CUTS = (0.25, 0.5)  # shares of each size's most tokens: what lies beyond is predicted from what doesn't
 LAST = 0.98  # of a size's most tokens: the last checkpoints, some a step apart
-HELD = 0.8  # of the held-out losses lie in the range
+HELD = 0.8  # of the held-out losses lie in the spread
+MIN_SIZES = 2  # that are fitted, to judge larger ones: a fit to one size doesn't know what size does
+MIN_GAIN = 0.25  # of the default's error: few origins are a noisy judge, so another law has to pay
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,11 +88,21 @@ class Judged:
             each = [(held.error, _mean(held.off), held.spearman) for held in self._of(name)]
             bias, spearman = (_mean([scores[k] for scores in each]) for k in (1, 2))
             means = {"error": self.error(name), "bias": bias, "spearman": spearman}
-            means |= {"error_size": self.error(name, "size"), "error_tokens": self.error(name, "tokens")}
+            means |= {f"error_{kind}": self.error(name, kind) for kind in ("size", "tokens", "both")}
             origins = [OriginScore(*nan_to_null(scores)) for scores in each]
             laws.append(LawScore(**nan_to_null(means), law=name, origins=origins))
         laws.sort(key=lambda row: np.inf if row.error is None else row.error)
         return LawScores(laws, list(self.origins), self.chosen, self.why, self.spread, HELD)
+
+
+def new_law(name: str, *, pools: bool = False) -> JointRegressor:
+    """A joint law, unfitted, as `mixopt scale` fits it: the law's own priors, residuals that persist.
+
+    Priors of a strength chosen by held-out errors erred as much or more on larger models.
+    """
+    from regressors.estimators.joint import JointRegressor
+
+    return JointRegressor(name, strength=1, pools=pools, residuals=True)
 
 
 def inputs(table: RunTable) -> Floats:
@@ -104,10 +117,8 @@ def judge(
     """Fits every law to every origin's earlier rows and predicts the later ones; nothing is fitted to those.
 
     beyond: in what the question lies beyond all rows, "size" or "tokens": the choice goes by origins of these kinds,
-    and where there are none, the default is kept. Without, all origins count.
+    with both by those where both grow at once, and where there are none, the default is kept. Without, all count.
     """
-    from regressors.estimators.joint import JointRegressor
-
     X, Y = inputs(table), table.losses
     measured = objective.of(Y)
     splits = rolling_origins(X[:, -2], X[:, -1], Y, table.groups)
@@ -116,7 +127,7 @@ def judge(
     for i, split in enumerate(splits):
         for k, name in enumerate(laws):
             progress.update(i * len(laws) + k, f"{name}, split {i + 1} of {len(splits)}")
-            joint = JointRegressor(name).fit(X[split.fitted], Y[split.fitted])
+            joint = new_law(name).fit(X[split.fitted], Y[split.fitted])
             predicted = objective.of(joint.predict(X[split.predicted]))
             held[name].append(held_out(split, predicted, measured, X, table.groups))
         predicted = persistence(split, measured, X, table.groups)
@@ -125,21 +136,33 @@ def judge(
     default = DEFAULT if DEFAULT in laws else laws[0]
     if not splits:
         return Judged({}, [], default, "No scale could be held out: no law was scored.")
-    asked = [i for i, split in enumerate(splits) if not beyond or split.kind in beyond]
+    origins = [described(split, X) for split in splits]
+    asked = asked_of(origins, beyond)
     if asked:
         chosen, why = choose({name: [held[name][i] for i in asked] for name in laws})
     else:
-        chosen, why = default, f"No larger {' or '.join(beyond)} could be held out: {default} is kept, not chosen."
-    return Judged(held, [described(split, X) for split in splits], chosen, why)
+        what = f"No larger {' or '.join(beyond) or 'scale'} could be held out (sizes take two smaller ones)"
+        chosen, why = default, f"{what}: {default} is kept, not chosen."
+    return Judged(held, origins, chosen, why)
+
+
+def asked_of(origins: Sequence[RollingOrigin], beyond: Collection[str]) -> list[int]:
+    """Places of the origins that are evidence for a question: of its kind, sizes held out from MIN_SIZES or more."""
+    able = [i for i, one in enumerate(origins) if one.kind == "tokens" or one.sizes >= MIN_SIZES]
+    if len(beyond) > 1:
+        return [i for i in able if origins[i].kind == "both"]
+    return [i for i in able if not beyond or origins[i].kind in beyond]
 
 
 def rolling_origins(params: Floats, tokens: Floats, Y: Floats, groups: NDArray[np.int64]) -> list[Split]:
     """By size: each of the largest sizes from all smaller ones. By tokens: what lies beyond CUTS of every size's most
-    tokens from what doesn't, where three token counts stay. Origins without enough to fit are left out."""
-    from regressors.evaluation.cross_validation import by_length, by_size, size_bins
+    tokens from what doesn't, where three token counts stay. By both: the largest size's tokens beyond the last of CUTS
+    from smaller sizes' up to it. Origins without enough to fit are left out."""
+    from regressors.evaluation.cross_validation import by_length, by_size, by_size_and_length, size_bins
 
     size = size_bins(params)
     found = [*by_size(size, most=MAX_SIZES, smaller=1), *by_length(tokens, cuts=CUTS, within=size)]
+    found += by_size_and_length(size, tokens, cut=CUTS[-1], smaller=MIN_SIZES)
     return [
         split
         for split in found
@@ -151,10 +174,13 @@ def rolling_origins(params: Floats, tokens: Floats, Y: Floats, groups: NDArray[n
 
 def described(split: Split, X: Floats) -> RollingOrigin:
     """How many rows were fitted and predicted, and how far beyond the fitted the predicted ones lie."""
-    counts = X[:, -2] if split.kind == "size" else X[:, -1]
+    from regressors.evaluation.cross_validation import size_bins
+
+    counts = X[:, -1] if split.kind == "tokens" else X[:, -2]
     fitted, predicted = float(counts[split.fitted].max()), float(counts[split.predicted].max())
     rows = int(split.fitted.sum()), int(split.predicted.sum())
-    return RollingOrigin(split.kind, *rows, up_to=fitted, then=predicted, beyond=predicted / fitted)
+    sizes = int(size_bins(X[split.fitted, -2]).max()) + 1
+    return RollingOrigin(split.kind, *rows, up_to=fitted, then=predicted, beyond=predicted / fitted, sizes=sizes)
 
 
 def persistence(split: Split, measured: Floats, X: Floats, groups: NDArray[np.int64]) -> Floats:
@@ -187,15 +213,15 @@ def held_out(split: Split, predicted: Floats, measured: Floats, X: Floats, group
 
 
 def choose(held: Mapping[str, Sequence[Held]]) -> tuple[str, str]:
-    """The law of the lowest mean error, or DEFAULT if it is as good within one standard error; and why."""
+    """The law of the lowest mean error, or DEFAULT if it is as good within one standard error or MIN_GAIN; and why."""
     errors = {name: _mean([one.error for one in each]) for name, each in held.items()}
     best = min(errors, key=lambda name: errors[name] if np.isfinite(errors[name]) else np.inf)
     if best == DEFAULT or DEFAULT not in held:
         return best, f"{best} has the lowest error." if len(held) > 1 else ""
     more, standard_error = errors[DEFAULT] - errors[best], paired_error(held[DEFAULT], held[best])
     lower = f"{best} is lower by {100 * more:.2f} ± {100 * standard_error:.2f} points"
-    if more <= standard_error:
-        return DEFAULT, f"{lower}, within one standard error, so the default is kept."
+    if more <= max(standard_error, MIN_GAIN * errors[DEFAULT]):
+        return DEFAULT, f"{lower}, within one standard error or a quarter, so the default is kept."
     return best, f"{lower} than the default, {DEFAULT}."
 
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.errors import MixoptError
+from mixopt.runs.extrapolation import loss_intervals
 from mixopt.runs.mixtures import as_shares
 from mixopt.runs.pools import full_unique
 from mixopt.runs.stored import SAME, Stored, numbers, read_fit
-from mixopt.scaling.results import ScaleEvidence
+from mixopt.scaling.results import Interval, ScaleEvidence
 from mixopt.serialization import Json, restoring
 from mixopt.threads import on_one_thread
 
@@ -64,6 +65,18 @@ class StoredScale(Stored):
         Raises MixoptError for mixtures of other domains and for scales that aren't above 0.
         """
         return self.objective.of(self.losses(mixtures, params=params, tokens=tokens))
+
+    @on_one_thread
+    def intervals(self, mixtures: Any, *, params: float | None = None, tokens: float | None = None) -> list[Interval]:
+        """80 % intervals of the target loss of new runs, one a mixture, as for `predict`.
+
+        Raises MixoptError for a fit that holds none: of an older version, or without a run that has all losses.
+        """
+        if (fitted := self.evidence.fitted) is None:
+            raise MixoptError("this fit holds no intervals: run `mixopt scale` again")
+        shares = as_shares(mixtures, self.domains)
+        rows = self.at(params, tokens).rows(shares / shares.sum(axis=1, keepdims=True))
+        return loss_intervals(fitted, lambda X: self.objective.of(self.joint.predict(X)), rows)
 
     @on_one_thread
     def losses(self, mixtures: Any, *, params: float | None = None, tokens: float | None = None) -> Floats:

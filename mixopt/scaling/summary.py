@@ -17,10 +17,12 @@ from mixopt.report.document import (
     table_of,
     with_codes,
 )
+from mixopt.runs.extrapolation import UNKNOWN, UNSURE, kind_text
 from mixopt.scaling.results import (
     HULL_TOLERANCE,
     BestMixture,
     ExponentEstimate,
+    FittedScales,
     KnownRepetition,
     LawScore,
     LawScores,
@@ -48,10 +50,12 @@ def scale_document(fit: StoredScale) -> Document:
     evidence, best = fit.evidence, fit.evidence.best
     at, trained = Scale.from_json(fit.record["at"]), Scale.from_json(fit.record["trained"])
     first = best.mixtures["best"]
-    spread = "" if first.low is None else f" ({loss(first.low)} to {loss(first.high)})"
+    kind = kind_text(checked=first.checked)
+    ends = "" if first.low is None else f" ({loss(first.low)} to {loss(first.high)} for a new run: {kind})"
     notes = (
         "" if evidence.size is None else size_text(evidence.size, at),
-        range_text(evidence.judged),
+        range_text(evidence.fitted),
+        gain_text(best),
         beyond_text(best, at, trained),
         "" if evidence.repetition is None else repetition_text(evidence.repetition),
         measured_text(best),
@@ -62,7 +66,7 @@ def scale_document(fit: StoredScale) -> Document:
     document = Document(
         title=f"Best mixture at {scale_text(at)}",
         headline=f"Best mixture at {scale_text(at)}: {mixture(first.weights)}.",
-        summary=[f"Target: {format_target(fit.target)}, predicted loss {loss(first.loss)}{spread} nats/token."],
+        summary=[f"Target: {format_target(fit.target)}, predicted loss {loss(first.loss)}{ends} nats/token."],
         warnings=with_codes(evidence.warnings, evidence.warning_codes),
         sections=[
             Section("laws", "Laws on held-out scales", law_blocks(evidence.judged), brief=True),
@@ -88,6 +92,8 @@ def law_blocks(judged: LawScores) -> list[Block]:
             "larger sizes": lambda row: error_text(row.error_size),
             "more tokens": lambda row: error_text(row.error_tokens),
         }
+        if any(row.error_both is not None for row in judged.laws):
+            cells["both"] = lambda row: error_text(row.error_both)
         used = next((n for n, row in enumerate(judged.laws) if row.law == judged.chosen), None)
         title = "Held-out scales: relative errors of the target loss, mean of the splits"
         splits = "; ".join(map(origin_text, judged.origins))
@@ -99,7 +105,7 @@ def law_blocks(judged: LawScores) -> list[Block]:
 
 
 def origin_text(origin: RollingOrigin) -> str:
-    what = "parameters" if origin.kind == "size" else "tokens"
+    what = {"size": "parameters", "tokens": "tokens", "both": "parameters and more tokens"}[origin.kind]
     return f"{count_text(origin.up_to)} to {count_text(origin.then)} {what} ({origin.predicted} rows)"
 
 
@@ -118,8 +124,7 @@ def exponent_table(exponents: list[ExponentEstimate], law: str) -> Table:
 def prior_text(prior: PriorStrength) -> str:
     strength = {0.0: "none", 1.0: "the law's own"}.get(prior.strength, f"{prior.strength:g} times as strong")
     if not prior.tried:
-        needed = "sizes" if prior.kind == "size" else "early token counts"
-        return f"Prior for {prior.kind}: {strength}; the runs can't tune it (that takes three {needed})."
+        return f"Prior for {prior.kind}: {strength}."
     tried = ", ".join(f"{name}: {error_text(error)}" for name, error in prior.tried.items())
     return f"Prior for {prior.kind}: {strength}. Held-out errors by strength: {tried}; 1 unless another clearly wins."
 
@@ -152,7 +157,7 @@ def loss_table(best: BestMixture, at: Scale) -> Table:
         ends = "" if row.low is None else f"{row.low:.2f} to {row.high:.2f}"
         outside = "no" if row.outside <= HULL_TOLERANCE else f"{row.outside:.1%}"
         rows.append((MIXTURES[name], number(row.loss), ends, outside))
-    headings = columns("mixture", "nats/token", "range", "outside the runs")
+    headings = columns("mixture", "nats/token", kind_text(checked=best.mixtures["best"].checked), "outside the runs")
     return Table(f"Predicted target loss at {scale_text(at)}", headings, rows, 0)
 
 
@@ -178,13 +183,28 @@ def repetition_text(known: KnownRepetition) -> str:
     return f"Repeated text is discounted by R* = {each} epochs, fitted to runs that repeat, with a prior around 15.4."
 
 
-def range_text(judged: LawScores) -> str:
-    if judged.spread is None:
-        return "No range: no scale could be held out to measure errors on."
+def range_text(fitted: FittedScales | None) -> str:
+    if fitted is None:
+        return "No range: no run has all losses of the target."
+    known = ((fitted.sizes, "what larger sizes"), (fitted.lengths, "what more tokens"))
+    shares = [f"{UNSURE if count > 1 else UNKNOWN:.0%} of {what}" for count, what in known]
     return (
-        f"Range: ±{error_text(judged.spread)}, within which {judged.spread_level:.0%} of the held-out losses lay "
-        "in the worst split. Mixtures share errors: their differences are more certain than their losses."
+        f"Standard error: {error_text(fitted.scatter)} that runs scatter around the law, and {' and '.join(shares)} "
+        "are predicted to change."
     )
+
+
+def gain_text(best: BestMixture) -> str:
+    """What other mixtures lose against the best: mixtures share errors, so differences are known better than losses."""
+    told = [
+        f"{MIXTURES[name]} {best.mixtures[name].loss - best.mixtures['best'].loss:+.3f} "
+        f"({gain.low:+.3f} to {gain.high:+.3f})"
+        for name, gain in best.gains.items()
+    ]
+    if not told:
+        return ""
+    kind = kind_text(checked=all(gain.checked for gain in best.gains.values()))
+    return f"Loss above the best mixture's, with its {kind}: {', '.join(told)}."
 
 
 def beyond_text(best: BestMixture, at: Scale, trained: Scale) -> str:

@@ -225,13 +225,14 @@ class AtFixedInputs:
         self._held = held  # (n_columns - n_domains,) what follows the shares; unique tokens first where they're seen
         self._domains = domains
 
-    def _whole(self, W: Array) -> Array:
+    def rows(self, W: Array) -> Array:
+        """What the fitted estimator takes, (n_points, n_columns), at shares W (n_points, n_domains)."""
         W = np.asarray(W, dtype=float)
         return np.column_stack([W, np.broadcast_to(self._held, (len(W), len(self._held)))])
 
     def predict(self, W: Array) -> Array:
         """Loss at shares W (n_points, n_domains): (n_points,) or (n_points, n_targets). nats/token."""
-        return self._fitted.predict(self._whole(W))
+        return self._fitted.predict(self.rows(W))
 
     def gradient(self, W: Array) -> Array:
         """Exact d loss / d share at W (n_points, n_domains): (n_points, n_domains), or (n_points, n_targets, n_domains)
@@ -241,7 +242,7 @@ class AtFixedInputs:
     def _slopes(self, W: Array, first: int) -> Array:
         """The slopes by n_domains columns from the first on."""
         fitted = self._fitted
-        X = fitted._checked_shares(self._whole(W), reset=False)
+        X = fitted._checked_shares(self.rows(W), reset=False)
         columns = range(first, first + self._domains)
         slopes = complex_gradient(lambda moved: fitted._predict(moved[:, fitted.order_]), X, columns)
         return slopes[:, 0] if fitted.flat_ else slopes

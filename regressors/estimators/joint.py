@@ -1,6 +1,7 @@
 """Joint laws of mixture, parameters and training tokens, for models larger than any that was trained."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from math import inf
 from typing import Any, Self
@@ -10,7 +11,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from regressors.estimators.base import AtFixedInputs, MixtureRegressor, check_stored, own_order
-from regressors.estimators.joint_fit import DECIDES, Exponent, fit_joint, run_weights, scaled
+from regressors.estimators.joint_fit import DECIDES, Exponent, fit_joint, late_weights, run_weights, scaled
+from regressors.estimators.joint_residuals import Residuals
 from regressors.evaluation.cross_validation import Split, by_length, by_size, size_bins
 from regressors.fitting.posterior import Criterion
 from regressors.fitting.solve import in_units
@@ -65,10 +67,11 @@ class JointRegressor(MixtureRegressor):
     noise levels count linearly. Residuals are of ln loss unless a loss isn't above 0.
     pools: X is (n_runs, 2 n_domains + 2), with each domain's unique tokens over the run's tokens (at that checkpoint),
     inf for unlimited ones, after the shares; the law is shown effective tokens (`regressors.laws.effective_tokens`)
-    and R* is fitted, one a target.
+    and R* is fitted, one a target. residuals: what the law misses in the runs is predicted to persist
+    (`regressors.estimators.joint_residuals`). Of one run's rows, later ones count more, in proportion to their tokens.
     After fit: values_ {parameter: (n_targets, ...)}, units_ (what parameters and tokens were divided by), noise_
     (n_targets,) a share of the loss (or nats/token), strength_ {"size", "tokens"}, trials_ (the held-out errors behind
-    it), exponents_ (how well each is identified), converged_ (n_targets,).
+    it), exponents_ (how well each is identified), converged_ (n_targets,), residuals_ (None without).
     """
 
     known_laws = JOINT_LAWS
@@ -82,6 +85,7 @@ class JointRegressor(MixtureRegressor):
         rows_a_run: float = 4.0,
         huber: float = 2.0,
         pools: bool = False,
+        residuals: bool = False,
     ):
         self.law = law
         self.strength = strength
@@ -89,6 +93,7 @@ class JointRegressor(MixtureRegressor):
         self.rows_a_run = rows_a_run
         self.huber = huber
         self.pools = pools
+        self.residuals = residuals
 
     @property
     def _domains(self) -> int:
@@ -98,7 +103,7 @@ class JointRegressor(MixtureRegressor):
         law, inputs = self._law(), self._inputs(W)
         known = np.isfinite(Y)
         criterion = Criterion(huber=self.huber, log=bool((Y[known] > 0).all()))
-        weights = run_weights(inputs, self.rows_a_run)
+        weights = late_weights(inputs, run_weights(inputs, self.rows_a_run))
         self.trials_ = []
         if self.strength == "auto":
             self.strength_, self.trials_ = self._choose(law, inputs, Y, criterion, weights)
@@ -107,6 +112,10 @@ class JointRegressor(MixtureRegressor):
         found = fit_joint(scaled(law, self.strength_), inputs, Y, criterion, weights, shared=self.shared)
         self.values_, self.units_, self.noise_ = found.values, found.units, found.noise
         self.converged_, self.exponents_ = found.converged, found.exponents
+        self.residuals_ = None
+        if self.residuals:
+            self.log_, fitted = criterion.log, found.predict(law, inputs)
+            self.residuals_ = Residuals.fit(inputs, np.log(Y / fitted) if self.log_ else Y - fitted)
 
     def _choose(
         self, law: Law, inputs: Mapping[str, Array], Y: Array, criterion: Criterion, weights: Array
@@ -134,8 +143,12 @@ class JointRegressor(MixtureRegressor):
         return chosen, trials
 
     def _predict(self, W: Array) -> Array:
-        law = self._law()
-        return law.formula(*in_units(law, self._inputs(W), self.units_), **self.values_).T
+        law, inputs = self._law(), self._inputs(W)
+        losses = law.formula(*in_units(law, inputs, self.units_), **self.values_).T
+        if self.residuals_ is None:
+            return losses
+        off = self.residuals_.predict(inputs)
+        return losses * np.exp(off) if self.log_ else losses + off
 
     def _inputs(self, X: Array) -> dict[str, Array]:
         """What the law is given; X's columns are in the fit's own order, in which domains keep theirs."""
@@ -179,6 +192,12 @@ class JointRegressor(MixtureRegressor):
         check_is_fitted(self)
         return AtScale(self, params=params, tokens=tokens, unique=unique)
 
+    def of_law_alone(self) -> Self:
+        """The fit without its residuals."""
+        out = copy(self)
+        out.residuals_ = None
+        return out
+
     def _learned(self) -> dict[str, Any]:
         return {
             "values": {name: value.tolist() for name, value in self.values_.items()},
@@ -191,7 +210,7 @@ class JointRegressor(MixtureRegressor):
             "exponents": [
                 {**vars(e), "prior_sd": e.prior_sd if np.isfinite(e.prior_sd) else None} for e in self.exponents_
             ],
-        }
+        } | ({} if self.residuals_ is None else {"residuals": self.residuals_.to_dict(), "log": self.log_})
 
     def _restore(self, learned: Mapping[str, Any]) -> None:
         self.values_ = {name: np.array(value) for name, value in learned["values"].items()}
@@ -212,6 +231,8 @@ class JointRegressor(MixtureRegressor):
             for e in learned["exponents"]
         ]
         self.n_targets_ = len(self.noise_)
+        self.log_, stored = learned.get("log", True), learned.get("residuals")
+        self.residuals_ = None if stored is None else Residuals.from_dict(stored)
 
 
 def splits_of(params: Array, tokens: Array) -> list[Split]:

@@ -46,15 +46,31 @@ class Joint:
         return law.formula(*in_units(law, inputs, self.units), **self.values).T
 
 
-def run_weights(inputs: Mapping[str, Array], rows_a_run: float) -> Array:
-    """How much each row counts, (n_rows,): all those of one mixture, size and pools as rows_a_run at most."""
+def run_of(inputs: Mapping[str, Array]) -> Array:
+    """The run of each row, (n_rows,), labels from 0: its mixture, size and pools."""
     runs = np.column_stack([inputs["w"], inputs["params"]])
     if "unique" in inputs:  # a run's checkpoints have the same pools, and so ever smaller unique shares
         unique = inputs["unique"]
         pools = np.log(np.where(unique < UNLIMITED, unique, 1.0) * inputs["tokens"][:, None])
         runs = np.column_stack([runs, np.where(unique < UNLIMITED, np.round(pools, 3), 0.0)])
-    _, run, size = np.unique(runs, axis=0, return_inverse=True, return_counts=True)
-    return np.minimum(1.0, rows_a_run / size[run.reshape(-1)])
+    return np.unique(runs, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def run_weights(inputs: Mapping[str, Array], rows_a_run: float) -> Array:
+    """How much each row counts, (n_rows,): all those of one run as rows_a_run at most."""
+    run = run_of(inputs)
+    return np.minimum(1.0, rows_a_run / np.bincount(run)[run])
+
+
+def late_weights(inputs: Mapping[str, Array], weights: Array) -> Array:
+    """Weights (n_rows,) shared anew within each run, in proportion to tokens, none above 1.
+
+    Young checkpoints hold a transient (warm-up, what every model learns first) that laws don't have: size hardly
+    matters there yet, and loss falls faster than any published exponent.
+    """
+    run = run_of(inputs)
+    shares = weights * inputs["tokens"]
+    return np.minimum(1.0, shares * (np.bincount(run, weights) / np.bincount(run, shares))[run])
 
 
 def scaled(law: Law, strength: Mapping[str, float]) -> Law:

@@ -18,7 +18,7 @@ MIN_HOLDOUT_MIXTURES = 8  # for a repeated holdout
 class Split:
     """Rows to fit and rows to predict, (n_rows,) bool each."""
 
-    kind: str  # what sets the predicted rows apart: "mixture", "size", "tokens", "share" or a region's name
+    kind: str  # what sets the predicted rows apart: "mixture", "size", "tokens", "both", "share" or a region's name
     fitted: Array
     predicted: Array
 
@@ -48,6 +48,22 @@ def by_size(sizes: Array, *, most: int | None = 1, smaller: int = 2) -> list[Spl
     distinct = np.unique(sizes)
     first = smaller if most is None else max(smaller, len(distinct) - most)
     return [Split("size", sizes < v, sizes == v) for v in distinct[first:]]
+
+
+def by_size_and_length(
+    sizes: Array, tokens: Array, *, cut: float, most: int | None = 1, smaller: int = 2, counts: int = 3
+) -> list[Split]:
+    """Rolling origin: later checkpoints of each of the `most` largest sizes from earlier ones of all smaller sizes.
+
+    sizes: (n_rows,) labels from 0, as for `by_size`; cut and counts: as for `by_length`, of every size's own tokens.
+    """
+    found = []
+    for length in by_length(tokens, cuts=(cut,), within=sizes, counts=counts):
+        for size in by_size(sizes, most=most, smaller=smaller):
+            fitted, predicted = length.fitted & size.fitted, length.predicted & size.predicted
+            if len(np.unique(tokens[fitted])) >= counts and predicted.any():
+                found.append(Split("both", fitted, predicted))
+    return found
 
 
 def by_length(

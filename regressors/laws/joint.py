@@ -115,7 +115,7 @@ E = Param("E", unit="nats/token", low=0.0, prior=Prior(log_floor, 0.1))
 A = Param("A", unit="nats/token", low=0.0, prior=Prior(log_amplitude, 0.7))
 B = Param("B", unit="nats/token", low=0.0, prior=Prior(log_amplitude, 0.7))
 ALPHA = Param("alpha", unit="1", low=0.0, prior=Prior(np.log(0.28), 0.1))
-BETA = Param("beta", unit="1", low=0.0, prior=Prior(np.log(0.35), 0.1))
+BETA = Param("beta", unit="1", low=0.0, prior=Prior(np.log(0.35), 0.05))  # wider, young checkpoints decide it
 EARLY_LOSS = Param("T", unit="nats/token", low=0.0, prior=Prior(log_amplitude, 1.5))
 EARLY_EXPONENT = Param("k", unit="1", low=0.0, prior=Prior(np.log(0.7), 0.1))  # free, it mimics other terms
 USEFULNESS = Param("C", unit="1", per_domain=True, low=0.0, prior=Prior(log_usefulness, 2.5))

@@ -11,7 +11,7 @@ import pytest
 import mixopt
 from mixopt.errors import MixoptError
 from mixopt.plan import fit
-from mixopt.plan.epochs import beyond
+from mixopt.plan.epochs import beyond, checked, loss_interval
 from mixopt.plan.fit import ONCE, LawFit, of_chinchilla
 from mixopt.plan.optimum import best_split
 from mixopt.plan.presets import published
@@ -20,6 +20,7 @@ from mixopt.plan.scale import Demand, influence, plan_scale
 from mixopt.plan.surface import UNLIMITED, Run, Surface
 from mixopt.report.document import Section
 from mixopt.runs.scaling import Runs, read_plan_runs
+from mixopt.study.progress import Progress
 from regressors.estimators.repetition import overall_error
 from regressors.laws.presets import PRESETS
 from tests.factories.command import Command
@@ -120,6 +121,25 @@ def test_runs_without_repeats_answer_scale_by_the_form_with_the_lower_held_out_e
     assert "no run has a token twice" in said and "mixopt plan scale" in said
     said = run("scale", "--runs", "once.csv", "--unique", "2B", "--compute", "1e20", code=2)
     assert "no run has a token twice" in said
+
+
+def test_a_new_runs_loss_has_an_interval_that_says_whether_runs_so_far_off_checked_it(home, run, plan):
+    told = mixopt.plan_scale(compute=1e20, runs=home / "once.csv")
+    answer = told.answer
+    low, high = answer.interval["loss"]
+    truth = float(LAW.loss(answer.params, answer.tokens, UNLIMITED))
+    assert low < answer.loss < high and low < truth < high
+    assert {form.checked for form in told.forms if form.made == "runs"} <= {True, False}
+    assert all(form.checked is None for form in told.forms if form.made != "runs")
+    lead = fit.fitted(read_plan_runs(home / "once.csv"), Progress())[0][0]
+    near, far = (Run(lead.fitted.highest.params * times, 1e10, UNLIMITED, 2.0) for times in (2, 11))
+    assert checked(lead, near) and not checked(lead, far)
+    ends = [np.ptp(np.log(loss_interval(lead, lead.fitted, one))) for one in (near, far)]
+    assert ends[0] < ends[1]
+    said = run("scale", "--runs", "once.csv", "--compute", "1e20")
+    assert f"({'80% interval' if answer.checked else 'range, not checked at this distance'})" in said
+    # none of the tables that intervals were checked on repeats its text
+    assert plan.answer.epochs > 1.1 and plan.answer.checked is False
 
 
 def test_tables_the_page_and_json_tell_of_the_fit(run, home):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from regressors.estimators.joint import JOINT_LAWS, AtScale, JointRegressor, Trial, best_strength, splits_of
-from regressors.estimators.joint_fit import run_weights
+from regressors.estimators.joint_fit import late_weights, run_weights
 from regressors.evaluation.cross_validation import size_bins
 from regressors.fitting.solve import measure
 from regressors.fitting.transforms import Space, complex_step
@@ -276,3 +276,65 @@ def test_published_tables_from_two_sizes_to_a_third(shared_data):
         predicted = JointRegressor(strength=strength).fit(X[small], Y[small]).predict(X[~small])
         errors[strength] = np.nanmean(np.abs(predicted / Y[~small] - 1))
     assert errors[1] < 0.02 and errors[1] < errors[0]
+
+
+# Residuals that persist
+
+
+def uneven(**options):
+    """Runs whose curves wind around the law by up to 2 %, by twice as much for one kind of mixture."""
+    X, Y = runs_of(noise=0, targets=1, **options)
+    return X, Y * np.exp(0.02 * (0.5 + X[:, 0]) * np.sin(3 * np.log(X[:, 4] / 2e9)))[:, None]
+
+
+def test_what_a_law_misses_in_the_runs_is_predicted_to_persist_at_larger_sizes():
+    larger, truth = uneven(sizes=(9e8,))
+    errors = {}
+    for residuals in (False, True):
+        fitted = JointRegressor(strength=1, residuals=residuals).fit(*uneven())
+        errors[residuals] = np.abs(fitted.predict(larger) / truth - 1).mean()
+    assert errors[True] < 0.5 * errors[False]
+
+
+def test_runs_own_departures_do_not_persist():
+    X, Y = runs_of(sizes=(1e8, 1.1e8, 1.2e8, 4e8), mixtures=4, noise=0)
+    rng = np.random.default_rng(3)
+    run = np.unique(X[:, :4], axis=0, return_inverse=True)[1].reshape(-1)
+    fitted = JointRegressor(strength=1, residuals=True).fit(X, Y * np.exp(0.02 * rng.standard_normal(20)[run])[:, None])
+    even = JointRegressor(strength=1, residuals=True).fit(*uneven())
+    assert fitted.residuals_ and even.residuals_
+    assert even.residuals_.run < fitted.residuals_.run
+
+
+def test_residuals_are_stored_have_exact_slopes_and_follow_permuted_domains():
+    X, Y = uneven()
+    Y = np.column_stack([Y, Y])
+    Y[3, 1] = np.nan
+    fitted = JointRegressor(strength=1, residuals=True).fit(X, Y)
+    rebuilt = JointRegressor.from_dict(json.loads(json.dumps(fitted.to_dict(), allow_nan=False)))
+    np.testing.assert_array_equal(rebuilt.predict(X), fitted.predict(X))
+    plain = fitted.of_law_alone()
+    assert not np.allclose(plain.predict(X), fitted.predict(X)) and plain.residuals_ is None
+    at, W = fitted.at(9e8, 4e10), np.random.default_rng(1).dirichlet(np.ones(3), size=4)
+    for k in range(3):
+        step = 1e-6 * np.eye(3)[k]
+        numeric = (at.predict(W + step) - at.predict(W - step)) / 2e-6
+        np.testing.assert_allclose(at.gradient(W)[..., k], numeric, rtol=1e-5, atol=1e-6)
+    shuffle = [2, 0, 1, 3, 4]
+    permuted = JointRegressor(strength=1, residuals=True).fit(X[:, shuffle], Y)
+    np.testing.assert_allclose(permuted.predict(X[:, shuffle]), fitted.predict(X), rtol=1e-12)
+
+
+def test_one_mistyped_loss_bends_no_prediction_beyond_the_runs():
+    X, Y = runs_of(targets=1)
+    wrong = Y.copy()
+    wrong[7] *= 10
+    larger, _ = runs_of(sizes=(9e8,))
+    right, bent = (JointRegressor(strength=1, residuals=True).fit(X, losses).predict(larger) for losses in (Y, wrong))
+    assert np.abs(bent / right - 1).max() < 0.02  # over .6 if residuals were not cut off
+
+
+def test_later_rows_of_a_run_count_more_and_a_run_as_much_as_before():
+    inputs = {"w": np.ones((5, 1)), "params": np.array([1.0] * 4 + [2.0]), "tokens": np.array([1.0, 2, 3, 4, 9])}
+    found = late_weights(inputs, run_weights(inputs, 2.0))
+    np.testing.assert_allclose(found, [0.2, 0.4, 0.6, 0.8, 1.0])

@@ -16,6 +16,7 @@ from regressors.evaluation.cross_validation import (
     by_region,
     by_share,
     by_size,
+    by_size_and_length,
     near_groups,
 )
 from regressors.evaluation.intervals import held_out_bounds, local_error, scaled_cv_plus
@@ -345,3 +346,13 @@ def test_the_error_usual_somewhere_is_a_mean_over_the_runs_next_in_rank(n, seed)
     lowest = size[np.argsort(predicted)[:count]]
     expected = (lowest.sum() + 5 * size.mean()) / (count + 5)
     assert local_error(size, predicted, at=np.array([-1.0]))[0] == pytest.approx(expected)
+
+
+def test_size_and_length_grow_at_once():
+    sizes, tokens = np.repeat([0, 1, 2], 4), np.tile([1.0, 2.0, 4.0, 8.0], 3)
+    [split] = by_size_and_length(sizes, tokens, cut=0.5)
+    np.testing.assert_array_equal(np.flatnonzero(split.fitted), [0, 1, 2, 4, 5, 6])
+    np.testing.assert_array_equal(np.flatnonzero(split.predicted), [11])
+    assert split.kind == "both"
+    assert by_size_and_length(sizes, tokens, cut=0.25) == []  # two token counts are too few
+    assert by_size_and_length(sizes[4:] - 1, tokens[4:], cut=0.5) == []  # one smaller size is too few
