@@ -16,7 +16,7 @@ from mixopt.runs.objective import target_of
 from mixopt.runs.pools import full_unique
 from mixopt.runs.table import collect
 from mixopt.search.optimize import objective_of, search
-from mixopt.serialization import cached, digest
+from mixopt.serialization import cached, digest, remake, restoring
 from mixopt.study.jobs import EXTRA, LARGER, REPETITION, PlannedRun, by_text, make_job
 from mixopt.study.layout import Folder
 from mixopt.study.training import to_do
@@ -49,7 +49,8 @@ def with_larger_rungs(plan: Plan, study: Study, shards: Mapping[str, Shard], stu
         return replace(plan, notes=[*plan.notes, note])
     names = by_text(study.domains, shards)
     chosen = cached(folder.ladder, _key(plan, study), lambda: {"mixtures": _choose(plan, study, names, folder)})
-    mixtures = [{name: one[name] for name in study.domains} for one in chosen["mixtures"]]
+    with restoring(folder.ladder, remake("run")):
+        mixtures = [{name: float(one[name]) for name in study.domains} for one in chosen["mixtures"]]
     smallest = [run for run in plan.runs if run.role not in EXTRA]
     known = [tuple(run.weights.values()) for run in smallest]
     runs = [

@@ -10,6 +10,7 @@ from mixopt.mixture.ladder import most_telling, rounded
 from mixopt.mixture.results import Recommendation
 from mixopt.mixture.summary import recommendation_document
 from mixopt.report.markdown import render
+from mixopt.serialization import write_json
 from mixopt.study import pipeline
 from mixopt.study.loading import load_study
 from mixopt.study.pipeline import open_session, run, verify
@@ -188,3 +189,24 @@ def test_rounded_shares_sum_to_one():
         w = rounded(np.random.default_rng(seed).dirichlet(np.ones(7)))
         assert w.sum() == pytest.approx(1, abs=1e-12)
         assert np.allclose(w, np.round(w, 3))
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda kept: kept.pop("mixtures"),
+        lambda kept: kept["mixtures"][0].pop("law"),
+        lambda kept: kept["mixtures"][0].update(law="a third"),
+    ],
+)
+def test_a_choice_that_is_not_whole_is_refused_by_the_name_of_its_file(done, tmp_path, edit):
+    session, _, _ = done
+    kept = json.loads(session.folder.ladder.read_text())
+    before = session.folder.ladder.read_bytes()
+    edit(kept)
+    write_json(session.folder.ladder, kept)  # under a checksum that fits
+    try:
+        with pytest.raises(MixoptError, match=r"ladder\.json: .*mixopt run"):
+            pipeline.planned(session)
+    finally:
+        session.folder.ladder.write_bytes(before)
