@@ -164,8 +164,13 @@ class Verify(Record):
     """How `mixopt verify` trains the recommendation, the natural and the uniform mixture."""
 
     seeds: WholeCount = Field(default=3, le=1000)
-    params_scale: Scale = Field(default=4.0, description="the second size, in times the proxy's parameters")
-    tokens_scale: Scale = Field(default=2.0, description="its training tokens, in times the proxy's")
+    params_scale: Scale = Field(
+        default=4.0,
+        description="the second size, in times the parameters of the proxy, or of the ladder's largest rung",
+    )
+    tokens_scale: Scale = Field(
+        default=2.0, description="its training tokens, in times those of the proxy or the largest rung"
+    )
 
 
 class Study(AnyStudy):
