@@ -4,8 +4,8 @@
 
 Seed 0 for data order and initialisation of all mixtures, 1 and 2 for the repeats, 1000 and 1001 for verification.
 The full run trains 64 proxies of three sizes and 16 verification runs, half of them at the largest size and twice its
-tokens, about 20 minutes on 2 cores. --quick uses text that comes with mixopt's own dependencies, fewer and shorter proxies of one
-size, and verifies at that size only.
+tokens, about 20 minutes on 2 cores. --quick uses text that comes with mixopt's own dependencies, fewer and shorter
+proxies of one size, and verifies at that size only.
 """
 
 import argparse
