@@ -29,6 +29,11 @@ def prepared(tmp_path_factory):
     return contents(folder)
 
 
+@pytest.fixture(autouse=True)
+def no_steps(monkeypatch):
+    monkeypatch.setattr("mixopt.study.cost.measured_speed", lambda *_, **__: 1e-9)
+
+
 @pytest.fixture
 def home(tmp_path, prepared):
     for name, content in prepared.items():
@@ -125,8 +130,7 @@ def test_imported_runs_count_as_finished(home, command, session, filled):
         assert record.source == "filled.csv" and record.device is None and record.seconds is None
 
 
-def test_rows_without_losses_are_left_to_be_trained_here(home, command, session, filled, monkeypatch):
-    monkeypatch.setattr("mixopt.study.cost.measured_speed", lambda *_, **__: 1e-9)
+def test_rows_without_losses_are_left_to_be_trained_here(home, command, session, filled):
     filled.loc[2:, [name for name in filled if name.startswith("loss/")]] = None
     assert "2 runs imported, 7 rows without losses left out" in importing(command, home, filled.iloc[::-1]).out
     assert {path.stem for path in session.folder.runs.iterdir()} == set(filled["run_id"][:2])
@@ -238,7 +242,6 @@ def test_the_smallest_rung_can_be_trained_alone(home, session, monkeypatch):
     session = open_session(home / "study.yaml", home / "out")
     plan, shards = planned(session)
     monkeypatch.setattr(session.kind, "train", lambda one, plan, _: write_finished(one.folder.runs, plan, plan.jobs))
-    monkeypatch.setattr("mixopt.study.cost.measured_speed", lambda *_, **__: 1e-9)
     table = trained(session, plan, shards, extend=False)
     assert len(table.frame) == 9 and not session.folder.ladder.exists()
 
