@@ -21,9 +21,10 @@ pytestmark = pytest.mark.slow
 SOUND = {
     "init": ["init", "new"],
     "schema": ["schema"],
-    "run": ["run", "study.yaml"], "prepare": ["prepare", "study.yaml"], "design": ["design", "study.yaml"],
+    "run": ["run", "study.yaml"], "prepare": ["prepare", "study.yaml"], "design": ["design", "texts.yaml"],
     "train": ["train", "study.yaml"], "recommend": ["recommend", "study.yaml"], "report": ["report", "study.yaml"],
     "export": ["export", "study.yaml"], "verify": ["verify", "study.yaml"],
+    "import": ["import", "texts.yaml", "runs.csv"],
     "fit": ["fit", "runs.csv", "--target", "x"],
     "leaderboard": ["leaderboard", "runs.csv"],
     "predict": ["predict", "runs.fit.json", "runs.csv"],
@@ -81,7 +82,7 @@ VALUES = {
     "--pool": [*PAIRS, "code=0", "code=inf", "code=-5B", "nowhere=1B"], "--tolerance": ["", "x", "nan", "inf", "3", "300%", "%", "3%%"],
     "--target": [*NAME, *PAIRS, "x=0.5", "x,x", "x=1,x=0"], "--also": ["nowhere", "x,nowhere"], "--predictors": ["", ",", "nowhere", "regmix", "all,all"], "--laws": ["", ",", "nowhere"],
     "--weights": COLUMNS, "--losses": ["", "nowhere", "run", "a=nowhere", "x=loss_x,y=loss_x", "=loss_x"], "--where": CONDITION, "--on": COLUMN,
-    "--out": FILE, "--html": FILE, "--markdown": FILE, "--runs": ["", ".", "nowhere.csv", "/dev/full", "pipe", "study.yaml", "n" * 300, "a\tb", "~nouser/x.csv"],
+    "--out": FILE, "--export": [name for name in FILE if name != "/"], "--html": FILE, "--markdown": FILE, "--runs": ["", ".", "nowhere.csv", "/dev/full", "pipe", "study.yaml", "n" * 300, "a\tb", "~nouser/x.csv"],
     "--columns": ["", "x", "params", "params=", "=N", "params=nowhere", "nowhere=params", "a=b=c"], "--preset": NAME,
     "--law": NAME, "--sampler": NAME, "--example": NAME, "--kind": NAME,
     "--share": COLUMN, "--domain-loss": COLUMN, "--general-loss": COLUMN, "--start-column": COLUMN, "--params-column": COLUMN,
@@ -140,6 +141,9 @@ def made(tmp_path_factory):
     )
     (folder / "study.yaml").write_text(
         "name: mine\ndomains: {}\nruns: runs.csv\ntarget: x\npredictors: [regmix-linear]\n"
+    )
+    (folder / "texts.yaml").write_text(
+        "name: texts\ndomains: {a: {path: cpt.csv}, b: {path: scales.csv}}\ntarget: a\nfull: {params: 1M, tokens: 1M}\n"
     )
     return contents(folder)
 

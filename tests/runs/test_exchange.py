@@ -264,3 +264,9 @@ def test_larger_rungs_are_exported_once_the_smallest_is_there_and_brought(home, 
         f"0 runs to train, {len(table)} there"
         in command("run", "study.yaml", "--dry-run", "--out", "out", cwd=home).out
     )
+
+
+@pytest.mark.parametrize("name", ["nowhere.csv", ".", "study.yaml", "n" * 300, "out/design.csv"])
+def test_what_is_no_filled_table_is_refused(home, command, filled, name):
+    refused = command("import", "study.yaml", name, "--out", "out", cwd=home)
+    assert refused.code == 2 and name[:20] in one_sentence(refused.err) and not (home / "out/runs").exists()
