@@ -76,7 +76,7 @@ def everything(path: Path, out: Path, seeds: dict[str, int]) -> pd.DataFrame:
     return pd.concat([runs.assign(above=False), above.assign(above=True)], ignore_index=True)
 
 
-def compare(study: Any, frame: pd.DataFrame) -> None:
+def compare(study: Any, frame: Any) -> None:
     """Fits the ladder, predicts the runs above it and prints."""
     domains, targets = (
         tuple(name.removeprefix(key) for name in frame if name.startswith(key)) for key in ("w/", "loss/")
@@ -114,7 +114,7 @@ def trained(session: Any, rows: Any, seeds: dict[str, int]) -> pd.DataFrame:
     return collect(above, plan=plan, write=False).frame
 
 
-def report(ladder: Ladder, above: pd.DataFrame) -> None:
+def report(ladder: Ladder, above: Any) -> None:
     """CSV: mean relative error over mixtures and validation sets, ranges that hold, and gains in the target."""
     place = above.iloc[0]
     params, tokens = float(place["params"]), float(place["tokens"])
