@@ -26,7 +26,9 @@ MISFIT = 0.015  # sd of ln loss by which, per unit of distance from the largest 
 MIN_SHARE = 0.5  # of the lowest loss measured: a smallest rung's prediction below, as straight lines give, counts as it
 MIN_NOISE = 0.003  # sd of ln loss between runs; fewer would make a fit sure of what a few runs happen to say
 MAX_FLOOR = 0.6  # of the loss at the largest rung: its irreducible part lies between 0 and this, nobody knows where
-LATE = (0.4, 1.0)  # of today's elasticities: those far beyond lie between, for young runs fall faster than old ones
+# Of the elasticities at the largest rung: those within TREND of it lie between the first two, for very short runs fall
+# faster and faster, and those far beyond between the last two, for young runs fall faster than old ones.
+NEAR, LATE = (0.6, 1.4), (0.4, 1.0)
 SCATTER = 0.2  # sd by which a validation set's own elasticities beyond differ from that, as a factor
 TILT = 0.1  # sd by which, per unit of x and y beyond, differences between mixtures grow or shrink, as a factor
 TREND = np.log(4.0)  # units of x or y beyond the largest rung over which what changes with scale goes on changing
@@ -40,13 +42,15 @@ class Draws:
     """What scale may do beyond the largest rung: S draws.
 
     theta (S, n_targets, n_features), floor (S,) a share of the loss at the largest rung, trend (S,) how much of the
-    maps' change goes on, late (S,) how much of the elasticities is left far beyond, own (S, n_targets) factors on them,
+    maps' change goes on, near and late (S,) factors on the elasticities near the largest rung and far beyond,
+    own (S, n_targets) factors on them,
     tilt (S, n_targets) by how much differences between mixtures grow per unit.
     """
 
     theta: Array
     floor: Array
     trend: Array
+    near: Array
     late: Array
     own: Array
     tilt: Array
@@ -159,10 +163,11 @@ class LadderRegressor(BaseRegressor):
             root = np.linalg.cholesky(self.covariance_[t] + 1e-14 * np.eye(size))
             theta[:, t] = self.theta_[t] + normal @ root.T
         even = (np.arange(DRAWS) + 0.5) / DRAWS
-        floor, trend, late = (rng.permutation(even) for _ in range(3))
+        floor, trend, near, late = (rng.permutation(even) for _ in range(4))
+        near, late = (low + (high - low) * part for (low, high), part in ((NEAR, near), (LATE, late)))
         own, tilt = (np.concatenate([half, -half]) for half in rng.standard_normal((2, DRAWS // 2, targets)))
         own = np.maximum(1 + SCATTER * own, 0.0)
-        return Draws(theta, MAX_FLOOR * floor, trend, LATE[0] + (LATE[1] - LATE[0]) * late, own, TILT * tilt)
+        return Draws(theta, MAX_FLOOR * floor, trend, near, late, own, TILT * tilt)
 
     def at(self, params: float, tokens: float, unique: Sequence[float | None] | Array | None = None) -> "AtRung":
         """A predictor from shares alone at a size and length. unique: each domain's unique tokens over the tokens
@@ -251,8 +256,8 @@ class AtRung:
             eta = eta + (left.sum() * draws.tilt)[:, None] * (logs - ladder.centre_[0])
         level = np.exp(draws.theta[:, :, 0])  # (S, n_targets) of the reference at the largest rung
         floor = draws.floor[:, None] * level
-        # Elasticities relax from today's to the late ones: how far each has been followed, (S, 2).
-        followed = draws.late[:, None] * out + (1 - draws.late[:, None]) * TREND * (1 - np.exp(-out / TREND))
+        first = TREND * (1 - np.exp(-out / TREND))  # of the way beyond, with the near elasticities; the rest with late
+        followed = draws.near[:, None] * first + draws.late[:, None] * (out - first)  # (S, 2)
         elasticity = (np.minimum(draws.theta[:, :, 1:3], 0.0) * followed[:, None, :]).sum(axis=2) * draws.own
         factor = np.exp(elasticity * level / (level - floor))
         return eta, floor[:, None], factor[:, None]
