@@ -223,15 +223,23 @@ def of_plans(case: Case) -> dict[str, np.ndarray]:
     return out
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer checkpoints, rows and losses")
+def options_of(name: str, description: str | None, quick: str) -> argparse.Namespace | None:
+    """--quick and --data of a benchmark on the published tables; None, with a sentence, where they aren't there."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument(
         "--data", type=Path, default=REPO.parent / "shared" / "data", help="folder with mixing_scale/ and scaling/"
     )
     options = parser.parse_args()
-    if not (options.data / "mixing_scale").is_dir():
-        print(f"scale: no {options.data / 'mixing_scale'}: give the tables' folder by --data", file=sys.stderr)
+    if (options.data / "mixing_scale").is_dir():
+        return options
+    print(f"{name}: no {options.data / 'mixing_scale'}: give the tables' folder by --data", file=sys.stderr)
+    return None
+
+
+def main() -> int:
+    options = options_of("scale", __doc__, "fewer checkpoints, rows and losses")
+    if options is None:
         return 2
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(["benchmark", "case", "method", "metric", "value"])

@@ -19,7 +19,6 @@ Nothing is drawn at random. Usage: python benchmarks/scale_calibration.py [--qui
 checkpoints and losses.
 """
 
-import argparse
 import csv
 import sys
 from collections import defaultdict
@@ -30,7 +29,7 @@ from typing import Any
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # runs from a checkout that isn't installed
 
-from benchmarks.scale import QUICK_LOSSES, mixed_cases, thinned  # noqa: E402  # isort: skip  # sets threads first
+from benchmarks.scale import QUICK_LOSSES, mixed_cases, options_of, thinned  # noqa: E402  # isort: skip  # sets threads first
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
@@ -186,14 +185,8 @@ def gains_inside(scales, of, X: np.ndarray, truth: np.ndarray) -> list[bool]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer splits, checkpoints and losses")
-    parser.add_argument(
-        "--data", type=Path, default=REPO.parent / "shared" / "data", help="folder with mixing_scale/ and scaling/"
-    )
-    options = parser.parse_args()
-    if not (options.data / "mixing_scale").is_dir():
-        print(f"no {options.data / 'mixing_scale'}: give the tables' folder by --data", file=sys.stderr)
+    options = options_of("scale_calibration", __doc__, "fewer splits, checkpoints and losses")
+    if options is None:
         return 2
     counts, names = Counts(), []
     for name, (X, Y) in tables(options.data, options.quick):

@@ -17,6 +17,7 @@ from mixopt.formatting import (
 )
 from mixopt.mixture.results import Gain, Prediction, Recommendation, Scale
 from mixopt.report.document import Block, Paragraph, Section, Table, columns
+from mixopt.runs.extrapolation import kind_text
 
 WIDENED = 1.05  # times: less isn't worth a word
 MIXTURES = {"recommended": "Recommended", "natural": "Natural", "uniform": "Uniform"}
@@ -30,7 +31,7 @@ def full_sentences(found: Recommendation) -> list[str]:
         return []
     text = f"Predicted target loss of the full run, {scale(full.to_json())}: {loss(ours.loss, 2)} nats/token"
     text += f" or {ours.bits_per_byte:.2f} bits/byte" if known(ours.bits_per_byte) else ""
-    text += f" by the proxies' tokenizer ({range_name(found)} {bounds(ours, 2)})"
+    text += f" by the proxies' tokenizer ({range_name(found)}: {bounds(ours, 2)})"
     others = {"natural": "natural", "uniform": "uniform", "smallest_rung": "what the smallest rung alone recommends"}
     gains = [f"{signed_gain(gain, 3)} {others[name]}" for name, gain in full.gains.items()]
     return [f"{text}. It is {listed(gains)}.", held_out_text(found)]
@@ -40,19 +41,15 @@ def signed_gain(gain: Gain, places: int) -> str:
     """How far the recommendation is below another mixture, and the range of that."""
     if not known(gain.loss):
         return UNKNOWN
-    side = "below" if gain.loss >= 0 else "above"
-    ends = (
-        f" ({signed(gain.low, places)} to {signed(gain.high, places)})" if known(gain.low) and known(gain.high) else ""
-    )
-    return f"{abs(gain.loss):.{places}f}{ends} {side}"
+    side, ends = ("below", (gain.low, gain.high)) if gain.loss >= 0 else ("above", (gain.high, gain.low))
+    known_ends = [end if gain.loss >= 0 else -end for end in ends if known(end)]
+    text = f" ({signed(known_ends[0], places)} to {signed(known_ends[1], places)})" if len(known_ends) == 2 else ""
+    return f"{abs(gain.loss):.{places}f}{text} {side}"
 
 
 def range_name(found: Recommendation) -> str:
     """An interval where ranges at such a distance were checked, or a range that wasn't."""
-    full = found.full
-    if full.predicted and full.predicted.recommended and full.predicted.recommended.checked:
-        return interval_name(found)
-    return "range, not checked at this distance:"
+    return kind_text(checked=bool(found.full.predicted and found.full.predicted.of("recommended").checked))
 
 
 def held_out_text(found: Recommendation) -> str:
@@ -61,7 +58,7 @@ def held_out_text(found: Recommendation) -> str:
     beyond = full.beyond or Scale()
     text = f"That is {times(beyond.params)} the parameters and {times(beyond.tokens)} the tokens of the largest rung"
     if held is None or not known(held.error):
-        return f"{text}; with two rungs nothing could be left out to check it."
+        return f"{text}; the runs are too few to leave that rung out and check the prediction."
     text += (
         f". Left out of the fit, that rung ({times(held.beyond.params)} the parameters and {times(held.beyond.tokens)} "
         f"the tokens of the one below) was predicted with a mean error of {held.error:.1%} over "
@@ -96,8 +93,9 @@ def full_table(found: Recommendation) -> Table:
             gain = gains.get(name)
             cells = (loss(gain.loss), interval_text(gain)) if gain else ("", "")
             rows.append((label, loss(row.loss), bounds(row), loss(row.bits_per_byte), *cells))
-    of = "80% interval" if "interval" in range_name(found) else "Range, not checked"
-    headings = columns("Mixture", "Predicted", of, "Bits/byte", "Recommended is lower by", "Range", strong="Predicted")
+    checked = found.full.predicted is not None and found.full.predicted.of("recommended").checked
+    of, gap = ("80% interval", "Its 80% interval") if checked else ("Range, not checked", "Its range")
+    headings = columns("Mixture", "Predicted", of, "Bits/byte", "Recommended is lower by", gap, strong="Predicted")
     note = (
         "Ranges hold over what the runs don't decide: the loss that no model gets below, how fast the rest falls, and "
         "how far the mixtures' effects go on changing. Gains are known better than losses: what is uncertain is common "

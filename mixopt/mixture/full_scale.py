@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixopt.mixture.fit import Fitted
-from mixopt.mixture.results import FullPrediction, FullPredictions, FullRun, Gain, HeldOutRung, Rung, Scale
+from mixopt.mixture.results import FullPrediction, FullPredictions, FullRun, Gain, HeldOutRung, RungBest, Scale
 from mixopt.runs.objective import Target
 from mixopt.runs.pools import pool_shares
 from mixopt.search.optimize import objective_of, search
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from mixopt.runs.table import RunTable
     from regressors.estimators.ladder import AtRung
 
-# Times the largest rung's parameters and tokens up to which held-out runs were predicted, and the ranges held what
-# they should (`python benchmarks/full_scale.py`): beyond, a range is no interval.
-CHECKED = (4.2, 4.2)
+# Times the largest rung's parameters and tokens up to which ranges held what they should of held-out runs
+# (`python benchmarks/demo.py`). At four times both they held half (`python benchmarks/full_scale.py --quick`).
+CHECKED = (4.2, 2.1)
 MAX_OTHER_POOLS = 0.05  # of ln unique tokens over a run's tokens: nearer ones are the same repetition
 LEVEL = 0.8  # of ranges
-PRIOR_WITNESSES = 1.0  # how many validation sets' errors the ranges' own width counts for
+PRIOR_ERRORS = 1.0  # how many independent errors the ranges' own width counts for
+SETS_AN_ERROR = 3  # validation sets that tell as much as one independent error: those of one rung err alike
 RUNG_TRIALS = 200  # of the search for each rung's best mixture, seeded with the recommended one
 
 
@@ -106,14 +107,13 @@ def largest_left_out(base: Any, X: Floats, Y: Floats, objective: Target, *, seed
 def widening(error: Floats, sd: Floats) -> float:
     """By how much ranges of these sds have to grow to be as wide as held-out errors say; 1 at least.
 
-    error, sd (n, n_targets). Errors of one rung have much in common, so that they are few witnesses: the root mean
-    square is shrunk towards 1 as if one validation set in three were a witness of its own.
+    error, sd (n, n_targets). Errors of one rung have much in common: their root mean square is shrunk towards 1.
     """
     z = (error / np.maximum(sd, 1e-12))[np.isfinite(error)]
     if not len(z):
         return 1.0
-    witnesses = max(1.0, error.shape[1] / 3)
-    return max(1.0, float(np.sqrt((witnesses * np.mean(z**2) + PRIOR_WITNESSES) / (witnesses + PRIOR_WITNESSES))))
+    independent = max(1.0, error.shape[1] / SETS_AN_ERROR)
+    return max(1.0, float(np.sqrt((independent * np.mean(z**2) + PRIOR_ERRORS) / (independent + PRIOR_ERRORS))))
 
 
 def full_run(
@@ -133,7 +133,7 @@ def full_run(
     rungs = []
     for params, tokens, runs in ladder.scales:
         best = best_at(ladder.law.at(params, tokens, at.unique), ladder.objective, feasible, mixtures, seed=seed)
-        rungs.append(Rung(params, tokens, runs, dict(zip(feasible.domains, best.tolist(), strict=True))))
+        rungs.append(RungBest(params, tokens, runs, dict(zip(feasible.domains, best.tolist(), strict=True))))
     return replace(predicted_at(ladder, at, mixtures, bits=bits, level=level), rungs=rungs)
 
 

@@ -48,7 +48,10 @@ class HeldOut(Protocol):
 
 
 class Judged:
-    """Predictions at a few named mixtures, their intervals, and the optimism at the one that was searched for."""
+    """Predictions at a few named mixtures, their intervals, and the optimism at the one that was searched for.
+
+    searched: whether the estimator chose the recommended mixture, so that it is optimistic there.
+    """
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class Judged:
         mixtures: Mapping[str, Floats],
         *,
         level: float,
+        searched: bool = True,
     ) -> None:
         self.names = list(mixtures)
         self.texts = table.targets
@@ -70,7 +74,7 @@ class Judged:
         self._held_out = objective.of(held_out.predicted)  # (n_runs,)
         self._residual = objective.of(table.losses) - self._held_out
         self._fold, self._groups = np.asarray(held_out.fold), table.groups
-        self._optimism = _expected_optimism(table, held_out, objective, self._residual)
+        self._optimism = _expected_optimism(table, held_out, objective, self._residual) if searched else None
 
     @property
     def method(self) -> str:

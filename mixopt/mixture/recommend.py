@@ -13,7 +13,7 @@ import numpy as np
 from mixopt.errors import MixoptError
 from mixopt.mixture.config import feasible_mixtures
 from mixopt.mixture.fit import Fitted
-from mixopt.mixture.full_scale import Ladder, bits_per_nat, fit_ladder, full_run
+from mixopt.mixture.full_scale import LEVEL, Ladder, bits_per_nat, fit_ladder, full_run
 from mixopt.mixture.predictions import Estimator, HeldOut, Judged, effects
 from mixopt.mixture.results import (
     Domain,
@@ -120,7 +120,6 @@ def natural(pools: Mapping[str, float | None]) -> np.ndarray | None:
     return natural_mixture(known) if known and len(known) == len(pools) else None
 
 
-LEVEL = 0.8  # of the intervals
 BEST_SEEDS, NEAR_SEEDS, SPREAD_SEEDS = 8, 16, 32  # mixtures the search starts from: measured, near those, anywhere
 
 
@@ -185,7 +184,8 @@ def recommend(
         "best_measured": best.weights,
     }
     mixtures = {name: w for name, w in named.items() if w is not None}
-    judged = Judged(table, estimator, held_out, objective, mixtures, level=level)
+    searched = at_full is None  # else the law of all rungs chose the mixture, whose optimism the proxies don't tell
+    judged = Judged(table, estimator, held_out, objective, mixtures, level=level, searched=searched)
     full = FullRun(full_params, full_tokens)
     if ladder and at_full:
         smallest = best_mixture(table, estimator, objective, feasible, natural=natural, trials=trials, seed=seed)

@@ -244,7 +244,7 @@ class FullPredictions(Record):
         return getattr(self, mixture, None) or FullPrediction()
 
 
-class Rung(Scale):
+class RungBest(Scale):
     """One size of proxies at its most tokens: how many runs, and the best mixture there."""
 
     runs: int = 0
@@ -279,7 +279,7 @@ class FullRun(Scale):
     gains: dict[str, Gain] = field(default_factory=dict)
     beyond: Scale | None = None
     held_out: HeldOutRung | None = None
-    rungs: list[Rung] = field(default_factory=list)
+    rungs: list[RungBest] = field(default_factory=list)
 
 
 class Interval(Record):

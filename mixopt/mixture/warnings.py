@@ -166,7 +166,7 @@ def _best_measured(evidence: Evidence) -> Iterator[Warning]:
 
 
 def _optimism(evidence: Evidence) -> Iterator[Warning]:
-    if evidence.optimism.loss is not None:
+    if evidence.optimism.loss is not None or evidence.ladder:
         return  # stands beside the prediction, whose interval takes it into account
     residual = evidence.measured - evidence.predicted
     there = np.flatnonzero(np.isfinite(residual))

@@ -24,7 +24,7 @@ DOMAIN_CHANGE = 0.05  # sd by which, per unit, a domain's share moves ln loss ot
 REPETITION_CHANGE = 0.05  # the same, of the share-weighted ln of epochs: larger models memorise what is repeated
 MISFIT = 0.015  # sd of ln loss by which, per unit of distance from the largest rung, a run says less of it
 MIN_SHARE = 0.5  # of the lowest loss measured: a smallest rung's prediction below, as straight lines give, counts as it
-MIN_NOISE = 0.003  # sd of ln loss between runs; fewer would make a fit sure of what a few runs happen to say
+MIN_NOISE = 0.003  # sd of ln loss between runs; less would make a fit sure of what a few runs happen to show
 MAX_FLOOR = 0.6  # of the loss at the largest rung: its irreducible part lies between 0 and this, nobody knows where
 # Of the elasticities at the largest rung: those within TREND of it lie between the first two, for very short runs fall
 # faster and faster, and those far beyond between the last two, for young runs fall faster than old ones.
@@ -33,6 +33,7 @@ SCATTER = 0.2  # sd by which a validation set's own elasticities beyond differ f
 TILT = 0.1  # sd by which, per unit of x and y beyond, differences between mixtures grow or shrink, as a factor
 TREND = np.log(4.0)  # units of x or y beyond the largest rung over which what changes with scale goes on changing
 LEARNED = ("theta", "covariance", "noise", "top", "base", "order", "lowest", "reference", "reference_unique")
+LEVELS = 6  # features of the level alone, the first ones
 ROUNDS = 5  # of noise and coefficients in turn
 DRAWS = 64
 
@@ -43,8 +44,7 @@ class Draws:
 
     theta (S, n_targets, n_features), floor (S,) a share of the loss at the largest rung, trend (S,) how much of the
     maps' change goes on, near and late (S,) factors on the elasticities near the largest rung and far beyond,
-    own (S, n_targets) factors on them,
-    tilt (S, n_targets) by how much differences between mixtures grow per unit.
+    own (S, n_targets) factors on them, tilt (S, n_targets) by how much differences between mixtures grow per unit.
     """
 
     theta: Array
@@ -222,7 +222,10 @@ class AtRung:
         self.ladder, self.params, self.tokens = ladder, float(params), float(tokens)
         self.unique = unique_shares([None] * domains if unique is None else list(unique), domains)
         self.n_features_in_ = domains
-        self._beyond = np.log([self.params, self.tokens] / ladder.top_)
+        beyond = np.log([self.params, self.tokens] / ladder.top_)
+        self._inside, self._out = np.minimum(beyond, 0.0), np.maximum(beyond, 0.0)  # in x and y, (2,) each
+        self._grown = np.log(ladder.top_ / ladder.base_) + self._inside
+        self._near = TREND * (1 - np.exp(-self._out / TREND))  # of the way beyond: where trends and near factors hold
 
     def predict(self, W: Array) -> Array:
         """Mean loss over the draws, (n, n_targets), nats/token."""
@@ -243,21 +246,24 @@ class AtRung:
         lies above it falls from there, (S, 1, n_targets) each."""
         ladder, draws = self.ladder, self.ladder.draws_
         logs, repetition = ladder._seen(W, np.broadcast_to(self.unique, W.shape))
-        inside, out = np.minimum(self._beyond, 0.0), np.maximum(self._beyond, 0.0)
         ones = np.ones(len(W))
-        grown = np.log(ladder.top_ / ladder.base_) + inside
-        F = ladder._columns(W, logs, repetition, inside[0] * ones, inside[1] * ones, np.outer(ones, grown))
-        eta = np.einsum("nft,stf->snt", F, draws.theta) + logs - ladder.centre_[0]
-        if out.any():  # what is left of the maps' change: it has the columns of `grown` alone
-            left = TREND * (1 - np.exp(-out / TREND))
-            trend = ladder._columns(W, logs, repetition, 0 * ones, 0 * ones, np.outer(ones, left))
-            trend[:, 0] = 0.0
+
+        def columns(x: float, y: float, grown: Array) -> Array:
+            return ladder._columns(W, logs, repetition, x * ones, y * ones, np.outer(ones, grown))
+
+        eta = (
+            np.einsum("nft,stf->snt", columns(self._inside[0], self._inside[1], self._grown), draws.theta)
+            + logs
+            - ladder.centre_[0]
+        )
+        if self._out.any():  # what is left of the maps' change: it has no level of its own
+            trend = columns(0.0, 0.0, self._near)
+            trend[:, :LEVELS] = 0.0
             eta = eta + draws.trend[:, None, None] * np.einsum("nft,stf->snt", trend, draws.theta)
-            eta = eta + (left.sum() * draws.tilt)[:, None] * (logs - ladder.centre_[0])
+            eta = eta + (self._near.sum() * draws.tilt)[:, None] * (logs - ladder.centre_[0])
         level = np.exp(draws.theta[:, :, 0])  # (S, n_targets) of the reference at the largest rung
         floor = draws.floor[:, None] * level
-        first = TREND * (1 - np.exp(-out / TREND))  # of the way beyond, with the near elasticities; the rest with late
-        followed = draws.near[:, None] * first + draws.late[:, None] * (out - first)  # (S, 2)
+        followed = draws.near[:, None] * self._near + draws.late[:, None] * (self._out - self._near)  # (S, 2)
         elasticity = (np.minimum(draws.theta[:, :, 1:3], 0.0) * followed[:, None, :]).sum(axis=2) * draws.own
         factor = np.exp(elasticity * level / (level - floor))
         return eta, floor[:, None], factor[:, None]
@@ -268,16 +274,13 @@ class AtRung:
         W = np.asarray(W, dtype=float)
         ladder, draws = self.ladder, self.ladder.draws_
         eta, _, factor = self._parts(W)
-        out = np.maximum(self._beyond, 0.0)
-        grown = np.log(ladder.top_ / ladder.base_) + np.minimum(self._beyond, 0.0)
-        left = TREND * (1 - np.exp(-out / TREND))
-        amount = grown + draws.trend[:, None] * left  # (S, 2) how far the maps have changed, in x and y
+        amount = self._grown + draws.trend[:, None] * self._near  # (S, 2) how far the maps have changed, in x and y
         d = ladder.n_domains_
-        by_share, by_repetition = (draws.theta[:, :, 6 : 6 + 2 * (d + 1)].reshape(DRAWS, -1, 2, d + 1)[..., part]
-                                   for part in (slice(0, d), d))  # fmt: skip
+        changes = draws.theta[:, :, LEVELS : LEVELS + 2 * (d + 1)].reshape(DRAWS, -1, 2, d + 1)
+        by_share, by_repetition = changes[..., :d], changes[..., d]
         shares = np.einsum("sk,stkd->std", amount, by_share)[..., ladder.order_.argsort()]
         repeated = np.einsum("sk,stk->st", amount, by_repetition)
-        slope = 1 + np.einsum("sk,stk->st", amount, draws.theta[:, :, -2:]) + left.sum() * draws.tilt
+        slope = 1 + np.einsum("sk,stk->st", amount, draws.theta[:, :, -2:]) + self._near.sum() * draws.tilt
         weight = np.exp(eta) * factor / DRAWS  # (S, n, n_targets)
         own = self._base.predict(W)[..., None]
         by_base = np.where(own > ladder.lowest_[:, None], self._base.gradient(W) / own, 0.0)

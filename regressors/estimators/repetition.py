@@ -236,9 +236,6 @@ class RepetitionRegressor(BaseRegressor):
             raise ValueError("Negative values in data: parameters, tokens and unique tokens are above 0")
         return X
 
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "forms_")
-
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = False

@@ -11,17 +11,11 @@ from mixopt.search.storage import check_storage, save_study
 from tests.factories import mixture_tables
 from tests.factories.bad_input import assert_refused
 from tests.factories.command import Command
+from tests.factories.small_study import OF_RUNS
 
 pytestmark = pytest.mark.slow
 
-STUDY = """\
-name: mine
-domains: {}
-runs: runs.csv
-target: x
-predictors: [regmix-linear]
-search: {trials: 20, storage: "sqlite:///search.db"}
-"""
+STUDY = OF_RUNS.replace("trials: 40", 'trials: 20, storage: "sqlite:///search.db"')
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import pytest
 import mixopt
 from mixopt.runs.read import read_runs
 from tests.factories.command import Command, contents
+from tests.factories.small_study import OF_RUNS
 
 FIT = ("--target", "x", "--predictors", "regmix-linear", "--folds", "4")
 # Every option that names a file, last in its command.
@@ -184,19 +185,10 @@ def test_init_refuses_an_empty_folder_name(command, tmp_path):
 
 # Markdown of a study
 
-STUDY = """\
-name: mine
-domains: {}
-runs: runs.csv
-target: x
-predictors: [regmix-linear]
-search: {trials: 40}
-"""
-
 
 @pytest.fixture
 def study(command, tmp_path):
-    (tmp_path / "mine.yaml").write_text(STUDY)
+    (tmp_path / "mine.yaml").write_text(OF_RUNS)
     assert command("run", "mine.yaml").code == 0
     return tmp_path / "studies" / "mine"
 
@@ -227,7 +219,7 @@ def test_markdown_takes_the_place_of_nothing_that_the_study_reads_or_writes(targ
 
 @pytest.mark.parametrize("name", ["run", "fit", "recommend", "report", "export"])
 def test_an_empty_study_folder_is_refused(name, command, tmp_path):
-    (tmp_path / "mine.yaml").write_text(STUDY)
+    (tmp_path / "mine.yaml").write_text(OF_RUNS)
     before = contents(tmp_path)
     assert "--out is empty" in command.refused(name, "mine.yaml", "--out", "")
     assert contents(tmp_path) == before
@@ -236,7 +228,7 @@ def test_an_empty_study_folder_is_refused(name, command, tmp_path):
 @pytest.mark.parametrize("name", ["run", "fit", "recommend"])
 @pytest.mark.parametrize("out", ["runs.csv", "runs.csv/deeper", "n" * 300, "/dev/full", "/proc/mine"])
 def test_a_study_folder_that_can_t_be_made_is_one_sentence(name, out, command, tmp_path):
-    (tmp_path / "mine.yaml").write_text(STUDY)
+    (tmp_path / "mine.yaml").write_text(OF_RUNS)
     before = contents(tmp_path)
     said = command.refused(name, "mine.yaml", "--out", out)
     assert "--out" in said and out in said
@@ -258,7 +250,7 @@ def test_a_study_shows_and_saves_its_answer_before_the_rest(command, tmp_path, m
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    (tmp_path / "mine.yaml").write_text(STUDY)
+    (tmp_path / "mine.yaml").write_text(OF_RUNS)
     monkeypatch.setattr("optuna.storages.journal.JournalFileBackend.append_logs", full)
     said = command("run", "mine.yaml")
     assert said.code == 2 and "Train on" in said.out

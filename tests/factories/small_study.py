@@ -23,6 +23,14 @@ predictors: [regmix-linear]
 search: {trials: 40}
 verify: {seeds: 2}
 """
+OF_RUNS = """\
+name: mine
+domains: {}
+runs: runs.csv
+target: x
+predictors: [regmix-linear]
+search: {trials: 40}
+"""
 CONTINUAL = """\
 name: NAME
 kind: continual
