@@ -239,7 +239,7 @@ def _proxy_size(evidence: Evidence) -> Iterator[Warning]:
             f"Compare the recommended, the {other} and the best measured mixture at a larger size first.",
         )
         if evidence.ladder:
-            what, check = "largest runs", "`mixopt verify` compares mixtures a rung above them"
+            what, check = "largest runs", "`mixopt verify` compares mixtures on larger or longer runs"
         yield Warning(
             "small-proxy",
             f"The {what} are models of {count_text(params)} parameters, which rank mixtures for much larger models "
